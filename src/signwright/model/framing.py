@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages between our own processes: a small JSON header and binary parts.
+
+Wire form: 4 bytes big-endian length of the header, the header ``{"message": {...}, "parts": [n, ...]}``, then the parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from signwright.errors import LimitError, MalformedError
+
+MAX_HEADER = 4 << 20
+MAX_PARTS = 4096
+MAX_BODY = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """``message`` is plain JSON data; ``parts`` are bytes it refers to by index."""
+
+    message: dict[str, object]
+    parts: tuple[bytes, ...] = ()
+
+
+def encode_frame(message: dict[str, object], parts: Sequence[bytes] = ()) -> bytes:
+    """The wire form; raises `LimitError` when a reader would refuse it."""
+    header = json.dumps({"message": message, "parts": [len(p) for p in parts]}, separators=(",", ":")).encode()
+    if len(header) > MAX_HEADER or len(parts) > MAX_PARTS or sum(map(len, parts)) > MAX_BODY:
+        raise LimitError("message between processes is too large")
+    return b"".join((len(header).to_bytes(4, "big"), header, *parts))
+
+
+def read_frame(read_exactly: Callable[[int], bytes]) -> Frame:
+    """Read one frame. ``read_exactly(n)`` returns n bytes or raises (`EOFError` at a clean end)."""
+    length = int.from_bytes(read_exactly(4), "big")
+    if not 0 < length <= MAX_HEADER:
+        raise LimitError(f"message header of {length} bytes")
+    try:
+        header = json.loads(read_exactly(length))
+        message, sizes = header["message"], header["parts"]
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise MalformedError("message header does not parse") from problem
+    sound = isinstance(message, dict) and isinstance(sizes, list) and len(sizes) <= MAX_PARTS
+    if not sound or not all(type(n) is int and n >= 0 for n in sizes) or sum(sizes) > MAX_BODY:
+        raise LimitError("message parts are out of range")
+    return Frame(message, tuple(read_exactly(n) if n else b"" for n in sizes))

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One use of a key, as people approve it and as the log records it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from signwright.model.digest import Digest
+
+#: Values of an operation's parameters: JSON scalars only, so that they mean the same everywhere.
+Parameter = Annotated[str, StringConstraints(max_length=2048)] | bool | int
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+DigestText = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")]
+
+MAX_OPERATIONS = 10_000
+MAX_OPERATION_LIST = 1 << 20
+
+
+class Strict(BaseModel):
+    """Frozen, no unknown field, no coercion. Base of every model that is read from outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Operation(Strict):
+    """``inner_path``: "" for the artifact itself, else the member's path with ``/`` between containers.
+
+    ``template``: a function of `signwright.envelopes.templates`; ``parameters``: its arguments; ``digest``: of the content
+    that the template signs, in the digest algorithm of the signature.
+    """
+
+    inner_path: Annotated[str, StringConstraints(max_length=1024)] = ""
+    template: Name
+    parameters: dict[Name, Parameter] = Field(default_factory=dict)
+    digest: DigestText
+
+    @property
+    def content_digest(self) -> Digest:
+        return Digest.parse(self.digest)
+
+
+class ArtifactOperation(Operation):
+    """An operation of one artifact of a request; ``artifact`` is the index of its subject."""
+
+    artifact: int = Field(ge=0, lt=MAX_OPERATIONS)
+
+
+def operation_list(operations: Sequence[ArtifactOperation]) -> bytes:
+    """The one written form of a wave's operations. Its SHA-256 stands in the intent leaf."""
+    rows = [operation.model_dump(mode="json") for operation in operations]
+    return json.dumps(rows, separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode()

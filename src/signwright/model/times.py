@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Times as they stand in statements: RFC 3339, UTC, whole seconds, ``2026-11-21T09:30:00Z``."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from signwright.errors import MalformedError
+
+_FORM = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+
+
+def parse_time(text: str) -> datetime:
+    """RFC 3339 in the one form above to an aware datetime; raises `MalformedError` (offsets and fractions are refused)."""
+    if not _FORM.fullmatch(text):
+        raise MalformedError(f"not a time: {text[:40]!r}; wanted the form 2026-11-21T09:30:00Z", code="bad-time")
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError as problem:
+        raise MalformedError(f"not a time: {text!r}", code="bad-time") from problem
+
+
+def format_time(moment: datetime) -> str:
+    """An aware datetime, fractions cut off, as the form above."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

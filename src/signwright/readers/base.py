@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of a reader: a stranger's look at a signed file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from signwright.model.digest import Digest
+from signwright.model.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSignature:
+    """One signature whose digest was recomputed from the file and whose value was checked with its own certificate.
+
+    Certificates are DER; ``envelope`` is the complete structure as found; ``timestamp_token`` is the RFC 3161 token
+    as found, over ``signature_value``. Trust in the chain is not decided here (`signwright.readers.chain`).
+    """
+
+    format: str
+    family: str
+    purpose: str
+    content_digest: Digest
+    signature_value: bytes
+    envelope: bytes
+    public_key: bytes
+    signer_certificate: bytes | None = None
+    certificates: tuple[bytes, ...] = ()
+    timestamp_token: bytes | None = None
+    signing_time: datetime | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """``stripped_sha256``: hex digest of the content with signatures removed and derived fields neutral: equal before and
+    after signing (the strip test). ``warnings``: things that are legal and odd, such as data after the signature."""
+
+    format: str
+    signatures: tuple[FoundSignature, ...]
+    stripped_sha256: str
+    warnings: tuple[str, ...] = ()
+
+
+class Reader(Protocol):
+    """Raises `FormatError` for a file it cannot read and `VerificationError` for a signature that does not hold."""
+
+    @property
+    def name(self) -> str: ...
+
+    def recognizes(self, view: View) -> bool: ...
+
+    def read(self, view: View, content: View | None = None) -> Reading:
+        """``content``: what a detached signature speaks about (then ``view`` is the signature); None otherwise."""
+        ...
