@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests; a package only so that ``tests.support`` can be imported by name."""
