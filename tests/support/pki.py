@@ -30,7 +30,7 @@ HASHES = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes
 
 @cache
 def private_key(key_type: str, label: str = "") -> PrivateKey:
-    """``rsa2048``, ``rsa3072``, ``rsa4096``, ``p256``, ``p384``, ``p521`` or ``ed25519``; one key per type and label."""
+    """``rsa2048``, ``rsa3072``, ``p256``, ``p384``, ``p521`` or ``ed25519``; one key per type and label."""
     if key_type.startswith("rsa"):
         return rsa.generate_private_key(public_exponent=65537, key_size=int(key_type[3:]))
     if key_type == "ed25519":

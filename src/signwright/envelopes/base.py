@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract of a template: from an operation to the bytes under the key, and from a signature value to an envelope."""
+"""The contract of a template: from an operation to the bytes under the key, from a signature value to an envelope."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SignerContext:
 
 @dataclass(frozen=True, slots=True)
 class ToBeSigned:
-    """``content`` goes to the key. ``hash_algorithm`` is its hash; with ``prehashed`` the content already is that digest."""
+    """``content`` goes to the key; ``hash_algorithm`` is its hash. With ``prehashed`` it already is that digest."""
 
     content: bytes
     hash_algorithm: str
