@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several consumers of one pass over an artifact, each in a thread of its own.
+
+`hashlib` releases the interpreter lock, so that two digests of the same bytes run on two cores. Each lane holds at most
+two blocks (one in work, one waiting): memory does not grow with the artifact.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import Queue
+
+from signwright.model.view import BLOCK, View, blocks
+
+#: Takes a block and its offset in the artifact.
+Consumer = Callable[[memoryview, int], None]
+
+#: Below this size a thread costs more than it saves.
+THREADS_FROM = 4 * BLOCK
+
+
+class _Lane:
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._waiting: Queue[tuple[memoryview, int] | None] = Queue(maxsize=1)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            if self._failure is not None:
+                continue  # keep taking blocks, or the reader of the artifact would wait for ever
+            try:
+                self._consumer(*item)
+            except BaseException as problem:  # noqa: BLE001 - carried to the caller's thread by finish
+                self._failure = problem
+
+    def put(self, block: memoryview, offset: int) -> None:
+        self._waiting.put((block, offset))
+
+    def close(self) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+
+    def raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+@contextmanager
+def _lanes(consumers: Sequence[Consumer]) -> Iterator[list[_Lane]]:
+    lanes: list[_Lane] = []
+    try:
+        lanes.extend(_Lane(consumer) for consumer in consumers)
+        yield lanes
+    finally:
+        for lane in lanes:
+            lane.close()
+    for lane in lanes:
+        lane.raise_failure()
+
+
+def one_pass(view: View, parallel: Sequence[Consumer], inline: Consumer) -> None:
+    """Read ``view`` once in blocks of 1 MiB and give every block, in order, to each consumer.
+
+    ``inline`` runs in the calling thread and should be the cheapest. What a consumer or ``view.read`` raises is raised.
+    """
+    if view.size < THREADS_FROM:
+        offset = 0
+        for content in blocks(view, 0, view.size):
+            block = memoryview(content)
+            for consumer in (*parallel, inline):
+                consumer(block, offset)
+            offset += len(block)
+        return
+    offset = 0
+    with _lanes(parallel) as lanes:
+        for content in blocks(view, 0, view.size):
+            block = memoryview(content)
+            for lane in lanes:
+                lane.put(block, offset)
+            inline(block, offset)
+            offset += len(block)

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Portable Executables: programs, libraries and drivers of Windows, and EFI images.
+
+The digest covers the file without CheckSum, the security directory entry and the certificate table, padded with zeros
+to 8 bytes ("Windows Authenticode Portable Executable Signature Format", section "Calculating the PE Image Hash"; data
+behind the sections and gaps between them are covered too). Signing sets CheckSum and the directory entry and writes the
+certificate table at the end of the file; nothing else changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+
+from pydantic import Field, ValidationError
+
+from signwright.errors import FormatError, MalformedError
+from signwright.formats import pe_checksum
+from signwright.formats.authenticode import (
+    MAX_ENTRIES,
+    AuthenticodeOptions,
+    Existing,
+    authenticode_operation,
+    check_envelope,
+    nest,
+    read_certificates,
+    write_certificates,
+)
+from signwright.formats.base import FormatOptions, Prepared
+from signwright.formats.one_pass import one_pass
+from signwright.formats.pe_layout import CHECKSUM_SIZE, ENTRY_SIZE, LIMIT, Layout, pe_offset, read_layout
+from signwright.formats.pe_version import version_facts
+from signwright.model.digest import Digest
+from signwright.model.operation import Parameter, Strict
+from signwright.model.patch import Patch, Splice
+from signwright.model.view import View
+
+MAX_KEPT_TABLE = 512 << 10
+
+_MACHINES = {0x014C: "x86", 0x8664: "x86-64", 0x01C4: "arm", 0xAA64: "arm64", 0x5032: "riscv32", 0x5064: "riscv64"}
+_MACHINES |= {0x6264: "loongarch64", 0x0200: "ia64", 0x0EBC: "efi-bytecode"}
+_SUBSYSTEMS = {1: "native", 2: "windows-gui", 3: "windows-console", 7: "posix-console", 9: "windows-ce"}
+_SUBSYSTEMS |= {10: "efi-application", 11: "efi-boot-service-driver", 12: "efi-runtime-driver", 13: "efi-rom"}
+_SUBSYSTEMS |= {14: "xbox", 16: "windows-boot-application"}
+_DLL = 0x2000
+_NATIVE = 1
+_EFI = range(10, 14)
+
+
+class PeOptions(AuthenticodeOptions):
+    """Options of `PeFormat`."""
+
+
+class PeState(Strict):
+    """What `PeFormat.embed` needs: offsets of the fields it sets, where the new table begins, and the sum of the words
+    before it without those fields. ``kept``: base64 of the existing signatures that stay, with ``append`` only.
+    """
+
+    content_end: int = Field(ge=0, lt=LIMIT)
+    checksum_offset: int = Field(ge=0, lt=LIMIT)
+    security_offset: int = Field(ge=0, lt=LIMIT)
+    word_sum: int = Field(ge=0, lt=pe_checksum.MODULUS)
+    kept: list[str] = Field(default_factory=list, max_length=MAX_ENTRIES)
+    is_efi: bool
+
+
+class PeFormat:
+    """Implements `signwright.formats.base.Format`."""
+
+    name = "pe"
+    title = "Windows or EFI program (PE)"
+    purpose = "authenticode"
+    options: type[FormatOptions] = PeOptions
+    digest_mode = True
+    detached_suffix = ""
+    verifiers: tuple[str, ...] = ("osslsigncode", "signify", "sbverify")
+
+    def recognizes(self, view: View) -> bool:
+        return pe_offset(view) is not None
+
+    def prepare(self, view: View, chain: Sequence[bytes], options: FormatOptions) -> Prepared:  # noqa: ARG002 - a PE does not care who signs it
+        """One direct operation. Memory stays at a few MiB whatever the size of ``view``."""
+        if not isinstance(options, PeOptions):
+            raise FormatError(f"options of {type(options).__name__}, wanted PeOptions", code="bad-options")
+        layout = read_layout(view)
+        kept = _kept_signatures(view, layout, options.existing)
+        reading = _Reading(layout, options.digest.value)
+        one_pass(view, (reading.take_source, reading.take_image), reading.take_words)
+        state = PeState(
+            content_end=layout.content_end,
+            checksum_offset=layout.checksum_offset,
+            security_offset=layout.security_offset,
+            word_sum=reading.word_sum(view),
+            kept=[base64.b64encode(envelope).decode() for envelope in kept],
+            is_efi=layout.subsystem in _EFI,
+        )
+        return Prepared(
+            format=self.name,
+            source_sha256=reading.source.hexdigest(),
+            source_size=view.size,
+            operations=(authenticode_operation("pe", reading.image_digest(), options),),
+            facts={**_facts(layout), **version_facts(view, layout)},
+            state=state.model_dump(mode="json"),
+        )
+
+    def embed(self, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
+        """Three small replacements: CheckSum, the security directory entry, and padding with the table at the end."""
+        state = _state(prepared)
+        if len(envelopes) != 1:
+            raise FormatError(f"{len(envelopes)} envelopes for one operation", code="bad-envelope")
+        added = check_envelope(envelopes[0])
+        padding = bytes(-state.content_end % ENTRY_SIZE)
+        table = write_certificates(_all_signatures(state, added))
+        table_offset = state.content_end + len(padding)
+        size = table_offset + len(table)
+        if size >= LIMIT:
+            raise FormatError(f"the signed file would have {size} bytes, a PE is smaller than 4 GiB", code="too-large")
+        entry = table_offset.to_bytes(4, "little") + len(table).to_bytes(4, "little")
+        words = state.word_sum + pe_checksum.field_sum(entry, state.security_offset)
+        words += pe_checksum.field_sum(padding + table, state.content_end)
+        checksum = pe_checksum.checksum(words, size).to_bytes(CHECKSUM_SIZE, "little")
+        try:
+            return Patch(
+                source_sha256=prepared.source_sha256,
+                source_size=prepared.source_size,
+                result_sha256="",
+                result_size=size,
+                splices=(
+                    Splice(state.checksum_offset, CHECKSUM_SIZE, checksum),
+                    Splice(state.security_offset, ENTRY_SIZE, entry),
+                    Splice(state.content_end, prepared.source_size - state.content_end, padding + table),
+                ),
+            )
+        except MalformedError as problem:
+            raise FormatError(f"prepared state does not hold: {problem.message}", code="bad-state") from problem
+
+
+class _Reading:
+    """The consumers of the one pass: SHA-256 of the source, the image digest, the sum of the words."""
+
+    def __init__(self, layout: Layout, algorithm: str) -> None:
+        self._layout = layout
+        self._algorithm = algorithm
+        self.source = hashlib.sha256()
+        self._image = hashlib.new(algorithm)
+        self._words = pe_checksum.WordSum()
+
+    def take_source(self, block: memoryview, offset: int) -> None:  # noqa: ARG002 - the shape of a consumer
+        self.source.update(block)
+
+    def take_image(self, block: memoryview, offset: int) -> None:
+        for start, end in self._layout.signed_ranges:
+            first, last = max(start, offset), min(end, offset + len(block))
+            if first < last:
+                self._image.update(block[first - offset : last - offset])
+
+    def take_words(self, block: memoryview, offset: int) -> None:
+        content = block[: max(self._layout.content_end - offset, 0)]
+        if content:
+            self._words.update(content)
+
+    def image_digest(self) -> Digest:
+        """To be called once, when every block was taken."""
+        self._image.update(bytes(-self._layout.content_end % ENTRY_SIZE))
+        return Digest(self._algorithm, self._image.digest())
+
+    def word_sum(self, view: View) -> int:
+        """Sum of the content's words as if CheckSum and the security directory entry were zero."""
+        total = self._words.value
+        for offset, size in ((self._layout.checksum_offset, 4), (self._layout.security_offset, ENTRY_SIZE)):
+            total -= pe_checksum.field_sum(view.read(offset, size), offset)
+        return total % pe_checksum.MODULUS
+
+
+def _kept_signatures(view: View, layout: Layout, existing: Existing) -> list[bytes]:
+    """Signatures that stay in the file; raises `FormatError` where the table must not be touched."""
+    if not layout.table_offset:
+        return []
+    if existing is Existing.REFUSE:
+        raise FormatError(
+            "the file is signed already",
+            offset=layout.table_offset,
+            code="already-signed",
+            hint="option existing: replace or append",
+        )
+    behind = layout.size - layout.table_offset - layout.table_size
+    if behind:
+        raise FormatError(
+            f"{behind} bytes behind the certificate table, wanted the table at the end of the file",
+            offset=layout.table_offset + layout.table_size,
+            code="data-after-signature",
+        )
+    if existing is Existing.REPLACE:
+        return []
+    if layout.table_size > MAX_KEPT_TABLE:
+        raise FormatError(
+            f"existing signatures of {layout.table_size} bytes, at most {MAX_KEPT_TABLE} can be kept",
+            offset=layout.table_offset,
+            code="too-large",
+        )
+    return read_certificates(view.read(layout.table_offset, layout.table_size), layout.table_offset)
+
+
+def _all_signatures(state: PeState, added: bytes) -> list[bytes]:
+    """Firmware wants one entry per signature; Windows looks at the first entry and at what is nested in it."""
+    try:
+        kept = [base64.b64decode(text, validate=True) for text in state.kept]
+    except ValueError as problem:
+        raise FormatError("prepared state does not hold: kept signatures are no base64", code="bad-state") from problem
+    if not kept:
+        return [added]
+    if state.is_efi:
+        return [*kept, added]
+    return [nest(kept[0], added), *kept[1:]]
+
+
+def _state(prepared: Prepared) -> PeState:
+    """The state as it came back from another process, checked against the sizes it speaks about."""
+    try:
+        state = PeState.model_validate(prepared.state)
+    except ValidationError as problem:
+        raise FormatError(f"prepared state does not hold: {problem.error_count()} problems", code="bad-state") from None
+    ordered = (
+        state.checksum_offset + CHECKSUM_SIZE <= state.security_offset
+        and state.security_offset + ENTRY_SIZE <= state.content_end <= prepared.source_size
+    )
+    if prepared.format != PeFormat.name or not ordered:
+        raise FormatError("prepared state does not hold: of another format, or out of order", code="bad-state")
+    return state
+
+
+def _facts(layout: Layout) -> dict[str, Parameter]:
+    return {
+        "machine": _MACHINES.get(layout.machine, f"0x{layout.machine:04x}"),
+        "subsystem": _SUBSYSTEMS.get(layout.subsystem, f"0x{layout.subsystem:04x}"),
+        "is_dll": bool(layout.characteristics & _DLL),
+        "is_driver": layout.subsystem == _NATIVE,
+        "is_efi": layout.subsystem in _EFI,
+        "is_dotnet": layout.clr[0] != 0 and layout.clr[1] != 0,
+        "signed_before": bool(layout.table_offset),
+    }
