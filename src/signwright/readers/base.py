@@ -35,8 +35,11 @@ class FoundSignature:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """``stripped_sha256``: hex digest of the content with signatures removed and derived fields neutral: equal before and
-    after signing (the strip test). ``warnings``: things that are legal and odd, such as data after the signature."""
+    """What a reader found.
+
+    ``stripped_sha256``: hex digest of the content with signatures removed and derived fields neutral: equal before and
+    after signing (the strip test). ``warnings``: things that are legal and odd, such as data after the signature.
+    """
 
     format: str
     signatures: tuple[FoundSignature, ...]
