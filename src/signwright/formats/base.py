@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from signwright.model.operation import Name, Operation, Parameter, Strict
+from signwright.model.operation import Many, Name, Operation, Parameter, Strict
 from signwright.model.patch import Patch
 from signwright.model.view import View
 
@@ -34,7 +34,7 @@ class Prepared(Strict):
     format: Name
     source_sha256: str
     source_size: int = Field(ge=0)
-    operations: tuple[Operation, ...]
+    operations: Many[Operation]
     final: bool = True
     facts: dict[Name, Parameter] = Field(default_factory=dict)
     state: dict[str, Any] = Field(default_factory=dict)

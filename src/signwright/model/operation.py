@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -19,6 +19,11 @@ DigestText = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sh
 
 MAX_OPERATIONS = 10_000
 MAX_OPERATION_LIST = 1 << 20
+
+
+T = TypeVar("T")
+#: A JSON array as an immutable tuple. Strictness of the items is not relaxed, only list → tuple.
+Many = Annotated[tuple[T, ...], Field(strict=False)]
 
 
 class Strict(BaseModel):

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The signed policy and the pure decision. Reads no YAML, no clock, no database."""

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Signed statements: what every decisive fact is written in."""

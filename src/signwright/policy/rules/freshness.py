@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing old counts: neither the policy nor the request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from signwright.model.times import parse_time
+from signwright.policy.documents import SigningPolicy
+from signwright.policy.facts import Facts
+from signwright.policy.policy import Policy
+from signwright.policy.rules.reason import Reason
+
+#: How far a client's clock may be ahead of ours.
+SKEW = timedelta(minutes=5)
+
+
+def policy_is_current(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
+    del rule
+    for what, expires in (("policy", policy.index.expires), ("policy root", policy.root.expires)):
+        if facts.now >= parse_time(expires):
+            yield Reason("policy-expired", "deny", f"{what} that expired {expires}", "a current one", "policy keepers")
+
+
+def request_is_current(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
+    del policy
+    request = facts.request.predicate
+    created, expires = parse_time(request.created), parse_time(request.expires)
+    limit = timedelta(hours=rule.max_request_age_hours)
+    if created > facts.now + SKEW:
+        yield Reason("request-time", "deny", f"created {request.created}", "a time not ahead of the clock", "submitter")
+    if facts.now >= min(expires, created + limit):
+        found = f"created {request.created}, expires {request.expires}"
+        yield Reason("request-expired", "deny", found, f"younger than {rule.max_request_age_hours} h", "submitter")

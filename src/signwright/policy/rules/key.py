@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One key, one family of signatures, the purposes it lists, and no more of them than it may make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from signwright.envelopes.templates import TEMPLATES
+from signwright.policy.documents import SigningPolicy
+from signwright.policy.facts import Facts
+from signwright.policy.policy import Policy
+from signwright.policy.rules.reason import Reason
+
+
+def operations_fit_the_key(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
+    key = policy.key_of(rule)
+    if key.disabled:
+        yield Reason("key-disabled", "deny", f"key {rule.key!r} is disabled", "a key in service", "policy keepers")
+    asked = {operation.template for artifact in facts.request.predicate.artifacts for operation in artifact.operations}
+    for name in sorted(asked):
+        template = TEMPLATES.get(name)
+        if template is None:
+            yield Reason("template", "deny", f"template {name!r}", "one that exists", "submitter")
+        elif template.family != key.family:
+            found = f"template {name!r} of family {template.family}"
+            yield Reason("key-family", "deny", found, f"family {key.family}, the only one of key {rule.key!r}", "nobody")
+        elif template.purpose not in key.purposes:
+            found, wanted = f"purpose {template.purpose}", f"one of {', '.join(key.purposes)}"
+            yield Reason("key-purpose", "deny", found, wanted, "policy keepers")
+
+
+def key_quota_is_left(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
+    key = policy.key_of(rule)
+    wanted = sum(len(a.operations) for a in facts.request.predicate.artifacts)
+    if key.max_per_day is not None and facts.counters.key + wanted > key.max_per_day:
+        found = f"{facts.counters.key} used, {wanted} more asked"
+        yield Reason("key-quota", "deny", found, f"at most {key.max_per_day} in 24 h", "policy keepers")

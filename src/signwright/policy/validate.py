@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What makes a policy unusable. Every process that loads a policy runs this, so a keeper cannot sign it past the signer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from signwright.envelopes.templates import TEMPLATES
+from signwright.errors import MalformedError
+from signwright.policy.documents import Kind, Project, SigningPolicy
+from signwright.policy.exceptions import needed_exceptions
+from signwright.statements.keys import VerifyingKey, verifying_key
+
+if TYPE_CHECKING:
+    from signwright.policy.policy import Policy
+
+
+def problems_of(policy: Policy) -> list[str]:
+    """Every problem, in words; empty when the policy can be used."""
+    problems = [*_public_keys(policy), *_keys(policy), *_services(policy)]
+    for name, project in sorted(policy.projects.items()):
+        for signing_policy in sorted(project.signing_policies):
+            problems += _signing_policy(policy, project, f"{name}/{signing_policy}")
+    return problems
+
+
+def _public_keys(policy: Policy) -> Iterator[str]:
+    """No public key stands for two things: two people, a person and a machine, test and release."""
+    seen: dict[str, str] = {}
+    for owner, text in _all_public_keys(policy):
+        try:
+            key: VerifyingKey = verifying_key(text)
+        except MalformedError as problem:
+            yield f"{owner}: {problem.message}"
+            continue
+        if owner.startswith("credential ") and (key.scheme != "ed25519" or owner != f"credential {key.key_id}"):
+            yield f"{owner}: its public key makes the KeyId {key.key_id}"
+        if owner.startswith("person ") and key.scheme != "sshsig":
+            yield f"{owner}: people sign with SSH keys"
+        if seen.setdefault(key.key_id, owner) != owner:
+            yield f"{owner}: the same public key also belongs to {seen[key.key_id]}"
+
+
+def _all_public_keys(policy: Policy) -> Iterator[tuple[str, str]]:
+    for key_id, credential in policy.credentials.credentials.items():
+        yield f"credential {key_id}", credential.public_key
+    for name, person in policy.people.people.items():
+        for text in person.keys:
+            yield f"person {name}", text
+    for scanner in policy.services.scanners:
+        yield f"scanner {scanner.name}", scanner.public_key
+    yield "gate", policy.services.gate_key
+    for text in policy.services.receipt_keys:
+        yield "receipt key", text
+
+
+def _keys(policy: Policy) -> Iterator[str]:
+    families = {t.name: t.family for t in TEMPLATES.values()}
+    purposes = {(t.family, t.purpose) for t in TEMPLATES.values()}
+    owners: dict[str, str] = {}
+    for name, key in sorted(policy.keys.keys.items()):
+        twin = owners.setdefault(key.public_key, name)
+        if twin != name:
+            yield f"key {name}: the same public key as key {twin}; one key has one kind and one family"
+        if key.family not in families.values():
+            yield f"key {name}: no template of family {key.family}"
+        for purpose in key.purposes:
+            if (key.family, purpose) not in purposes:
+                yield f"key {name}: purpose {purpose} is not one of family {key.family}"
+        if key.family == "cms" and not key.chain:
+            yield f"key {name}: a cms key needs its certificate"
+        if key.kind == "release" and key.protection == "software" and not policy.root.trial:
+            yield f"key {name}: a software key serves test only (wanted: a token that says it cannot be extracted)"
+
+
+def _services(policy: Policy) -> Iterator[str]:
+    services = policy.services
+    names = [w.key for w in services.witnesses]
+    if len(set(names)) != len(names) or len({w.name for w in services.witnesses}) != len(names):
+        yield "services: a witness is listed twice"
+    if services.quorum.total > len(names):
+        yield f"services: quorum of {services.quorum.total} with {len(names)} witnesses"
+    outside = sum(w.outside for w in services.witnesses)
+    if services.quorum.outside > outside:
+        yield f"services: {services.quorum.outside} outside cosignatures wanted, {outside} outside witnesses listed"
+    if any(w.operator == policy.organisation.name and w.outside for w in services.witnesses):
+        yield "services: a witness run by this organisation's own operator cannot be outside"
+    authorities = [a.name for a in services.timestamp_authorities]
+    if len(set(authorities)) != len(authorities):
+        yield "services: a timestamp authority is listed twice"
+
+
+def _signing_policy(policy: Policy, project: Project, address: str) -> Iterator[str]:
+    rule = project.signing_policies[address.split("/")[1]]
+    key = policy.keys.keys.get(rule.key)
+    if key is None:
+        yield f"{address}: key {rule.key!r} is not in the policy"
+    elif key.kind != rule.kind:
+        yield f"{address}: a {rule.kind} policy with the {key.kind} key {rule.key!r}"
+    if rule.artifact_configuration not in project.artifact_configurations:
+        yield f"{address}: artifact configuration {rule.artifact_configuration!r} is not in the project"
+    yield from _submitters(policy, rule, address, rule.kind)
+    people = [p for p in policy.people.people.values() if not p.disabled]
+    eligible = [p for p in people if not rule.approvals.eligible or set(p.groups) & set(rule.approvals.eligible)]
+    if len(eligible) < rule.approvals.required:
+        yield f"{address}: {rule.approvals.required} approvals wanted, {len(eligible)} people could give one"
+    for group, count in sorted(rule.approvals.groups.items()):
+        if sum(group in p.groups for p in eligible) < count:
+            yield f"{address}: {count} of group {group} wanted, fewer are enrolled and eligible"
+    if rule.hold and not any(rule.hold in p.groups for p in people):
+        yield f"{address}: held for group {rule.hold}, in which nobody is"
+    if "digest" in rule.modes and rule.scan.required:
+        yield f"{address}: digest mode cannot be scanned; list one or demand the other"
+    if rule.timestamp == "required" and not policy.services.timestamp_authorities:
+        yield f"{address}: a timestamp is required and no timestamp authority is listed"
+    if rule.scan.required and not policy.services.scanners:
+        yield f"{address}: a scan is required and no scanner is listed"
+    if rule.kind == "release":
+        yield from _release(policy, rule, address)
+
+
+def _submitters(policy: Policy, rule: SigningPolicy, address: str, kind: Kind) -> Iterator[str]:
+    for key_id in rule.submitters:
+        credential = policy.credentials.credentials.get(key_id)
+        if credential is None:
+            yield f"{address}: submitter {key_id} is not among the credentials"
+        elif credential.kind != kind:
+            yield f"{address}: submitter {key_id} is a {credential.kind} credential"
+
+
+def _release(policy: Policy, rule: SigningPolicy, address: str) -> Iterator[str]:
+    """Organisation minimums, and what only a named exception allows."""
+    minimums = policy.organisation.release
+    allowed = {e.name for e in policy.organisation.exceptions if e.scope in ("*", address)}
+    if rule.approvals.required < minimums.approvals:
+        yield f"{address}: {rule.approvals.required} approvals; the organisation wants {minimums.approvals}"
+    if not rule.approvals.exclude_submitter:
+        yield f"{address}: the submitter may not approve a release"
+    if rule.approvals.max_age_hours > minimums.approval_max_age_hours:
+        yield f"{address}: approvals hold {rule.approvals.max_age_hours} h; at most {minimums.approval_max_age_hours}"
+    if rule.retention_days < minimums.retention_days:
+        yield f"{address}: kept {rule.retention_days} days; the organisation wants {minimums.retention_days}"
+    if rule.scan.required and rule.scan.max_age_hours > minimums.scan_max_age_hours:
+        yield f"{address}: scans hold {rule.scan.max_age_hours} h; at most {minimums.scan_max_age_hours}"
+    for name in sorted(needed_exceptions(rule, policy.services) - allowed):
+        yield f"{address}: a release needs the exception {name!r} (owner, reason, expiry) for this"

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands in each statement. One model per message; unknown fields are refused; times are RFC 3339 strings.
+
+Built: request, approval, session, evidence (scan), policy-root (one keeper), policy, order, receipt. A statement of any
+other type is refused by `parse_statement`, because nothing here knows what it would mean.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from signwright.errors import MalformedError
+from signwright.model.operation import Many, Name, Operation, Parameter, Strict
+from signwright.model.times import parse_time
+from signwright.statements.dsse import Envelope, statement_digest
+from signwright.statements.parse import strict_json, validate_model
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_PREFIX = "https://signwright.dev/"
+MAX_SUBJECTS = 100
+
+
+def _is_time(text: str) -> str:
+    try:
+        parse_time(text)
+    except MalformedError as problem:
+        raise ValueError(problem.message) from problem
+    return text
+
+
+Time = Annotated[str, AfterValidator(_is_time)]
+Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+KeyText = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+KeyId = Annotated[str, StringConstraints(pattern=r"^swk_[a-z2-7]{20}$")]
+Mode = Literal["artifact", "digest"]
+
+
+class Sha256(Strict):
+    sha256: Hex32
+
+
+class Subject(Strict):
+    """in-toto ResourceDescriptor, the part we use: a name for people and the digest that counts."""
+
+    name: Text
+    digest: Sha256
+
+
+class SourceRevision(Strict):
+    """Where the artifact says it comes from; a claim of the submitter until evidence confirms it."""
+
+    repository: Text
+    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
+    ref: Text | None = None
+
+
+class RequestedArtifact(Strict):
+    """One artifact of a request, in the order of the subjects. ``operations``: as the client derived them."""
+
+    size: int = Field(ge=0)
+    format: Name
+    options: dict[Name, Parameter] = Field(default_factory=dict)
+    operations: Many[Operation] = Field(min_length=1)
+
+
+class Request(Strict):
+    """A signing request: subjects are the artifacts. ``nonce``: 128 random bits in hex, so that no two are equal."""
+
+    project: Name
+    signing_policy: Name
+    mode: Mode
+    artifacts: Many[RequestedArtifact] = Field(min_length=1, max_length=MAX_SUBJECTS)
+    source: SourceRevision | None = None
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    created: Time
+    expires: Time
+
+
+class SeenCheckpoint(Strict):
+    """The newest checkpoint that the approver's client has verified. ``root``: hex."""
+
+    origin: Text
+    size: int = Field(ge=1)
+    root: Hex32
+
+
+class Approval(Strict):
+    """A person's word on one request. Subjects: the request digest (named ``request``), then the artifacts again.
+
+    ``release`` is the word of the hold group (QA) that lets a held request go; it does not count as an approval.
+    """
+
+    decision: Literal["approve", "deny", "release"]
+    person: Name
+    project: Name
+    signing_policy: Name
+    policy_sha256: Hex32
+    checkpoint: SeenCheckpoint
+    artifacts_rehashed: bool
+    evidence_verified: Many[Hex32] = ()
+    comment: Annotated[str, StringConstraints(max_length=2000)] | None = None
+    created: Time
+    expires: Time
+
+
+class Session(Strict):
+    """A person lends their name to a fresh key for reading and posting, for at most 8 h. Subject: SHA-256 of the key."""
+
+    person: Name
+    public_key: KeyText
+    created: Time
+    expires: Time
+
+
+class Engine(Strict):
+    name: Text
+    version: Text
+    definitions: Text
+
+
+class Finding(Strict):
+    """``path``: the inner path, members separated by ``/`` from the artifact's name on."""
+
+    path: Annotated[str, StringConstraints(max_length=4096)]
+    rule: Text
+    engine: Text
+
+
+class ScanEvidence(Strict):
+    """The scanner's verdict on the one subject, whose bytes it hashed itself."""
+
+    kind: Literal["scan"] = "scan"
+    verdict: Literal["clean", "infected", "unscannable"]
+    engines: Many[Engine] = Field(min_length=1)
+    findings: Many[Finding] = ()
+    members: int = Field(ge=0)
+    sandbox: Text
+    created: Time
+
+
+class Role(Strict):
+    """``keys``: written forms; ``threshold``: how many of them must sign."""
+
+    threshold: int = Field(ge=1)
+    keys: Many[KeyText] = Field(min_length=1, max_length=16)
+
+
+class PolicyRoot(Strict):
+    """Who may change the policy. ``trial`` is fixed at genesis. Subject: none but the organisation's name."""
+
+    version: int = Field(ge=1)
+    organisation: Text
+    trial: bool
+    root: Role
+    policy: Role
+    created: Time
+    expires: Time
+
+
+class DocumentRef(Strict):
+    sha256: Hex32
+    size: int = Field(ge=2)
+
+
+class PolicyIndex(Strict):
+    """The ``policy`` statement: an index of documents that travel beside it."""
+
+    version: int = Field(ge=1)
+    root_version: int = Field(ge=1)
+    root_sha256: Hex32
+    documents: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]+(/[a-z0-9][a-z0-9._-]{0,62})?$")], DocumentRef]
+    created: Time
+    expires: Time
+
+
+class Order(Strict):
+    """Gate to keyholder: sign this wave. Subjects: the request; what it names travels beside."""
+
+    request: Hex32
+    wave: int = Field(ge=0, lt=8)
+    attempt: int = Field(ge=1, le=3)
+    policy_sha256: Hex32
+    operations_sha256: Hex32
+    leaf_sha256: Hex32
+    leaf_index: int = Field(ge=0)
+    created: Time
+
+
+class Receipt(Strict):
+    """What became of one artifact of a request, said by the gate. Subject: the signed result (or the envelope file).
+
+    Hashes are hex SHA-256; ``key`` is of the SubjectPublicKeyInfo, ``certificate`` of the leaf certificate.
+    """
+
+    request: Hex32
+    artifact: int = Field(ge=0)
+    source_sha256: Hex32
+    content_sha256: Hex32 | None
+    envelopes_sha256: Many[Hex32]
+    patch_sha256: Hex32 | None
+    format: Name
+    mode: Mode
+    project: Name
+    signing_policy: Name
+    kind: Literal["test", "release"]
+    trial: bool
+    grade: Literal["test", "release", "automated"]
+    key: Hex32
+    certificate: Hex32 | None
+    key_protection: Literal["attested", "claimed", "software"]
+    policy_sha256: Hex32
+    policy_version: int
+    people: Many[Name]
+    exceptions: Many[Name]
+    intents: Many[int]
+    log_origin: Text
+    profile: int
+    sandbox: Text
+    witnesses_outside: int
+    witnesses_local: int
+    timestamp: Literal["outside", "local", "none"]
+    content_seen: bool
+    derived: bool
+    created: Time
+
+
+PREDICATES: dict[str, type[Strict]] = {
+    "request": Request,
+    "approval": Approval,
+    "session": Session,
+    "evidence": ScanEvidence,
+    "policy-root": PolicyRoot,
+    "policy": PolicyIndex,
+    "order": Order,
+    "receipt": Receipt,
+}
+
+P = TypeVar("P", bound=Strict)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement(Generic[P]):
+    """A parsed statement. ``digest`` is how others refer to it; whether anybody signed it is another question."""
+
+    name: str
+    subjects: tuple[Subject, ...]
+    predicate: P
+    digest: str
+
+
+class _Statement(Strict):
+    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    subject: Many[Subject] = Field(min_length=1, max_length=MAX_SUBJECTS + 1)
+    predicateType: Text
+    predicate: dict[str, object]
+
+
+def predicate_type(name: str) -> str:
+    return f"{PREDICATE_PREFIX}{name}/v1"
+
+
+def parse_statement(envelope: Envelope, model: type[P]) -> Statement[P]:
+    """The payload of ``envelope`` as a statement with predicate ``model``; raises `MalformedError`. Verifies nothing."""
+    name = next(name for name, known in PREDICATES.items() if known is model)
+    outer = validate_model(_Statement, strict_json(envelope.payload))
+    if outer.predicateType != predicate_type(name):
+        raise MalformedError(
+            f"statement of type {outer.predicateType[:80]!r}; wanted {predicate_type(name)}", code="wrong-statement-type"
+        )
+    predicate = validate_model(model, outer.predicate)
+    statement = Statement(name, outer.subject, predicate, statement_digest(name, envelope))
+    _check_shape(statement)
+    return statement
+
+
+def _check_shape(statement: Statement[P]) -> None:
+    predicate = statement.predicate
+    if isinstance(predicate, Request) and len(predicate.artifacts) != len(statement.subjects):
+        raise MalformedError("request: as many artifacts as subjects are wanted", code="bad-field")
+    one = isinstance(predicate, (ScanEvidence, Receipt, Session, PolicyRoot, PolicyIndex, Order))
+    if one and len(statement.subjects) != 1:
+        raise MalformedError(f"{statement.name}: exactly one subject is wanted", code="bad-field")
+
+
+def statement_payload(predicate: Strict, subjects: list[tuple[str, str]]) -> bytes:
+    """The bytes to sign. ``subjects``: (name, hex SHA-256). The result parses back, or `MalformedError` is raised."""
+    name = next(name for name, known in PREDICATES.items() if known is type(predicate))
+    body = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": label, "digest": {"sha256": sha256}} for label, sha256 in subjects],
+        "predicateType": predicate_type(name),
+        "predicate": predicate.model_dump(mode="json"),
+    }
+    payload = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    parse_statement(Envelope(payload, ()), type(predicate))
+    return payload

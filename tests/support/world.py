@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small organisation for tests: real keys, a real signed policy, people who can sign. Nothing here is a mock."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from signwright.model.operation import Operation, Strict
+from signwright.model.times import format_time
+from signwright.policy import documents as d
+from signwright.policy.policy import Policy, open_policy
+from signwright.policy.write import draft_policy, draft_root
+from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae, statement_digest
+from signwright.statements.keys import key_id_of, public_text, sign_ed25519, ssh_namespace
+from signwright.statements.models import (
+    Approval,
+    Engine,
+    Finding,
+    PolicyRoot,
+    Request,
+    RequestedArtifact,
+    Role,
+    ScanEvidence,
+    SeenCheckpoint,
+    statement_payload,
+)
+from signwright.statements.sshsig import ED25519, SshPublicKey, sign_sshsig
+
+NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+ORIGIN = "signwright.test/log"
+
+
+def ssh_line(key: Ed25519PrivateKey) -> str:
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    blob = b"".join(len(p).to_bytes(4, "big") + p for p in (ED25519.encode(), raw))
+    return f"{ED25519} {base64.b64encode(blob).decode()}"
+
+
+def sign_ssh(payload: bytes, key: Ed25519PrivateKey, name: str) -> Envelope:
+    value = sign_sshsig(key, namespace=ssh_namespace(name), message=pae(PAYLOAD_TYPE, payload))
+    keyid = SshPublicKey.parse(ssh_line(key)).fingerprint
+    return Envelope(payload, (EnvelopeSignature(keyid, "sshsig", value),))
+
+
+def key_id(key: Ed25519PrivateKey) -> str:
+    return key_id_of(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+
+
+@dataclass
+class World:
+    """Change a document with `with_documents`, then open the policy again: versions go up by themselves."""
+
+    now: datetime = NOW
+    trial: bool = True
+    keeper: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    people: dict[str, Ed25519PrivateKey] = field(
+        default_factory=lambda: {n: Ed25519PrivateKey.generate() for n in ("alice", "bob", "carol")}
+    )
+    test_credential: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    release_credential: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    scanner: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    gate: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    receipts: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    #: C2SP verifier key texts; tests with a real log and witness set them before opening the policy.
+    log_key: str = ORIGIN + "+00000000+AQ=="
+    witnesses: tuple[d.Witness, ...] = (
+        d.Witness(name="w1", key="w1+00000000+AQ==", operator="this host", outside=False),
+    )
+    authorities: tuple[d.TimestampAuthority, ...] = (
+        d.TimestampAuthority(name="builtin", anchors=("AAAA",), outside=False),
+    )
+    keys: dict[str, d.Key] = field(default_factory=dict)
+    version: int = 0
+    overrides: dict[str, Strict] = field(default_factory=dict)
+
+    def default_key(self, kind: d.Kind, family: str = "cms") -> d.Key:
+        """A key entry that no key store backs; tests of signing put real ones into ``keys``."""
+        spki = hashlib.sha256(f"{kind}{family}".encode()).digest()
+        return d.Key(
+            kind=kind,
+            family=family,  # type: ignore[arg-type]
+            purposes=("authenticode", "file") if family == "cms" else ("raw",),
+            public_key=base64.b64encode(spki).decode(),
+            chain=("AAAA",) if family == "cms" else (),
+            protection="software",
+        )
+
+    def documents(self) -> dict[str, Strict]:
+        names = ("test", "release")
+        keys = {**{n: self.default_key(n) for n in names}, "test-raw": self.default_key("test", "raw"), **self.keys}  # type: ignore[arg-type]
+        rules = {n: d.ArtifactRule(name="*", format=n) for n in ("pe", "cms", "raw")}
+        options = {n: d.OptionRule(any=True) for n in ("description", "url", "digest", "existing")}
+        test, release = (key_id(c) for c in (self.test_credential, self.release_credential))
+        modes: Any = {"modes": ("artifact", "digest"), "scan": d.ScanRule(required=False)}
+        approvals = d.Approvals(required=2, eligible=("release",))
+        policies = {
+            "test": d.SigningPolicy(kind="test", key="test", artifact_configuration="programs", submitters=(test,), options=options, **modes),
+            "release": d.SigningPolicy(kind="release", key="release", artifact_configuration="programs", submitters=(release,), approvals=approvals, options=options),
+            "test-file": d.SigningPolicy(kind="test", key="test", artifact_configuration="files", submitters=(test,), options=options, **modes),
+            "release-file": d.SigningPolicy(kind="release", key="release", artifact_configuration="files", submitters=(release,), approvals=approvals, options=options),
+            "test-raw": d.SigningPolicy(kind="test", key="test-raw", artifact_configuration="raw", submitters=(test,), timestamp="none", options=options, **modes),
+        }
+        expires = format_time(self.now + timedelta(days=30))
+        exceptions = tuple(
+            d.Exception_(name=n, scope="*", owner="carol", reason="tests run on one host", expires=expires)
+            for n in ("local-witness", "local-timestamp")
+        )
+        people = {
+            name: d.Person(groups=("release", "qa") if name == "carol" else ("release",), keys=(ssh_line(key),))
+            for name, key in self.people.items()
+        }
+        found: dict[str, Strict] = {
+            "organisation": d.Organisation(name="Example", exceptions=exceptions),
+            "services": d.Services(
+                log=d.LogIdentity(origin=ORIGIN, key=self.log_key),
+                witnesses=self.witnesses,
+                quorum=d.Quorum(total=1, outside=0),
+                timestamp_authorities=self.authorities,
+                scanners=(d.Scanner(name="scanner", public_key=public_text(self.scanner)),),
+                gate_key=public_text(self.gate),
+                receipt_keys=(public_text(self.receipts),),
+            ),
+            "people": d.People(people=people),
+            "credentials": d.Credentials(
+                credentials={
+                    test: d.Credential(public_key=public_text(self.test_credential), kind="test", description="CI, test"),
+                    release: d.Credential(public_key=public_text(self.release_credential), kind="release", description="CI, release"),
+                }
+            ),
+            "keys": d.Keys(keys=keys),
+            "projects/default": d.Project(
+                artifact_configurations={
+                    "programs": d.ArtifactConfiguration(rules=(rules["pe"],)),
+                    "files": d.ArtifactConfiguration(rules=(rules["cms"],)),
+                    "raw": d.ArtifactConfiguration(rules=(rules["raw"],)),
+                },
+                signing_policies=policies,
+            ),
+        }
+        return {**found, **self.overrides}
+
+    def with_documents(self, **changes: Strict) -> World:
+        """``projects_default`` stands for ``projects/default``."""
+        self.overrides.update({name.replace("projects_", "projects/"): doc for name, doc in changes.items()})
+        return self
+
+    def root_envelope(self) -> Envelope:
+        role = Role(threshold=1, keys=(ssh_line(self.keeper),))
+        root = PolicyRoot(
+            version=1,
+            organisation="Example",
+            trial=self.trial,
+            root=role,
+            policy=role,
+            created=format_time(self.now - timedelta(days=1)),
+            expires=format_time(self.now + timedelta(days=365)),
+        )
+        self.root = root
+        return sign_ssh(draft_root(root), self.keeper, "policy-root")
+
+    def policy_parts(self, *, created: datetime | None = None, expires: datetime | None = None) -> tuple[Envelope, Envelope, dict[str, bytes], str]:
+        """(root envelope, policy envelope, documents, root digest) of the next version."""
+        root_envelope = self.root_envelope()
+        root_sha256 = statement_digest("policy-root", root_envelope)
+        self.version += 1
+        draft = draft_policy(
+            self.documents(),
+            root=self.root,
+            root_sha256=root_sha256,
+            version=self.version,
+            created=created or self.now - timedelta(hours=1),
+            expires=expires or self.now + timedelta(days=30),
+        )
+        return root_envelope, sign_ssh(draft.payload, self.keeper, "policy"), draft.documents, root_sha256
+
+    def policy(self, **times: datetime) -> Policy:
+        root, index, documents, digest = self.policy_parts(**times)
+        return open_policy(root, index, documents, pinned_root_sha256=digest)
+
+    def operation(self, content: bytes = b"artifact", template: str = "authenticode", **parameters: Any) -> Operation:
+        return Operation(template=template, digest="sha256:" + hashlib.sha256(content).hexdigest(), parameters=parameters)
+
+    def request(
+        self,
+        signing_policy: str = "release",
+        *,
+        files: Mapping[str, bytes] | None = None,
+        artifacts: Sequence[RequestedArtifact] | None = None,
+        key: Ed25519PrivateKey | None = None,
+        format: str | None = None,
+        **changes: Any,
+    ) -> Envelope:
+        """Signed by the credential of the policy's kind; ``artifacts`` gives real operations, else one per file."""
+        files = files if files is not None else {"setup.exe": b"artifact"}
+        kind = format or {"test-raw": "raw", "test-file": "cms", "release-file": "cms"}.get(signing_policy, "pe")
+        template = {"pe": "authenticode", "cms": "cms-detached", "raw": "raw"}[kind]
+        artifacts = artifacts or [
+            RequestedArtifact(size=len(c), format=kind, operations=(self.operation(c, template),)) for c in files.values()
+        ]
+        values: dict[str, Any] = {
+            "project": "default",
+            "signing_policy": signing_policy,
+            "mode": "artifact",
+            "artifacts": tuple(artifacts),
+            "nonce": secrets.token_hex(16),
+            "created": format_time(self.now),
+            "expires": format_time(self.now + timedelta(hours=12)),
+        }
+        payload = statement_payload(
+            Request(**(values | changes)), [(n, hashlib.sha256(c).hexdigest()) for n, c in files.items()]
+        )
+        release = signing_policy.startswith("release")
+        return sign_ed25519(payload, key or (self.release_credential if release else self.test_credential))
+
+    def approval(
+        self,
+        request: Envelope,
+        person: str,
+        *,
+        policy: Policy,
+        checkpoint: SeenCheckpoint | None = None,
+        key: Ed25519PrivateKey | None = None,
+        **changes: Any,
+    ) -> Envelope:
+        from signwright.statements.models import parse_statement
+
+        statement = parse_statement(request, Request)
+        values: dict[str, Any] = {
+            "decision": "approve",
+            "person": person,
+            "project": statement.predicate.project,
+            "signing_policy": statement.predicate.signing_policy,
+            "policy_sha256": policy.sha256,
+            "checkpoint": checkpoint or SeenCheckpoint(origin=ORIGIN, size=1, root="00" * 32),
+            "artifacts_rehashed": True,
+            "created": format_time(self.now),
+            "expires": format_time(self.now + timedelta(hours=24)),
+        }
+        subjects = [("request", statement.digest), *((s.name, s.digest.sha256) for s in statement.subjects)]
+        payload = statement_payload(Approval(**(values | changes)), subjects)
+        return sign_ssh(payload, key or self.people[person], "approval")
+
+    def scan(self, content: bytes, verdict: str = "clean", *, key: Ed25519PrivateKey | None = None, **changes: Any) -> Envelope:
+        values: dict[str, Any] = {
+            "verdict": verdict,
+            "engines": (Engine(name="yara-x", version="1", definitions="test"),),
+            "findings": (Finding(path="setup.exe", rule="EICAR", engine="yara-x"),) if verdict == "infected" else (),
+            "members": 0,
+            "sandbox": "landlock7+seccomp",
+            "created": format_time(self.now),
+        }
+        payload = statement_payload(ScanEvidence(**(values | changes)), [("artifact", hashlib.sha256(content).hexdigest())])
+        return sign_ed25519(payload, key or self.scanner)
