@@ -52,9 +52,8 @@ class _Lane:
 
 @contextmanager
 def _lanes(consumers: Sequence[Consumer]) -> Iterator[list[_Lane]]:
-    lanes: list[_Lane] = []
+    lanes = _started(consumers)
     try:
-        lanes.extend(_Lane(consumer) for consumer in consumers)
         yield lanes
     finally:
         for lane in lanes:
@@ -63,24 +62,32 @@ def _lanes(consumers: Sequence[Consumer]) -> Iterator[list[_Lane]]:
         lane.raise_failure()
 
 
+def _started(consumers: Sequence[Consumer]) -> list[_Lane]:
+    """One lane for each consumer, or none at all."""
+    lanes: list[_Lane] = []
+    for consumer in consumers:
+        try:
+            lanes.append(_Lane(consumer))
+        except RuntimeError:
+            for lane in lanes:
+                lane.close()
+            return []
+    return lanes
+
+
 def one_pass(view: View, parallel: Sequence[Consumer], inline: Consumer) -> None:
     """Read ``view`` once in blocks of 1 MiB and give every block, in order, to each consumer.
 
     ``inline`` runs in the calling thread and should be the cheapest. What a consumer or ``view.read`` raises is raised.
     """
-    if view.size < THREADS_FROM:
+    with _lanes(parallel if view.size >= THREADS_FROM else ()) as lanes:
+        # Where a sandbox forbids threads there are no lanes either: slower, the same result.
+        here = (inline,) if lanes else (*parallel, inline)
         offset = 0
-        for content in blocks(view, 0, view.size):
-            block = memoryview(content)
-            for consumer in (*parallel, inline):
-                consumer(block, offset)
-            offset += len(block)
-        return
-    offset = 0
-    with _lanes(parallel) as lanes:
         for content in blocks(view, 0, view.size):
             block = memoryview(content)
             for lane in lanes:
                 lane.put(block, offset)
-            inline(block, offset)
+            for consumer in here:
+                consumer(block, offset)
             offset += len(block)

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reader of signed Portable Executables, written from the specification and sharing nothing with the writer.
+
+Sources: "PE Format" (attribute certificate table) and "Windows Authenticode Portable Executable Signature Format".
+The digest covers the file without CheckSum, the security directory entry and the certificate table; bytes behind the
+table are covered as well. What is *not* covered by a signature that is found to hold: CheckSum (a wrong one is a warning),
+padding (must be zero), unsigned attributes (timestamp tokens and nested signatures, which are checked on their own), and
+of the certificates in the structure all but the signer's key and identifier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from signwright.errors import FormatError, LimitError, VerificationError
+from signwright.model.digest import ALGORITHMS, Digest
+from signwright.model.text import first_bad_character
+from signwright.model.view import BLOCK, View, blocks
+from signwright.readers import asn1, cms
+from signwright.readers.base import FoundSignature, Reading
+
+MAX_SIGNATURES = 64
+MAX_DEPTH = 4
+
+_INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
+_PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
+_OPUS_INFO = "1.3.6.1.4.1.311.2.1.12"
+_DIGESTS = {
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+    "1.3.14.3.2.26": "sha1",
+    "1.2.840.113549.2.5": "md5",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """Where the three things lie that the digest leaves out. Without a table both its ends are the end of the file."""
+
+    size: int
+    checksum_at: int
+    stored_checksum: int
+    entry_at: int
+    table_start: int
+    table_end: int
+
+    @property
+    def has_table(self) -> bool:
+        return self.table_end > self.table_start
+
+    @property
+    def behind_table(self) -> int:
+        return self.size - self.table_end
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """One signature and where it was found (``1``, nested ``1.1``), with the digest it claims for the image."""
+
+    place: str
+    signed: cms.SignedData
+    algorithm: str
+    image_digest: bytes
+    notes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Digests:
+    image: dict[str, bytes]
+    stripped: str
+    checksum: int
+
+
+class PeReader:
+    """Implements `signwright.readers.base.Reader`."""
+
+    name = "pe"
+
+    def recognizes(self, view: View) -> bool:
+        try:
+            _header_start(view)
+        except FormatError:
+            return False
+        return True
+
+    def read(self, view: View, content: View | None = None) -> Reading:
+        """Every signature of the file, also nested ones. A file without any gives a `Reading` without signatures.
+
+        A signature whose digest is SHA-1 or MD5 is not counted: it is a warning beside another one, and
+        `VerificationError` alone. Any other signature that does not hold is `VerificationError`.
+        """
+        if content is not None:
+            raise FormatError("a PE carries its signature inside, there is no content beside it")
+        image = _read_image(view)
+        warnings: list[str] = []
+        try:
+            claims = list(_claims(view, image, warnings))
+        except LimitError as problem:
+            raise FormatError(problem.message, offset=image.table_start, code=problem.code) from problem
+        accepted = [claim for claim in claims if claim.algorithm in ALGORITHMS]
+        if claims and not accepted:
+            raise VerificationError(f"digest {claims[0].algorithm} is not accepted", code="weak-digest")
+        digests = _digests(view, image, sorted({claim.algorithm for claim in accepted}))
+        for claim in claims:
+            if claim not in accepted:
+                warnings.append(f"signature {claim.place} uses {claim.algorithm} and was not counted")
+        found = tuple(self._check(claim, digests) for claim in accepted)
+        warnings += _checksum_warning(image, digests.checksum)
+        return Reading(self.name, found, digests.stripped, tuple(warnings))
+
+    def _check(self, claim: _Claim, digests: _Digests) -> FoundSignature:
+        if not hmac.compare_digest(claim.image_digest, digests.image[claim.algorithm]):
+            raise VerificationError(
+                f"signature {claim.place}: the file is not what was signed, its digest differs", code="digest-mismatch"
+            )
+        signer = claim.signed.only_signer
+        cms.check_embedded(claim.signed, signer)
+        return cms.found_signature(
+            claim.signed,
+            signer,
+            format_name=self.name,
+            purpose="authenticode",
+            content_digest=Digest(claim.algorithm, claim.image_digest),
+            notes={"place": claim.place, **claim.notes, **_opus_notes(signer)},
+        )
+
+
+def _number(view: View, offset: int, length: int) -> int:
+    return int.from_bytes(view.read(offset, length), "little")
+
+
+def _header_start(view: View) -> int:
+    """Offset of the COFF header, behind the mark."""
+    if view.read(0, 2) != b"MZ":
+        raise FormatError("not a PE: no MZ at its start", code="not-a-pe")
+    start = _number(view, 0x3C, 4)
+    if view.read(start, 4) != b"PE\0\0":
+        raise FormatError("not a PE: no PE header where the DOS header points", offset=start, code="not-a-pe")
+    return start + 4
+
+
+def _read_image(view: View) -> _Image:
+    coff = _header_start(view)
+    if view.size > 0xFFFFFFFF:
+        raise FormatError(f"a PE of {view.size} bytes cannot be addressed", code="too-large")
+    header_size = _number(view, coff + 16, 2)
+    optional = coff + 20
+    magic = _number(view, optional, 2)
+    directories = {0x10B: optional + 96, 0x20B: optional + 112}.get(magic)
+    if directories is None:
+        raise FormatError(f"optional header of unknown kind 0x{magic:x}", offset=optional)
+    entry = directories + 4 * 8
+    if _number(view, directories - 4, 4) < 5 or entry + 8 > optional + header_size:
+        raise FormatError("no security directory in the optional header", offset=directories, code="no-directory")
+    start, size = _number(view, entry, 4), _number(view, entry + 4, 4)
+    if start == 0 and size == 0:
+        start = view.size
+    elif start % 8 or size < 8 or start < optional + header_size or start + size > view.size:
+        raise FormatError(
+            f"certificate table of {size} bytes at {start} is impossible in a file of {view.size} bytes",
+            offset=entry,
+            code="bad-certificate-table",
+        )
+    return _Image(view.size, optional + 64, _number(view, optional + 64, 4), entry, start, start + size)
+
+
+def _entries(view: View, image: _Image, warnings: list[str]) -> Iterator[bytes]:
+    """Contents of the WIN_CERTIFICATE entries that hold CMS, with their padding."""
+    if image.table_end - image.table_start > cms.MAX_ENVELOPE:
+        raise FormatError("certificate table is larger than any that is read", offset=image.table_start)
+    table = view.read(image.table_start, image.table_end - image.table_start)
+    at = count = 0
+    while at < len(table):
+        length = int.from_bytes(table[at : at + 4], "little")
+        if len(table) - at < 8 or length <= 8 or length > len(table) - at or count == MAX_SIGNATURES:
+            raise FormatError(
+                "certificate table has an impossible entry", offset=image.table_start + at, code="bad-certificate-table"
+            )
+        revision_and_kind = table[at + 4 : at + 8]
+        if revision_and_kind == b"\x00\x02\x02\x00":
+            yield table[at + 8 : at + length]
+        else:
+            warnings.append(f"certificate table entry of another kind ({revision_and_kind.hex()}) was not read")
+        padding = table[at + length : at + length + (-length % 8)]
+        if any(padding):
+            raise FormatError("padding of the certificate table is not zero", offset=image.table_start + at + length)
+        at += length + len(padding)
+        count += 1
+
+
+def _claims(view: View, image: _Image, warnings: list[str]) -> Iterator[_Claim]:
+    if image.behind_table:
+        warnings.append(f"{image.behind_table} bytes stand behind the certificate table")
+    seen = 0
+    pending = [(str(n), entry, 1) for n, entry in enumerate(_entries(view, image, warnings), start=1)]
+    while pending:
+        place, encoding, depth = pending.pop(0)
+        seen += 1
+        if seen > MAX_SIGNATURES or depth > MAX_DEPTH:
+            raise LimitError("more signatures, or deeper ones, than are read")
+        signed = cms.parse(encoding, padding=depth == 1)
+        yield _claim(place, signed)
+        pending += [(f"{place}.{n}", inner, depth + 1) for n, inner in enumerate(signed.only_signer.nested, start=1)]
+
+
+def _claim(place: str, signed: cms.SignedData) -> _Claim:
+    """What SpcIndirectDataContent says: SEQUENCE { SEQUENCE { kind, value }, DigestInfo }."""
+    what = f"signature {place}"
+    if signed.content_type != _INDIRECT_DATA or signed.encapsulated is None:
+        raise VerificationError(f"{what} is over content of type {signed.content_type}, not over a file's digest")
+    fields = asn1.single(signed.encapsulated, asn1.SEQUENCE, what).children(what)
+    kind = fields[0].expect(asn1.SEQUENCE, what).children(what) if len(fields) == 2 else []
+    digest_info = fields[1].expect(asn1.SEQUENCE, what).children(what) if len(fields) == 2 else []
+    if len(kind) not in (1, 2) or len(digest_info) != 2:
+        raise FormatError(f"{what}: SpcIndirectDataContent does not parse")
+    if asn1.oid(kind[0], what) != _PE_IMAGE_DATA:
+        raise VerificationError(f"{what} was made for another kind of file", code="wrong-kind")
+    algorithm = asn1.algorithm(digest_info[0], what)
+    name = _DIGESTS.get(algorithm, algorithm)
+    digest = digest_info[1].expect(asn1.OCTET_STRING, what).content
+    if name in ALGORITHMS and len(digest) != ALGORITHMS[name]:
+        raise FormatError(f"{what}: {name} digest of {len(digest)} bytes")
+    page_hashes = len(kind) == 2 and b"\xa6\xb5\x86\xd5\xb4\xa1\x24\x66" in kind[1].encoded
+    return _Claim(place, signed, name, digest, {"page_hashes": "present, not checked"} if page_hashes else {})
+
+
+def _pieces(view: View, image: _Image) -> Iterator[tuple[int, bytes, bool, bool]]:
+    """The file in order, in blocks: offset, bytes, whether the digest covers them, whether the strip test keeps them."""
+    borders = (
+        (0, image.checksum_at, True, True),
+        (image.checksum_at, image.checksum_at + 4, False, True),
+        (image.checksum_at + 4, image.entry_at, True, True),
+        (image.entry_at, image.entry_at + 8, False, True),
+        (image.entry_at + 8, image.table_start, True, True),
+        (image.table_start, image.table_end, False, False),
+        (image.table_end, image.size, True, True),
+    )
+    for start, end, covered, kept in borders:
+        offset = start
+        for block in blocks(view, start, end - start):
+            yield offset, block, covered, kept
+            offset += len(block)
+
+
+def _digests(view: View, image: _Image, algorithms: Sequence[str]) -> _Digests:
+    """One pass over the file: image digests, the digest of the strip test, and CheckSum."""
+    images = {name: hashlib.new(name) for name in algorithms}
+    stripped = hashlib.sha256()
+    words = 0
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for offset, block, covered, kept in _pieces(view, image):
+            # Whole blocks are worth another core: hashlib lets go of the interpreter lock.
+            large = len(block) == BLOCK
+            waiting = [_update(pool if large else None, h, block) for h in images.values()] if covered else []
+            if kept:
+                stripped.update(block if covered else bytes(len(block)))
+            if offset != image.checksum_at:
+                words += int.from_bytes(block, "little") << (8 * (offset % 2))
+            for done in waiting:
+                if done is not None:
+                    done.result()
+    padding = b"" if image.has_table else bytes(-image.size % 8)
+    for running in images.values():
+        running.update(padding)
+    stripped.update(bytes(-(image.size - image.table_end + image.table_start) % 8))
+    folded = words % 0xFFFF or 0xFFFF
+    checksum = (folded + image.size) % (1 << 32)
+    return _Digests({name: h.digest() for name, h in images.items()}, stripped.hexdigest(), checksum)
+
+
+def _update(pool: ThreadPoolExecutor | None, running: hashlib._Hash, block: bytes) -> Future[None] | None:
+    """Feed ``block`` on another thread; here and now without a pool, or where a sandbox forbids threads."""
+    if pool is not None:
+        try:
+            return pool.submit(running.update, block)
+        except RuntimeError:
+            pass
+    running.update(block)
+    return None
+
+
+def _checksum_warning(image: _Image, computed: int) -> list[str]:
+    if image.stored_checksum == computed or (image.stored_checksum == 0 and not image.has_table):
+        return []
+    return [f"CheckSum is 0x{image.stored_checksum:08x}, computed 0x{computed:08x}"]
+
+
+def _opus_notes(signer: cms.Signer) -> dict[str, str]:
+    """``description`` and ``url`` from SpcSpOpusInfo: programName [0] SpcString, moreInfo [1] SpcLink."""
+    encoded = signer.signed_attributes.get(_OPUS_INFO)
+    if encoded is None:
+        return {}
+    what = "SpcSpOpusInfo"
+    notes: dict[str, str] = {}
+    for field in asn1.single(encoded, asn1.SEQUENCE, what).children(what):
+        values = field.children(what)
+        if len(values) != 1 or field.tag not in (0xA0, 0xA1):
+            raise FormatError(f"{what} does not parse")
+        codec = {(0xA0, 0x80): "utf-16-be", (0xA0, 0x81): "ascii", (0xA1, 0x80): "ascii"}.get(
+            (field.tag, values[0].tag)
+        )
+        if codec is not None:
+            try:
+                text = values[0].content.decode(codec)
+            except UnicodeDecodeError as problem:
+                raise FormatError(f"{what} holds text that cannot be read") from problem
+            notes["description" if field.tag == 0xA0 else "url"] = _shown(text)
+    return notes
+
+
+def _shown(text: str) -> str:
+    """Text as it may be printed: escaped when a character in it could move the cursor or reorder the line."""
+    return text if first_bad_character(text) is None else ascii(text)
