@@ -18,7 +18,6 @@ from signwright.statements.dsse import Envelope, parse_envelope, strict_base64
 from signwright.statements.parse import MAX_MANIFEST, parse_model
 
 Blob = Annotated[str, StringConstraints(max_length=MAX_MANIFEST)]
-VERSION = "signwright-receipt/1"
 
 
 class LoggedLeaf(Strict):
@@ -55,7 +54,7 @@ class Authorisation(Strict):
 class ReceiptBundle(Strict):
     """``authorisation`` is absent in the shareable form: then the authorisation is attested, not re-checked."""
 
-    format: Literal["signwright-receipt/1"] = VERSION
+    format: Literal["signwright-receipt/1"] = "signwright-receipt/1"
     receipt: Blob
     waves: Many[Wave] = Field(min_length=1, max_length=8)
     authorisation: Authorisation | None = None
