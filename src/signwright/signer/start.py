@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the signer's processes are started: the interpreter isolated, the path explicit, in an environment of their own.
+
+``-I`` drops PYTHON* variables, the user's site and the current folder; ``-S`` drops ``site``, and with it every
+``.pth`` file,
+``sitecustomize`` and ``usercustomize``. What is imported is then exactly what stands on the path given here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import signwright
+from signwright.errors import ConfigurationError
+
+#: Runs in the new interpreter: arguments are the module, the path entries as JSON, then the module's own arguments.
+BOOT = (
+    "import json,runpy,sys;"
+    "module,path=sys.argv[1],json.loads(sys.argv[2]);"
+    "sys.path[:]=[p for p in sys.path if p]+path;"
+    "sys.argv[:]=[module]+sys.argv[3:];"
+    "runpy.run_module(module,run_name='__main__',alter_sys=True)"
+)
+
+ENVIRONMENT_VARIABLE = "SIGNWRIGHT_SIGNER_ENV"
+_SHARED_FOLDERS = ("site-packages", "dist-packages")
+
+
+def signer_environment() -> Path:
+    """The signer's own virtual environment: ``$SIGNWRIGHT_SIGNER_ENV``, else beside this one, named ``<this
+    one>-signer``.
+    """
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(named) if named else Path(f"{sys.prefix}-signer")
+
+
+def signer_command(
+    module: str, arguments: Sequence[str], *, environment: Path, extra_path: Sequence[Path] = ()
+) -> list[str]:
+    """The command that runs ``module`` as ``__main__`` with ``arguments`` in ``environment``.
+
+    ``extra_path``: further folders to import from, last. Raises `ConfigurationError` when the environment is not
+    there, or when signwright could only be imported from a folder that other packages share.
+    """
+    python = environment / "bin" / "python"
+    packages = environment / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    if not python.exists() or not packages.is_dir():
+        raise ConfigurationError(
+            f"no Python {sys.version_info[0]}.{sys.version_info[1]} environment for the signer at {environment}",
+            code="no-signer-environment",
+            hint=f"make dev creates it; another place is named by {ENVIRONMENT_VARIABLE}",
+        )
+    path = [packages, *_source_root(packages), *extra_path]
+    rows = json.dumps([str(entry) for entry in path])
+    return [str(python), "-I", "-S", "-c", BOOT, module, rows, *arguments]
+
+
+def _source_root(packages: Path) -> list[Path]:
+    """Where signwright itself comes from when ``packages`` does not have it: the source folder this process runs
+    from.
+    """
+    if (packages / "signwright" / "__init__.py").exists():
+        return []
+    root = Path(signwright.__file__).resolve().parent.parent
+    if root.name in _SHARED_FOLDERS:
+        raise ConfigurationError(
+            f"signwright is not installed in {packages}, and {root} is shared with other packages",
+            code="no-signer-environment",
+            hint="install signwright[signer] in the signer's environment",
+        )
+    return [root]

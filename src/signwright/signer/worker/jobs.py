@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker can be asked to do: recognise, prepare, embed, read. One function each, from a `Task` to its answer.
+
+``patch`` in a message is the index of the part that holds the patch so far, or null. View 0 is always the artifact
+as it was handed in, never a signed state of it: what is signed is that view with the patch over it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from signwright.errors import FormatError, LimitError, UsageError
+from signwright.formats.base import MAX_PREPARED, Format, Prepared
+from signwright.formats.registry import FORMATS
+from signwright.model.framing import Frame
+from signwright.model.patch import Patch, Patched, compose, sealed
+from signwright.model.times import format_time
+from signwright.model.view import View, blocks
+from signwright.readers.base import FoundSignature, Reader, Reading
+from signwright.readers.registry import READERS
+from signwright.signer.worker.task import Job, Task
+
+
+def prepare(task: Task) -> Frame:
+    """``format``, ``options``, ``chain`` (number of leading parts that are DER certificates), ``patch`` →
+    ``prepared``.
+    """
+    chosen = _format(task)
+    options = chosen.options.model_validate_json(json.dumps(task.message.get("options", {})))
+    chain = task.parts[: _index(task, "chain")]
+    prepared = chosen.prepare(_current(task), chain, options)
+    return Frame({"prepared": _plain(prepared)})
+
+
+def embed(task: Task) -> Frame:
+    """``format``, ``prepared``, ``envelopes`` (number of leading parts), ``patch`` → part 0: the composed, sealed
+    patch.
+    """
+    chosen = _format(task)
+    prepared = Prepared.model_validate_json(json.dumps(task.message.get("prepared")))
+    envelopes = task.parts[: _index(task, "envelopes")]
+    patch = chosen.embed(prepared, envelopes)
+    before = _patch(task)
+    if before is not None:
+        patch = compose(before, patch)
+    return Frame({}, (sealed(task.views[0], patch).encode(),))
+
+
+def read(task: Task) -> Frame:
+    """``reader``, ``patch``, ``detached``, ``source`` → the reading of the result, and of the source when it is
+    asked for.
+
+    ``detached``: the result is a signature about view 0 and not a changed view 0.
+    """
+    reader = _reader(task)
+    source, result = task.views[0], _current(task)
+    detached = task.message.get("detached") is True
+    reading = reader.read(result, source if detached else None)
+    message: dict[str, object] = {"sha256": _sha256(result), "size": result.size, "source": None}
+    parts: list[bytes] = []
+    message["result"] = _reading(reading, parts)
+    if task.message.get("source") is True and not detached:
+        message["source"] = _reading(reader.read(source), parts)
+    return Frame(message, tuple(parts))
+
+
+def inspect(task: Task) -> Frame:
+    """Which formats and readers recognise view 0, and its SHA-256: ``formats``, ``readers``, ``sha256``, ``size``."""
+    view = task.views[0]
+    return Frame(
+        {
+            "formats": [name for name, known in FORMATS.items() if known.recognizes(view)],
+            "readers": [name for name, known in READERS.items() if known.recognizes(view)],
+            "sha256": _sha256(view),
+            "size": view.size,
+        }
+    )
+
+
+JOBS: Mapping[str, Job] = {"prepare": prepare, "embed": embed, "read": read, "inspect": inspect}
+
+
+def _format(task: Task) -> Format:
+    name = task.message.get("format")
+    if not isinstance(name, str) or name not in FORMATS:
+        raise UsageError(f"unknown format {str(name)[:80]!r}; known: {', '.join(FORMATS)}", code="unknown-format")
+    return FORMATS[name]
+
+
+def _reader(task: Task) -> Reader:
+    name = task.message.get("reader")
+    if not isinstance(name, str) or name not in READERS:
+        raise UsageError(f"no reader for {str(name)[:80]!r}; known: {', '.join(READERS)}", code="unknown-format")
+    return READERS[name]
+
+
+def _index(task: Task, field: str) -> int:
+    value = task.message.get(field, 0)
+    if type(value) is not int or not 0 <= value <= len(task.parts):
+        raise UsageError(f"{field} is not a number of parts", code="worker-usage")
+    return value
+
+
+def _patch(task: Task) -> Patch | None:
+    if task.message.get("patch") is None:
+        return None
+    index = _index(task, "patch")
+    if index >= len(task.parts):
+        raise UsageError("the patch is not among the parts", code="worker-usage")
+    return Patch.decode(task.parts[index])
+
+
+def _current(task: Task) -> View:
+    patch = _patch(task)
+    return task.views[0] if patch is None else Patched(task.views[0], patch)
+
+
+def _plain(prepared: Prepared) -> object:
+    text = prepared.model_dump_json()
+    if len(text.encode()) > MAX_PREPARED:
+        raise LimitError(f"the format prepared {len(text)} bytes of facts, at most {MAX_PREPARED}", code="too-large")
+    return json.loads(text)
+
+
+def _sha256(view: View) -> str:
+    digest = hashlib.sha256()
+    for block in blocks(view, 0, view.size):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _reading(reading: Reading, parts: list[bytes]) -> dict[str, object]:
+    """As plain data; byte strings go to ``parts`` and are named by their index there."""
+    return {
+        "format": reading.format,
+        "stripped_sha256": reading.stripped_sha256,
+        "warnings": list(reading.warnings),
+        "signatures": [_signature(found, parts) for found in reading.signatures],
+    }
+
+
+def _signature(found: FoundSignature, parts: list[bytes]) -> dict[str, object]:
+    def part(content: bytes | None) -> int | None:
+        if content is None:
+            return None
+        parts.append(content)
+        return len(parts) - 1
+
+    if len(found.certificates) > 64:
+        raise FormatError("a signature with more than 64 certificates")
+    return {
+        "format": found.format,
+        "family": found.family,
+        "purpose": found.purpose,
+        "content_digest": str(found.content_digest),
+        "signature_value": part(found.signature_value),
+        "envelope": part(found.envelope),
+        "public_key": part(found.public_key),
+        "signer_certificate": part(found.signer_certificate),
+        "certificates": [part(certificate) for certificate in found.certificates],
+        "timestamp_token": part(found.timestamp_token),
+        "signing_time": None if found.signing_time is None else format_time(found.signing_time),
+        "notes": dict(found.notes),
+    }
