@@ -33,6 +33,8 @@ from signwright.statements.models import (
     SeenCheckpoint,
     statement_payload,
 )
+from signwright.transparency.note import COSIGNATURE_V1, VerifierKey
+from signwright.transparency.note import ED25519 as NOTE_ED25519
 from signwright.statements.sshsig import ED25519, SshPublicKey, sign_sshsig
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
@@ -70,17 +72,22 @@ class World:
     scanner: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     gate: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     receipts: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
-    #: C2SP verifier key texts; tests with a real log and witness set them before opening the policy.
-    log_key: str = ORIGIN + "+00000000+AQ=="
-    witnesses: tuple[d.Witness, ...] = (
-        d.Witness(name="w1", key="w1+00000000+AQ==", operator="this host", outside=False),
-    )
+    #: Keys of the log and of its one local witness ``w1``.
+    log_private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    witness_private: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    witnesses: tuple[d.Witness, ...] = ()
     authorities: tuple[d.TimestampAuthority, ...] = (
         d.TimestampAuthority(name="builtin", anchors=("AAAA",), outside=False),
     )
     keys: dict[str, d.Key] = field(default_factory=dict)
     version: int = 0
     overrides: dict[str, Strict] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        raw = self.witness_private.public_key().public_bytes_raw()
+        key = str(VerifierKey("w1", COSIGNATURE_V1, raw))
+        self.log_key = str(VerifierKey(ORIGIN, NOTE_ED25519, self.log_private.public_key().public_bytes_raw()))
+        self.witnesses = self.witnesses or (d.Witness(name="w1", key=key, operator="this host", outside=False),)
 
     def default_key(self, kind: d.Kind, family: str = "cms") -> d.Key:
         """A key entry that no key store backs; tests of signing put real ones into ``keys``."""
@@ -103,11 +110,37 @@ class World:
         modes: Any = {"modes": ("artifact", "digest"), "scan": d.ScanRule(required=False)}
         approvals = d.Approvals(required=2, eligible=("release",))
         policies = {
-            "test": d.SigningPolicy(kind="test", key="test", artifact_configuration="programs", submitters=(test,), options=options, **modes),
-            "release": d.SigningPolicy(kind="release", key="release", artifact_configuration="programs", submitters=(release,), approvals=approvals, options=options),
-            "test-file": d.SigningPolicy(kind="test", key="test", artifact_configuration="files", submitters=(test,), options=options, **modes),
-            "release-file": d.SigningPolicy(kind="release", key="release", artifact_configuration="files", submitters=(release,), approvals=approvals, options=options),
-            "test-raw": d.SigningPolicy(kind="test", key="test-raw", artifact_configuration="raw", submitters=(test,), timestamp="none", options=options, **modes),
+            "test": d.SigningPolicy(
+                kind="test", key="test", artifact_configuration="programs", submitters=(test,), options=options, **modes
+            ),
+            "release": d.SigningPolicy(
+                kind="release",
+                key="release",
+                artifact_configuration="programs",
+                submitters=(release,),
+                approvals=approvals,
+                options=options,
+            ),
+            "test-file": d.SigningPolicy(
+                kind="test", key="test", artifact_configuration="files", submitters=(test,), options=options, **modes
+            ),
+            "release-file": d.SigningPolicy(
+                kind="release",
+                key="release",
+                artifact_configuration="files",
+                submitters=(release,),
+                approvals=approvals,
+                options=options,
+            ),
+            "test-raw": d.SigningPolicy(
+                kind="test",
+                key="test-raw",
+                artifact_configuration="raw",
+                submitters=(test,),
+                timestamp="none",
+                options=options,
+                **modes,
+            ),
         }
         expires = format_time(self.now + timedelta(days=30))
         exceptions = tuple(
@@ -123,7 +156,7 @@ class World:
             "services": d.Services(
                 log=d.LogIdentity(origin=ORIGIN, key=self.log_key),
                 witnesses=self.witnesses,
-                quorum=d.Quorum(total=1, outside=0),
+                quorum=d.Quorum(outside=0, local=1),
                 timestamp_authorities=self.authorities,
                 scanners=(d.Scanner(name="scanner", public_key=public_text(self.scanner)),),
                 gate_key=public_text(self.gate),
@@ -132,8 +165,12 @@ class World:
             "people": d.People(people=people),
             "credentials": d.Credentials(
                 credentials={
-                    test: d.Credential(public_key=public_text(self.test_credential), kind="test", description="CI, test"),
-                    release: d.Credential(public_key=public_text(self.release_credential), kind="release", description="CI, release"),
+                    test: d.Credential(
+                        public_key=public_text(self.test_credential), kind="test", description="CI, test"
+                    ),
+                    release: d.Credential(
+                        public_key=public_text(self.release_credential), kind="release", description="CI, release"
+                    ),
                 }
             ),
             "keys": d.Keys(keys=keys),
@@ -167,7 +204,9 @@ class World:
         self.root = root
         return sign_ssh(draft_root(root), self.keeper, "policy-root")
 
-    def policy_parts(self, *, created: datetime | None = None, expires: datetime | None = None) -> tuple[Envelope, Envelope, dict[str, bytes], str]:
+    def policy_parts(
+        self, *, created: datetime | None = None, expires: datetime | None = None
+    ) -> tuple[Envelope, Envelope, dict[str, bytes], str]:
         """(root envelope, policy envelope, documents, root digest) of the next version."""
         root_envelope = self.root_envelope()
         root_sha256 = statement_digest("policy-root", root_envelope)
@@ -187,7 +226,9 @@ class World:
         return open_policy(root, index, documents, pinned_root_sha256=digest)
 
     def operation(self, content: bytes = b"artifact", template: str = "authenticode", **parameters: Any) -> Operation:
-        return Operation(template=template, digest="sha256:" + hashlib.sha256(content).hexdigest(), parameters=parameters)
+        return Operation(
+            template=template, digest="sha256:" + hashlib.sha256(content).hexdigest(), parameters=parameters
+        )
 
     def request(
         self,
@@ -204,7 +245,8 @@ class World:
         kind = format or {"test-raw": "raw", "test-file": "cms", "release-file": "cms"}.get(signing_policy, "pe")
         template = {"pe": "authenticode", "cms": "cms-detached", "raw": "raw"}[kind]
         artifacts = artifacts or [
-            RequestedArtifact(size=len(c), format=kind, operations=(self.operation(c, template),)) for c in files.values()
+            RequestedArtifact(size=len(c), format=kind, operations=(self.operation(c, template),))
+            for c in files.values()
         ]
         values: dict[str, Any] = {
             "project": "default",
@@ -249,7 +291,9 @@ class World:
         payload = statement_payload(Approval(**(values | changes)), subjects)
         return sign_ssh(payload, key or self.people[person], "approval")
 
-    def scan(self, content: bytes, verdict: str = "clean", *, key: Ed25519PrivateKey | None = None, **changes: Any) -> Envelope:
+    def scan(
+        self, content: bytes, verdict: str = "clean", *, key: Ed25519PrivateKey | None = None, **changes: Any
+    ) -> Envelope:
         values: dict[str, Any] = {
             "verdict": verdict,
             "engines": (Engine(name="yara-x", version="1", definitions="test"),),
@@ -258,5 +302,7 @@ class World:
             "sandbox": "landlock7+seccomp",
             "created": format_time(self.now),
         }
-        payload = statement_payload(ScanEvidence(**(values | changes)), [("artifact", hashlib.sha256(content).hexdigest())])
+        payload = statement_payload(
+            ScanEvidence(**(values | changes)), [("artifact", hashlib.sha256(content).hexdigest())]
+        )
         return sign_ed25519(payload, key or self.scanner)

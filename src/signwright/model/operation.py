@@ -15,7 +15,9 @@ from signwright.model.digest import Digest
 Parameter = Annotated[str, StringConstraints(max_length=2048)] | bool | int
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-DigestText = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")]
+DigestText = Annotated[
+    str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")
+]
 
 MAX_OPERATIONS = 10_000
 MAX_OPERATION_LIST = 1 << 20

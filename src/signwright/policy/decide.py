@@ -56,7 +56,9 @@ def decide(policy: Policy, facts: Facts) -> Decision:
     signing_policy = policy.signing_policy(request.project, request.signing_policy)
     if signing_policy is None:
         found = f"{request.project}/{request.signing_policy}"
-        return Decision("deny", (Reason("signing-policy", "deny", found, "a signing policy of this policy", "keepers"),))
+        return Decision(
+            "deny", (Reason("signing-policy", "deny", found, "a signing policy of this policy", "keepers"),)
+        )
     reasons = tuple(reason for rule in RULES for reason in rule(policy, signing_policy, facts))
     effects = {reason.effect for reason in reasons}
     outcome: Literal["allow", "await", "deny"]

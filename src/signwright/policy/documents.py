@@ -57,10 +57,10 @@ class Witness(Strict):
 
 
 class Quorum(Strict):
-    """``total`` cosignatures are wanted, ``outside`` of them from outside witnesses."""
+    """Cosignatures of so many ``outside`` operators and so many ``local`` witnesses are wanted."""
 
-    total: int = Field(ge=1)
     outside: int = Field(ge=0)
+    local: int = Field(ge=0)
 
 
 class TimestampAuthority(Strict):

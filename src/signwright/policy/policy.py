@@ -79,7 +79,8 @@ def open_root(envelope: Envelope, *, pinned_sha256: str) -> tuple[PolicyRoot, st
     statement = parse_statement(envelope, PolicyRoot)
     if statement.digest != pinned_sha256:
         raise VerificationError(
-            f"policy root {statement.digest[:16]}… is not the pinned one {pinned_sha256[:16]}…", code="unknown-policy-root"
+            f"policy root {statement.digest[:16]}… is not the pinned one {pinned_sha256[:16]}…",
+            code="unknown-policy-root",
         )
     _check_role(envelope, "policy-root", statement.predicate.root)
     return statement.predicate, statement.digest

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from signwright.envelopes.templates import TEMPLATES
-from signwright.errors import MalformedError
+from signwright.errors import MalformedError, SignwrightError
 from signwright.policy.documents import Kind, Project, SigningPolicy
 from signwright.policy.exceptions import needed_exceptions
+from signwright.policy.log_trust import log_trust
 from signwright.statements.keys import VerifyingKey, verifying_key
 
 if TYPE_CHECKING:
@@ -76,14 +77,12 @@ def _keys(policy: Policy) -> Iterator[str]:
 
 def _services(policy: Policy) -> Iterator[str]:
     services = policy.services
-    names = [w.key for w in services.witnesses]
-    if len(set(names)) != len(names) or len({w.name for w in services.witnesses}) != len(names):
-        yield "services: a witness is listed twice"
-    if services.quorum.total > len(names):
-        yield f"services: quorum of {services.quorum.total} with {len(names)} witnesses"
-    outside = sum(w.outside for w in services.witnesses)
-    if services.quorum.outside > outside:
-        yield f"services: {services.quorum.outside} outside cosignatures wanted, {outside} outside witnesses listed"
+    try:
+        log_trust(services)
+    except SignwrightError as problem:
+        yield f"services: {problem.message}"
+    if services.quorum.outside + services.quorum.local < 1:
+        yield "services: a quorum of no witness at all"
     if any(w.operator == policy.organisation.name and w.outside for w in services.witnesses):
         yield "services: a witness run by this organisation's own operator cannot be outside"
     authorities = [a.name for a in services.timestamp_authorities]

@@ -24,7 +24,9 @@ class PolicyDraft:
 
 def document_bytes(document: Strict) -> bytes:
     """The written form of a document: sorted members, UTF-8, one line."""
-    return json.dumps(document.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(
+        document.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()
 
 
 def draft_policy(

@@ -47,7 +47,11 @@ class Envelope:
         rows = [
             {"keyid": s.keyid, "scheme": s.scheme, "sig": base64.b64encode(s.value).decode()} for s in self.signatures
         ]
-        body = {"payload": base64.b64encode(self.payload).decode(), "payloadType": self.payload_type, "signatures": rows}
+        body = {
+            "payload": base64.b64encode(self.payload).decode(),
+            "payloadType": self.payload_type,
+            "signatures": rows,
+        }
         return json.dumps(body, separators=(",", ":")).encode()
 
 

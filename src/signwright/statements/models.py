@@ -270,7 +270,8 @@ def parse_statement(envelope: Envelope, model: type[P]) -> Statement[P]:
     outer = validate_model(_Statement, strict_json(envelope.payload))
     if outer.predicateType != predicate_type(name):
         raise MalformedError(
-            f"statement of type {outer.predicateType[:80]!r}; wanted {predicate_type(name)}", code="wrong-statement-type"
+            f"statement of type {outer.predicateType[:80]!r}; wanted {predicate_type(name)}",
+            code="wrong-statement-type",
         )
     predicate = validate_model(model, outer.predicate)
     statement = Statement(name, outer.subject, predicate, statement_digest(name, envelope))

@@ -67,7 +67,9 @@ class SshPublicKey:
         """``ssh-ed25519 AAAA… [comment]``; raises `MalformedError`, also for types that are not accepted."""
         parts = line.split()
         if len(parts) < 2 or parts[0] not in KEY_TYPES:
-            raise MalformedError(f"SSH key type {parts[0][:40] if parts else ''!r}; wanted one of {', '.join(KEY_TYPES)}")
+            raise MalformedError(
+                f"SSH key type {parts[0][:40] if parts else ''!r}; wanted one of {', '.join(KEY_TYPES)}"
+            )
         try:
             blob = base64.b64decode(parts[1], validate=True)
         except ValueError as problem:

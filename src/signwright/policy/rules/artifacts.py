@@ -21,7 +21,9 @@ def mode_is_listed(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterato
     needed = needed_exceptions(rule, policy.services) - ({"digest-mode"} if request.mode != "digest" else set())
     current = policy.exceptions_for(request.project, request.signing_policy, facts.now)
     for name in sorted(needed - set(current)):
-        yield Reason("exception", "deny", f"no current exception {name!r}", "one with owner and expiry", "policy keepers")
+        yield Reason(
+            "exception", "deny", f"no current exception {name!r}", "one with owner and expiry", "policy keepers"
+        )
 
 
 def artifacts_fit_the_configuration(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:

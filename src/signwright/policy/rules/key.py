@@ -23,7 +23,9 @@ def operations_fit_the_key(policy: Policy, rule: SigningPolicy, facts: Facts) ->
             yield Reason("template", "deny", f"template {name!r}", "one that exists", "submitter")
         elif template.family != key.family:
             found = f"template {name!r} of family {template.family}"
-            yield Reason("key-family", "deny", found, f"family {key.family}, the only one of key {rule.key!r}", "nobody")
+            yield Reason(
+                "key-family", "deny", found, f"family {key.family}, the only one of key {rule.key!r}", "nobody"
+            )
         elif template.purpose not in key.purposes:
             found, wanted = f"purpose {template.purpose}", f"one of {', '.join(key.purposes)}"
             yield Reason("key-purpose", "deny", found, wanted, "policy keepers")

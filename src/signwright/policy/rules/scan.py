@@ -23,7 +23,9 @@ def scan_is_clean(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator
             verdict = scan.statement.predicate
             if verdict.verdict != "clean":
                 what = "; ".join(f"{f.path}: {f.rule}" for f in verdict.findings[:5]) or verdict.verdict
-                yield Reason("scan", "deny", f"{subject.name!r} {verdict.verdict}: {what}", "a clean verdict", "submitter")
+                yield Reason(
+                    "scan", "deny", f"{subject.name!r} {verdict.verdict}: {what}", "a clean verdict", "submitter"
+                )
         times = [parse_time(s.statement.predicate.created) for s in about if s.statement.predicate.verdict == "clean"]
         if rule.scan.required and not any(oldest < t <= facts.now + SKEW for t in times):
             found = f"no current verdict on {subject.name!r}"

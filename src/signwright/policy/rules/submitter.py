@@ -22,9 +22,13 @@ def submitter_is_allowed(policy: Policy, rule: SigningPolicy, facts: Facts) -> I
         wanted = f"a submitter of {request.project}/{request.signing_policy}"
         yield Reason("submitter", "deny", f"credential {facts.submitter}", wanted, "policy keepers")
     if credential.kind != rule.kind:
-        yield Reason("submitter-kind", "deny", f"a {credential.kind} credential", f"a {rule.kind} one", "policy keepers")
+        yield Reason(
+            "submitter-kind", "deny", f"a {credential.kind} credential", f"a {rule.kind} one", "policy keepers"
+        )
     if credential.expires is not None and facts.now >= parse_time(credential.expires):
-        yield Reason("credential-expired", "deny", f"expired {credential.expires}", "a current credential", "policy keepers")
+        yield Reason(
+            "credential-expired", "deny", f"expired {credential.expires}", "a current credential", "policy keepers"
+        )
 
 
 def quota_is_left(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:

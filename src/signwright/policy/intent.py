@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The intent leaf that a set of facts stands for. The gate logs it; the keyholder and every verifier build it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+
+from signwright.model.operation import ArtifactOperation, operation_list
+from signwright.model.times import format_time
+from signwright.policy.exceptions import needed_exceptions
+from signwright.policy.facts import Facts
+from signwright.policy.policy import Policy, spki_sha256
+from signwright.statements.models import Request
+from signwright.transparency.leaf import IntentLeaf, fold_digests
+
+
+def requested_operations(request: Request) -> bytes:
+    """The written operation list of a request's direct operations, in the order of its artifacts."""
+    operations = [
+        ArtifactOperation(artifact=index, **operation.model_dump())
+        for index, artifact in enumerate(request.artifacts)
+        for operation in artifact.operations
+    ]
+    return operation_list(operations)
+
+
+def intent_leaf(
+    policy: Policy,
+    facts: Facts,
+    *,
+    operations: bytes,
+    wave: int,
+    attempt: int,
+    profile: int,
+    sandbox: str,
+    signing_time: datetime,
+) -> IntentLeaf:
+    """The leaf for one wave of an allowed request. Digests are sorted, so that facts and not their order count."""
+    request = facts.request.predicate
+    rule = policy.projects[request.project].signing_policies[request.signing_policy]
+    key = policy.key_of(rule)
+    needed = needed_exceptions(rule, policy.services) - ({"digest-mode"} if request.mode != "digest" else set())
+    return IntentLeaf(
+        request=facts.request.digest,
+        wave=wave,
+        attempt=attempt,
+        operations_sha256=hashlib.sha256(operations).hexdigest(),
+        key=spki_sha256(key),
+        kind=rule.kind,
+        trial=policy.root.trial,
+        policy_sha256=policy.sha256,
+        policy_version=policy.version,
+        approvals=_folded(a.statement.digest for a in facts.approvals),
+        evidence=_folded(s.statement.digest for s in facts.scans),
+        mode=request.mode,
+        content_seen=request.mode == "artifact",
+        derived=False,
+        exceptions=tuple(sorted(needed)),
+        profile=profile,
+        sandbox=sandbox,
+        key_protection=key.protection,
+        signing_time=format_time(signing_time),
+    )
+
+
+def _folded(digests: Iterable[str]) -> tuple[str, ...]:
+    return fold_digests(sorted(set(digests)))[1][0]
