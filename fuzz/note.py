@@ -1,58 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log's texts: notes, checkpoints, proofs, witness calls, bundles. What is accepted is in its one written form."""
+"""Signed notes, checkpoints, keys and the messages of witnesses."""
 
 from __future__ import annotations
 
-from signwright.errors import SignwrightError
-from signwright.transparency.checkpoint import Checkpoint
-from signwright.transparency.note import VerifierKey, parse_note
-from signwright.transparency.proof import TlogProof
-from signwright.transparency.tiles import Tile, bundle_entry, parse_bundle
-from signwright.transparency.witnessing import AddCheckpoint, parse_size
+from collections.abc import Callable
 
-WIDTHS = (1, 2, 255, 256)
+from signwright.errors import LimitError, MalformedError, VerificationError
+from signwright.transparency.checkpoint import verify_checkpoint
+from signwright.transparency.cosignature import LogTrust, Quorum, WitnessKey
+from signwright.transparency.note import VerifierKey, parse_note
+from signwright.transparency.tiles import Tile
+from signwright.transparency.witnessing import AddCheckpoint, parse_answer, parse_size
+
+KEY = VerifierKey.parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
+WITNESS = WitnessKey("witness.example/w1", bytes(range(32)), "somebody", outside=True)
+TRUST = LogTrust("log.example/fuzz", (KEY,), Quorum((WITNESS,), outside=1, local=0))
 
 
 def one_input(data: bytes) -> None:
-    for attempt in (_note, _checkpoint, _proof, _call, _bundle, _key, _path, parse_size):
-        try:
-            attempt(data)
-        except SignwrightError:
-            continue
-
-
-def _note(data: bytes) -> None:
-    Checkpoint.parse(parse_note(data).text)
-
-
-def _checkpoint(data: bytes) -> None:
-    assert Checkpoint.parse(data).text() == data
-
-
-def _proof(data: bytes) -> None:
-    proof = TlogProof.parse(data)
-    assert TlogProof.parse(proof.encode()) == proof
-
-
-def _call(data: bytes) -> None:
-    call = AddCheckpoint.parse(data)
-    assert AddCheckpoint.parse(call.encode()) == call
-
-
-def _bundle(data: bytes) -> None:
-    for width in WIDTHS:
-        try:
-            entries = parse_bundle(data, width)
-        except SignwrightError:
-            continue
-        assert b"".join(map(bundle_entry, entries)) == data
-
-
-def _key(data: bytes) -> None:
-    key = VerifierKey.parse(data.decode("utf-8", errors="replace"))
-    assert VerifierKey.parse(str(key)) == key
-
-
-def _path(data: bytes) -> None:
+    """Every reader of this area sees the input; one that accepts a written form must write the same."""
     text = data.decode("utf-8", errors="replace")
-    assert Tile.parse(text).path == text
+    readers: tuple[Callable[[], object], ...] = (
+        lambda: _same(parse_note(data).encode(), data),
+        lambda: verify_checkpoint(data, origin=TRUST.origin, keys=TRUST.keys),
+        lambda: TRUST.verify(data),
+        lambda: _same(AddCheckpoint.parse(data).encode(), data),
+        lambda: parse_answer(data, checkpoint=data, witness=WITNESS),
+        lambda: parse_size(data),
+        lambda: _same(str(VerifierKey.parse(text)).encode(), data),
+        lambda: _same(Tile.parse(text).path.encode(), data),
+    )
+    for read in readers:
+        try:
+            read()
+        except (MalformedError, LimitError, VerificationError):
+            pass
+
+
+def _same(written: bytes, read: bytes) -> None:
+    if written != read:
+        raise AssertionError(f"{read!r} was read, {written!r} was written")

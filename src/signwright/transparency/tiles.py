@@ -114,13 +114,13 @@ class TileTree:
         return self._range(0, size) if size else EMPTY_ROOT
 
     def leaf_hash(self, index: int) -> bytes:
-        self._check(index + 1, self._size)
+        self._check_index(index, self._size)
         return self._node(0, index)
 
     def inclusion(self, index: int, size: int | None = None) -> list[bytes]:
         """Path of leaf ``index`` in the tree of ``size`` leaves, from the sibling upwards (RFC 9162 2.1.3.1)."""
         size = self._size if size is None else size
-        self._check(index + 1, size)
+        self._check_index(index, size)
         path, first, end = [], 0, size
         while end - first > 1:
             middle = first + _split(end - first)
@@ -154,6 +154,10 @@ class TileTree:
     def _check(self, inner: int, size: int) -> None:
         if not 0 <= inner <= size <= self._size:
             raise UsageError(f"wanted {inner} of {size} leaves from a tree of {self._size}")
+
+    def _check_index(self, index: int, size: int) -> None:
+        if not 0 <= index < size <= self._size:
+            raise UsageError(f"wanted leaf {index} of {size} from a tree of {self._size}")
 
     def _range(self, first: int, end: int) -> bytes:
         """Root of leaves ``first`` to ``end``, where ``first`` is a multiple of the range's largest full subtree."""
