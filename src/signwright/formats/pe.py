@@ -19,6 +19,7 @@ from signwright.errors import FormatError, MalformedError
 from signwright.formats import pe_checksum
 from signwright.formats.authenticode import (
     MAX_ENTRIES,
+    MAX_ENVELOPE,
     AuthenticodeOptions,
     Existing,
     authenticode_operation,
@@ -84,6 +85,7 @@ class PeFormat:
         if not isinstance(options, PeOptions):
             raise FormatError(f"options of {type(options).__name__}, wanted PeOptions", code="bad-options")
         layout = read_layout(view)
+        _check_room(layout)
         kept = _kept_signatures(view, layout, options.existing)
         reading = _Reading(layout, options.digest.value)
         one_pass(view, (reading.take_source, reading.take_image), reading.take_words)
@@ -173,6 +175,15 @@ class _Reading:
         return total % pe_checksum.MODULUS
 
 
+def _check_room(layout: Layout) -> None:
+    """Raise `FormatError` when the largest envelope would not fit: before a key is used, not after."""
+    room = LIMIT - layout.content_end - MAX_ENVELOPE - MAX_KEPT_TABLE - (64 << 10)
+    if room < 0:
+        raise FormatError(
+            f"a signed PE is smaller than 4 GiB, with {layout.content_end} bytes no room is left", code="too-large"
+        )
+
+
 def _kept_signatures(view: View, layout: Layout, existing: Existing) -> list[bytes]:
     """Signatures that stay in the file; raises `FormatError` where the table must not be touched."""
     if not layout.table_offset:
@@ -199,7 +210,10 @@ def _kept_signatures(view: View, layout: Layout, existing: Existing) -> list[byt
             offset=layout.table_offset,
             code="too-large",
         )
-    return read_certificates(view.read(layout.table_offset, layout.table_size), layout.table_offset)
+    kept = read_certificates(view.read(layout.table_offset, layout.table_size), layout.table_offset)
+    if layout.subsystem not in _EFI:
+        nest(kept[0], kept[0])  # whether it can take another signature is to be known before a key is used
+    return kept
 
 
 def _all_signatures(state: PeState, added: bytes) -> list[bytes]:

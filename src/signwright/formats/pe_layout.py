@@ -138,6 +138,8 @@ def _pe_start(view: View) -> int:
     if mark != b"PE\0\0":
         found = _KNOWN_OLDER.get(mark[:2], f"the mark {mark.hex()}, wanted PE")
         raise FormatError(f"not a PE: found {found}", offset=offset, code="not-a-pe")
+    if offset % 4:
+        raise FormatError(f"PE header at offset {offset}, the loader wants a multiple of 4", offset=60)
     return offset
 
 

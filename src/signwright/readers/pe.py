@@ -3,9 +3,9 @@
 
 Sources: "PE Format" (attribute certificate table) and "Windows Authenticode Portable Executable Signature Format".
 The digest covers the file without CheckSum, the security directory entry and the certificate table; bytes behind the
-table are covered as well. What is *not* covered by a signature that is found to hold: CheckSum (a wrong one is a warning),
-padding (must be zero), unsigned attributes (timestamp tokens and nested signatures, which are checked on their own), and
-of the certificates in the structure all but the signer's key and identifier.
+table are covered as well. What is *not* covered by a signature that is found to hold: CheckSum (a wrong one is a
+warning), padding (must be zero), unsigned attributes (timestamp tokens and nested signatures, which are checked on
+their own), and of the certificates in the structure all but the signer's key and identifier.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def _claim(place: str, signed: cms.SignedData) -> _Claim:
 
 
 def _pieces(view: View, image: _Image) -> Iterator[tuple[int, bytes, bool, bool]]:
-    """The file in order, in blocks: offset, bytes, whether the digest covers them, whether the strip test keeps them."""
+    """The file in order, in blocks: offset, bytes, whether the digest covers and the strip test keeps them."""
     borders = (
         (0, image.checksum_at, True, True),
         (image.checksum_at, image.checksum_at + 4, False, True),

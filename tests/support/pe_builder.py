@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small Portable Executables, byte by byte, and a way to sign them with a throwaway key."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from signwright.envelopes.authenticode import Authenticode
+from signwright.formats.base import Prepared
+from signwright.formats.pe import PeFormat, PeOptions
+from signwright.model.patch import Patch, Patched
+from signwright.model.view import BytesView, View
+from tests.support.pki import Identity, default_pki
+
+EFI_APPLICATION, CONSOLE, NATIVE = 10, 3, 1
+FILE_ALIGNMENT = 0x200
+SECTION_ALIGNMENT = 0x1000
+_SECURITY = 4
+
+
+@dataclass(frozen=True)
+class Pe:
+    """A PE to be built. ``gap``: bytes between two sections that belong to neither; ``lead``: bytes between DOS header
+    and PE header; ``table``: a certificate table to append; ``security``: overrides its directory entry."""
+
+    plus: bool = True
+    machine: int = 0x8664
+    subsystem: int = CONSOLE
+    dll: bool = False
+    sections: tuple[bytes, ...] = (b"\xc3" + b"code" * 40, b"some data")
+    gap: bytes = b""
+    lead: bytes = b""
+    overlay: bytes = b""
+    directories: int = 16
+    checksum: int = 0
+    resource: bytes = b""
+    clr: tuple[int, int] = (0, 0)
+    table: bytes = b""
+    security: tuple[int, int] | None = None
+
+    def build(self) -> bytes:
+        contents = [*self.sections, *([self.resource] if self.resource else [])]
+        optional_size = (112 if self.plus else 96) + 8 * self.directories
+        header_end = 64 + len(self.lead) + 4 + 20 + optional_size + 40 * len(contents)
+        first = _up(header_end, FILE_ALIGNMENT)
+        bodies, rows, at = b"", b"", first
+        for index, content in enumerate(contents):
+            padded = content + bytes(-len(content) % FILE_ALIGNMENT)
+            name = f".s{index}".encode()
+            address = SECTION_ALIGNMENT * (index + 1)
+            rows += struct.pack("<8sIIIIIIHHI", name, len(content), address, len(padded), at, 0, 0, 0, 0, 0x60000020)
+            bodies += padded + (self.gap if index + 1 < len(contents) else b"")
+            at = first + len(bodies)
+        body_end = first + len(bodies) + len(self.overlay)
+        table_at = _up(body_end, 8) if self.table else 0
+        security = self.security or (table_at, len(self.table))
+        head = self._head(len(contents), optional_size, security)
+        whole = (head + rows).ljust(first, b"\0") + bodies + self.overlay
+        return whole.ljust(table_at, b"\0") + self.table
+
+    def _head(self, sections: int, optional_size: int, security: tuple[int, int]) -> bytes:
+        dos = b"MZ" + bytes(58) + struct.pack("<I", 64 + len(self.lead)) + self.lead
+        characteristics = 0x0022 | (0x2000 if self.dll else 0)
+        coff = struct.pack("<HHIIIHH", self.machine, sections, 0, 0, 0, optional_size, characteristics)
+        standard = struct.pack("<HBBIIIII", 0x20B if self.plus else 0x10B, 1, 0, 512, 512, 0, 0x1000, 0x1000)
+        if self.plus:
+            standard += struct.pack("<Q", 0x140000000)
+        else:
+            standard += struct.pack("<II", 0x2000, 0x400000)
+        windows = struct.pack("<IIHHHHHHI", SECTION_ALIGNMENT, FILE_ALIGNMENT, 6, 0, 0, 0, 6, 0, 0)
+        image_size = SECTION_ALIGNMENT * (sections + 1)
+        windows += struct.pack("<IIIHH", image_size, FILE_ALIGNMENT, self.checksum, self.subsystem, 0x100)
+        windows += struct.pack("<QQQQ" if self.plus else "<IIII", 1 << 20, 4096, 1 << 20, 4096)
+        windows += struct.pack("<II", 0, self.directories)
+        entries = [(0, 0)] * max(self.directories, 16)
+        entries[_SECURITY] = security
+        entries[14] = self.clr
+        if self.resource:
+            entries[2] = (SECTION_ALIGNMENT * (len(self.sections) + 1), len(self.resource))
+        packed = b"".join(struct.pack("<II", *entry) for entry in entries[: self.directories])
+        return dos + b"PE\0\0" + coff + standard + windows + packed
+
+    def but(self, **changes: object) -> Pe:
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+PE32_PLUS = Pe()
+PE32 = Pe(plus=False, machine=0x14C)
+DLL = Pe(dll=True)
+EFI = Pe(subsystem=EFI_APPLICATION, sections=(b"\xc3" * 300, b"efi data"))
+
+#: One of each shape that signing must cope with.
+SHAPES = {
+    "pe32": PE32,
+    "pe32plus": PE32_PLUS,
+    "dll": DLL,
+    "driver": Pe(subsystem=NATIVE),
+    "efi": EFI,
+    "arm64": Pe(machine=0xAA64),
+    "gap": Pe(gap=b"between the sections " * 3),
+    "overlay": Pe(overlay=b"PK installer payload" * 50),
+    "odd-end": Pe(overlay=b"1234567"),
+    "one-byte-over": Pe(plus=False, overlay=b"x"),
+    "dos-stub": Pe(lead=b"This program cannot be run in DOS mode. ".ljust(64)),
+    "with-checksum": Pe(checksum=0x1234),
+    "six-directories": Pe(directories=6),
+    "no-sections": Pe(sections=(), overlay=b"only headers and this"),
+}
+
+
+def version_resource(strings: dict[str, str], *, address: int = 3 * SECTION_ALIGNMENT, language: int = 0x0409) -> bytes:
+    """Content of a resource section with one RT_VERSION; ``address``: where `Pe` with two sections will map it."""
+    rows = b"".join(
+        _node(key, value.encode("utf-16-le") + b"\0\0", len(value) + 1, 1) for key, value in strings.items()
+    )
+    table = _node(f"{language:04x}04b0", b"", 0, 1, rows)
+    info = _node("VS_VERSION_INFO", bytes(52), 52, 0, _node("StringFileInfo", b"", 0, 1, table))
+    levels = b""
+    for level, name in enumerate((16, 1, language)):
+        target = 0x80000000 | 24 * (level + 1) if level < 2 else 72
+        levels += struct.pack("<IIHHHH", 0, 0, 0, 0, 0, 1) + struct.pack("<II", name, target)
+    return levels + struct.pack("<IIII", address + 88, len(info), 0, 0) + info
+
+
+def _node(key: str, value: bytes, value_size: int, kind: int, children: bytes = b"") -> bytes:
+    head = key.encode("utf-16-le") + b"\0\0"
+    head += bytes(-(6 + len(head)) % 4)
+    body = head + value
+    body += bytes(-(6 + len(body)) % 4)
+    whole = struct.pack("<HHH", 6 + len(body) + len(children), value_size, kind) + body + children
+    return whole + bytes(-len(whole) % 4)
+
+
+def identity(key_type: str = "p256") -> Identity:
+    """The code-signing key and certificate that tests of PE share."""
+    return default_pki().code_signing(key_type)
+
+
+def envelope_for(prepared: Prepared, signer: Identity, timestamp_token: bytes | None = None) -> bytes:
+    """What the cycle does with the only operation of ``prepared``: template, key, template."""
+    template, (operation,), context = Authenticode(), prepared.operations, signer.context()
+    value = signer.sign(template.to_be_signed(operation, context))
+    return template.envelope(operation, context, value, timestamp_token)
+
+
+def sign_view(view: View, signer: Identity | None = None, **options: object) -> Patch:
+    """Sign through `PeFormat`, with the prepared state sent through JSON as between processes."""
+    signer = signer or identity()
+    prepared = PeFormat().prepare(view, signer.chain, PeOptions(**options))  # type: ignore[arg-type]
+    prepared = Prepared.model_validate_json(prepared.model_dump_json())
+    return PeFormat().embed(prepared, [envelope_for(prepared, signer)])
+
+
+def sign(source: bytes, signer: Identity | None = None, **options: object) -> bytes:
+    """The signed file."""
+    view = BytesView(source)
+    result = Patched(view, sign_view(view, signer, **options))
+    return result.read(0, result.size)
+
+
+def distlib_launcher() -> Path:
+    """``t64.exe`` of the distlib package: a real program that this project did not write."""
+    spec = find_spec("distlib")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "t64.exe"

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pass, several consumers: every byte once, in order, and failures come out."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from signwright.errors import FormatError
+from signwright.formats.one_pass import THREADS_FROM, one_pass
+from signwright.model.view import BytesView
+
+SIZES = [0, 1, THREADS_FROM - 1, THREADS_FROM, THREADS_FROM + 12345]
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def __call__(self, block: memoryview, offset: int) -> None:
+        assert offset == len(self.content)
+        self.content += block
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_consumer_gets_every_byte_in_order(size):
+    content = os.urandom(size)
+    consumers = [Collector() for _ in range(3)]
+    one_pass(BytesView(content), consumers[:2], consumers[2])
+    assert [bytes(c.content) for c in consumers] == [content] * 3
+
+
+@pytest.mark.parametrize("size", [100, THREADS_FROM * 2])
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_failing_consumer_is_reported_and_no_thread_stays(size, inline):
+    def fail(block: memoryview, offset: int) -> None:
+        raise FormatError("this consumer fails", offset=offset)
+
+    before = threading.active_count()
+    consumers = ([Collector()], fail) if inline else ([fail], Collector())
+    with pytest.raises(FormatError, match="this consumer fails"):
+        one_pass(BytesView(bytes(size)), *consumers)
+    assert threading.active_count() == before
