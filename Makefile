@@ -62,10 +62,10 @@ $(PROJECT_STAMP): pyproject.toml
 	@touch $@
 
 install: $(RUNTIME_STAMP) $(SIGNER_STAMP)
-	@$(MAKE) --no-print-directory $(PROJECT_STAMP)
+	@$(MAKE) --silent --no-print-directory $(PROJECT_STAMP)
 
 dev: $(DEV_STAMP) $(SIGNER_STAMP)
-	@$(MAKE) --no-print-directory $(PROJECT_STAMP)
+	@$(MAKE) --silent --no-print-directory $(PROJECT_STAMP)
 
 # ── what people come for ────────────────────────────────────────────────────────────────────────────────────────
 

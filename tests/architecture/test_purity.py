@@ -23,6 +23,8 @@ FORBIDDEN_LIBRARIES = {
 }
 # urllib.parse only takes text apart.
 ALLOWED = {"urllib.parse"}
+# Salt and IV of a key file: a caller who passed them in could pass the same ones twice.
+EXCEPTIONS = {("signwright.identity.keyfile", "secrets")}
 CLOCKS_AND_DICE = {
     *("time.time", "time.time_ns", "time.monotonic", "time.monotonic_ns", "time.perf_counter", "time.sleep"),
     *("datetime.now", "datetime.utcnow", "datetime.today", "date.today", "datetime.datetime.now"),
@@ -53,9 +55,14 @@ def test_pure_packages_import_nothing_that_touches_the_outside():
     found = [
         f"{module}:{found.line} imports {found.name}"
         for module, found in outside_imports(modules_below(*PURE))
-        if is_impure(found.name)
+        if is_impure(found.name) and (module, found.name.partition(".")[0]) not in EXCEPTIONS
     ]
     assert not found, "\n".join(found)
+
+
+def test_exceptions_are_still_needed():
+    needed = {(module, found.name) for module, found in outside_imports(modules_below(*PURE))}
+    assert needed >= EXCEPTIONS
 
 
 def test_pure_packages_read_no_clock_and_throw_no_dice():

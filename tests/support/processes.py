@@ -60,7 +60,7 @@ def stop(process: subprocess.Popen[bytes], *, seconds: float = STOP_SECONDS) -> 
             process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(timeout=seconds)
+            process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
@@ -74,8 +74,12 @@ def child_process(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     log: Path | None = None,
+    stop_seconds: float = STOP_SECONDS,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start ``command`` without stdin and end it by pid on exit; its output goes to ``log``, or nowhere."""
+    """Start ``command`` without stdin and end it by pid on exit, by force after ``stop_seconds``.
+
+    Its output goes to ``log``, or nowhere.
+    """
     with open(log or os.devnull, "ab") as output:
         process = subprocess.Popen(
             [str(part) for part in command],
@@ -88,4 +92,4 @@ def child_process(
     try:
         yield process
     finally:
-        stop(process)
+        stop(process, seconds=stop_seconds)

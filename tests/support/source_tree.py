@@ -38,7 +38,7 @@ class Import:
 def tracked_files() -> tuple[Path, ...]:
     """Every file that belongs to the project: tracked by git or about to be, as absolute paths."""
     answer = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -102,7 +102,9 @@ def walk_imports(body: Iterable[ast.AST], package: str, *, lazy: bool, guarded: 
             case ast.Try():
                 survives = guarded or any(_catches_absence(handler) for handler in node.handlers)
                 yield from walk_imports(node.body, package, lazy=lazy, guarded=survives)
-                yield from walk_imports([*node.handlers, *node.orelse, *node.finalbody], package, lazy=lazy, guarded=guarded)
+                yield from walk_imports(
+                    [*node.handlers, *node.orelse, *node.finalbody], package, lazy=lazy, guarded=guarded
+                )
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                 yield from walk_imports(ast.iter_child_nodes(node), package, lazy=True, guarded=guarded)
             case _:
