@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m signwright.tsa --settings FILE [--ready-file FILE]``: the built-in timestamp authority."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from signwright.errors import SignwrightError
+from signwright.tsa.bootstrap import serve
+from signwright.tsa.settings import read_settings
+
+
+def main() -> int:
+    """Exit status 0 after a signal, 1 when it cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m signwright.tsa", description="RFC 3161 timestamp authority")
+    parser.add_argument("--settings", type=Path, required=True, help="TOML file")
+    parser.add_argument("--ready-file", type=Path, help="gets the address once connections are accepted")
+    arguments = parser.parse_args()
+    try:
+        serve(read_settings(arguments.settings), arguments.ready_file)
+    except SignwrightError as problem:
+        print(f"signwright tsa: {problem.message} ({problem.code})", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
