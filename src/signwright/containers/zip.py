@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A strict walk through a zip archive (PKWARE APPNOTE 6.3.10), for looking inside and never for unpacking to a disk.
+
+Programs read the same zip in different ways; what one of them could see and this walker could not is refused: a
+second end record, members that overlap or lie between the listed ones, a local header that contradicts the
+directory. Members come out as blocks, in constant memory; checksums and sizes are checked at their end. Errors are
+`FormatError` (``zip-...``) for what is not as it should be and `LimitError` (``zip-...``) for what is well formed
+and too much.
+"""
+
+from __future__ import annotations
+
+import bz2
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from signwright.errors import FormatError, LimitError
+from signwright.model.text import first_bad_character
+from signwright.model.view import View, blocks
+
+END, END64, LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+CENTRAL, LOCAL, DESCRIPTOR = b"PK\x01\x02", b"PK\x03\x04", b"PK\x07\x08"
+
+_END = struct.Struct("<4s4H2LH")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR64 = struct.Struct("<4sLQL")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+
+_ENCRYPTED, _DESCRIBED, _STRONG, _UTF8, _MASKED = 1 << 0, 1 << 3, 1 << 6, 1 << 11, 1 << 13
+_STORED, _DEFLATED, _BZIP2, _AES = 0, 8, 12, 99
+_MAX_DIRECTORY = 64 << 20
+_FULL32, _FULL16 = 0xFFFFFFFF, 0xFFFF
+_BLOCK = 1 << 18
+#: Below this a bad ratio does no harm: a page of zeros packs a thousand to one.
+RATIO_FLOOR = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ZipLimits:
+    """``members`` of one archive; ``total``: unpacked bytes over everything; ``ratio``: unpacked to packed;
+    ``depth`` of nesting.
+    """
+
+    members: int = 100_000
+    total: int = 20 << 30
+    ratio: int = 100
+    depth: int = 8
+
+
+@dataclass(slots=True)
+class Budget:
+    """Unpacked bytes so far. One for all archives of an artifact whose own size is ``packed``. Raises `LimitError`."""
+
+    limits: ZipLimits
+    packed: int
+    unpacked: int = 0
+
+    def take(self, count: int) -> None:
+        self.unpacked += count
+        if self.unpacked > self.limits.total:
+            raise LimitError(f"more than {self.limits.total} bytes unpacked", code="zip-total")
+        check_ratio(self.unpacked, self.packed, self.limits.ratio)
+
+
+def check_ratio(unpacked: int, packed: int, ratio: int) -> None:
+    """Raise `LimitError` (``zip-ratio``) when more than ``RATIO_FLOOR`` bytes came out of too few."""
+    if unpacked > RATIO_FLOOR and unpacked > packed * ratio:
+        raise LimitError(f"{unpacked} bytes unpacked out of {packed}, more than {ratio} to 1", code="zip-ratio")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """As the directory lists it. ``start``: offset of the packed bytes in the view; ``header``: of the local header."""
+
+    name: str
+    method: int
+    flags: int
+    crc: int
+    packed: int
+    size: int
+    header: int
+    start: int = field(default=0, compare=False)
+    end: int = field(default=0, compare=False)
+
+    @property
+    def encrypted(self) -> bool:
+        return bool(self.flags & (_ENCRYPTED | _STRONG | _MASKED)) or self.method == _AES
+
+    @property
+    def is_folder(self) -> bool:
+        return self.name.endswith("/") and self.size == 0
+
+
+def looks_like_zip(view: View) -> bool:
+    """By content: a zip's first record at the start, or one end record that ends exactly with the view."""
+    if view.size < _END.size:
+        return False
+    return view.read(0, 4) in {LOCAL, END, DESCRIPTOR} or bool(_end_records(view))
+
+
+class ZipArchive:
+    """The members of ``view`` in the order of the directory, all checks of structure done."""
+
+    def __init__(self, view: View, limits: ZipLimits | None = None) -> None:
+        self._view = view
+        self._limits = limits or ZipLimits()
+        base, start, size, count = _find_directory(view)
+        if count > self._limits.members:
+            raise LimitError(f"{count} members, at most {self._limits.members} are read", code="zip-members")
+        if size > _MAX_DIRECTORY:
+            raise LimitError(f"a directory of {size} bytes, at most {_MAX_DIRECTORY} are read", code="zip-members")
+        listed = _directory(view.read(start, size), count, base, start)
+        self.members = tuple(_located(view, member) for member in listed)
+        self._check_layout(start)
+
+    def _check_layout(self, directory: int) -> None:
+        """No two members share a byte, and nothing that starts like a member lies where none is listed."""
+        extents = sorted((m.header, m.end) for m in self.members)
+        for (_, end), (following, _) in pairwise([*extents, (directory, directory)]):
+            if end > following:
+                raise FormatError("zip: two members share bytes", offset=following, code="zip-overlap")
+        borders = [(0, extents[0][0] if extents else directory)]
+        borders += [(end, following) for (_, end), (following, _) in pairwise([*extents, (directory, directory)])]
+        for start, end in borders:
+            if end - start >= 4 and self._view.read(start, 4) == LOCAL:
+                raise FormatError("zip: a member that the directory does not list", offset=start, code="zip-hidden")
+
+    def read(self, member: Member) -> Iterator[bytes]:
+        """The unpacked bytes in blocks of at most 256 KiB; the checks of size and checksum come with the last one."""
+        if member.encrypted:
+            raise FormatError("zip: the member is encrypted", offset=member.header, code="zip-encrypted")
+        if member.method not in _UNPACKERS:
+            raise FormatError(f"zip: packing method {member.method}", offset=member.header, code="zip-method")
+        if member.size > self._limits.total:
+            raise LimitError(f"a member of {member.size} bytes", code="zip-total")
+        check_ratio(member.size, member.packed, self._limits.ratio)
+        seen, crc = 0, 0
+        for block in _UNPACKERS[member.method](blocks(self._view, member.start, member.packed, _BLOCK)):
+            seen += len(block)
+            if seen > member.size:
+                raise FormatError("zip: the member is longer than it says", offset=member.header, code="zip-size")
+            crc = zlib.crc32(block, crc)
+            yield block
+        if seen != member.size or crc != member.crc:
+            raise FormatError(
+                "zip: size or checksum differ from the directory", offset=member.header, code="zip-checksum"
+            )
+
+
+def _end_records(view: View) -> list[int]:
+    """Offsets of end records whose comment ends exactly where the view ends."""
+    tail = min(view.size, _END.size + 0xFFFF)
+    first = view.size - tail
+    content = view.read(first, tail)
+    found, at = [], content.find(END)
+    while at >= 0:
+        if at + _END.size <= tail and at + _END.size + int.from_bytes(content[at + 20 : at + 22], "little") == tail:
+            found.append(first + at)
+        at = content.find(END, at + 1)
+    return found
+
+
+def _find_directory(view: View) -> tuple[int, int, int, int]:
+    """What stands before the archive, and start, size and count of its directory."""
+    ends = _end_records(view)
+    if len(ends) != 1:
+        found = "no end record" if not ends else f"{len(ends)} end records"
+        raise FormatError(f"zip: {found} that fit the file", offset=view.size, code="zip-end")
+    position = ends[0]
+    _, disk, first_disk, here, count, size, offset, _ = _END.unpack(view.read(position, _END.size))
+    wide = _find_end64(view, position)
+    if wide is not None:
+        position, disk, first_disk, here, count, size, offset = wide
+    elif _FULL32 in {size, offset} or count == _FULL16:
+        raise FormatError("zip: the 64-bit end record is missing", offset=position, code="zip-end")
+    if disk or first_disk or here != count:
+        raise FormatError("zip: an archive in several volumes", offset=position, code="zip-volumes")
+    base = position - size - offset
+    if base < 0:
+        raise FormatError(
+            "zip: the directory does not end where its end record starts", offset=position, code="zip-end"
+        )
+    return base, position - size, size, count
+
+
+def _find_end64(view: View, end: int) -> tuple[int, int, int, int, int, int, int] | None:
+    """Position and fields of the zip64 end record that the locator before ``end`` names; None without a locator."""
+    at = end - _LOCATOR64.size
+    if at < 0 or view.read(at, 4) != LOCATOR64:
+        return None
+    position = at - _END64.size  # a record with an extensible data sector is not written by anybody and refused
+    if position < 0 or view.read(position, 4) != END64:
+        raise FormatError("zip: the 64-bit end record is not before its locator", offset=at, code="zip-end")
+    row = _END64.unpack(view.read(position, _END64.size))
+    if row[1] != _END64.size - 12:
+        raise FormatError("zip: the 64-bit end record has another length", offset=position, code="zip-end")
+    return position, row[4], row[5], row[6], row[7], row[8], row[9]
+
+
+def _directory(content: bytes, count: int, base: int, start: int) -> list[Member]:
+    members, at = [], 0
+    for _ in range(count):
+        if at + _CENTRAL.size > len(content) or content[at : at + 4] != CENTRAL:
+            raise FormatError("zip: the directory ends early", offset=start + at, code="zip-directory")
+        row = _CENTRAL.unpack_from(content, at)
+        flags, method, crc, packed, size = row[3], row[4], row[7], row[8], row[9]
+        names, extras, comment = row[10], row[11], row[12]
+        name_at = at + _CENTRAL.size
+        following = name_at + names + extras + comment
+        if following > len(content):
+            raise FormatError("zip: the directory ends early", offset=start + at, code="zip-directory")
+        name = _name(content[name_at : name_at + names], flags, start + at)
+        extra = content[name_at + names : name_at + names + extras]
+        size, packed, header = _wide(extra, [size, packed, row[16]], start + at)
+        members.append(Member(name, method, flags, crc, packed, size, base + header))
+        at = following
+    if at != len(content):
+        raise FormatError("zip: more in the directory than its count", offset=start + at, code="zip-directory")
+    return members
+
+
+def _name(raw: bytes, flags: int, offset: int) -> str:
+    try:
+        name = raw.decode("utf-8" if flags & _UTF8 else "cp437")
+    except UnicodeDecodeError as problem:
+        raise FormatError("zip: a name that is not UTF-8", offset=offset, code="zip-name") from problem
+    if not name or len(name) > 1024 or first_bad_character(name) is not None:
+        raise FormatError("zip: a name that is empty, too long or not printable", offset=offset, code="zip-name")
+    return name
+
+
+def _wide(extra: bytes, fields: list[int], offset: int) -> list[int]:
+    """``fields`` (unpacked size, packed size, header offset) with each 0xFFFFFFFF replaced from extra field 1
+    (APPNOTE 4.5.3).
+    """
+    if _FULL32 not in fields:
+        return fields
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if kind == 1:
+            values = list(struct.unpack_from(f"<{min(length, len(extra) - at - 4) // 8}Q", extra, at + 4))
+            if len(values) < fields.count(_FULL32):
+                break
+            return [values.pop(0) if value == _FULL32 else value for value in fields]
+        at += 4 + length
+    raise FormatError("zip: a 64-bit size is missing", offset=offset, code="zip-directory")
+
+
+def _located(view: View, member: Member) -> Member:
+    """``member`` with the place of its packed bytes, after its local header was compared with the directory."""
+    at = member.header
+    if at + _LOCAL.size > view.size:
+        raise FormatError("zip: a member beyond the end", offset=at, code="zip-local")
+    row = _LOCAL.unpack(view.read(at, _LOCAL.size))
+    signature, flags, method, crc, packed, size, names, extras = row[0], row[2], row[3], *row[6:11]
+    if signature != LOCAL or method != member.method or (flags ^ member.flags) & (_ENCRYPTED | _UTF8 | _DESCRIBED):
+        raise FormatError("zip: the local header contradicts the directory", offset=at, code="zip-local")
+    start = at + _LOCAL.size + names + extras
+    end = start + member.packed
+    if end > view.size:
+        raise FormatError("zip: a member beyond the end", offset=at, code="zip-local")
+    name_and_extra = view.read(at + _LOCAL.size, names + extras)
+    size, packed = _wide(name_and_extra[names:], [size, packed], at)
+    same_name = _name(name_and_extra[:names], flags, at) == member.name
+    same = (crc, packed, size) == (member.crc, member.packed, member.size)
+    later = bool(flags & _DESCRIBED) and crc in {0, member.crc} and {packed, size} <= {0, member.packed, member.size}
+    if not same_name or not (same or later):
+        raise FormatError("zip: the local header contradicts the directory", offset=at, code="zip-local")
+    if flags & _DESCRIBED:
+        end += _descriptor_length(view, end, member)
+    return Member(
+        member.name, method, member.flags, member.crc, member.packed, member.size, member.header, start=start, end=end
+    )
+
+
+def _descriptor_length(view: View, at: int, member: Member) -> int:
+    """Length of the data descriptor at ``at`` (APPNOTE 4.3.9), 0 when none stands there (some writers leave it out)."""
+    content = view.read(at, min(24, view.size - at))
+    for mark in (DESCRIPTOR, b""):
+        for width in ("Q", "L"):
+            if width == "L" and max(member.packed, member.size) > _FULL32:
+                continue
+            expected = mark + struct.pack(f"<L2{width}", member.crc, member.packed, member.size)
+            if content.startswith(expected):
+                return len(expected)
+    return 0
+
+
+def _inflate(packed: Iterator[bytes]) -> Iterator[bytes]:
+    engine = zlib.decompressobj(-15)
+    try:
+        for piece in packed:
+            waiting = piece
+            while waiting and not engine.eof:
+                yield engine.decompress(waiting, _BLOCK)
+                waiting = engine.unconsumed_tail
+            if engine.unused_data or (engine.eof and waiting):
+                raise FormatError("zip: bytes after the end of a packed member", code="zip-size")
+        while not engine.eof and (rest := engine.decompress(b"", _BLOCK)):
+            yield rest
+    except zlib.error as problem:
+        raise FormatError("zip: a member does not unpack", code="zip-packed") from problem
+    if not engine.eof:
+        raise FormatError("zip: a packed member ends early", code="zip-packed")
+
+
+def _bunzip(packed: Iterator[bytes]) -> Iterator[bytes]:
+    engine = bz2.BZ2Decompressor()
+    try:
+        for piece in packed:
+            if engine.eof:
+                raise FormatError("zip: bytes after the end of a packed member", code="zip-size")
+            yield engine.decompress(piece, _BLOCK)
+            while not engine.needs_input and not engine.eof:
+                yield engine.decompress(b"", _BLOCK)
+    except OSError as problem:
+        raise FormatError("zip: a member does not unpack", code="zip-packed") from problem
+    if not engine.eof or engine.unused_data:
+        raise FormatError("zip: a packed member ends early or late", code="zip-packed")
+
+
+_UNPACKERS: dict[int, Callable[[Iterator[bytes]], Iterator[bytes]]] = {
+    _STORED: lambda packed: packed,
+    _DEFLATED: _inflate,
+    _BZIP2: _bunzip,
+}
