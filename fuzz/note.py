@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signed notes, checkpoints, keys and the messages of witnesses."""
+"""The log's texts: notes, checkpoints, keys, messages of witnesses, tile paths and bundles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from signwright.errors import LimitError, MalformedError, VerificationError
-from signwright.transparency.checkpoint import verify_checkpoint
+from signwright.transparency.checkpoint import Checkpoint, verify_checkpoint
 from signwright.transparency.cosignature import LogTrust, Quorum, WitnessKey
 from signwright.transparency.note import VerifierKey, parse_note
-from signwright.transparency.tiles import Tile
+from signwright.transparency.tiles import Tile, bundle_entry, parse_bundle
 from signwright.transparency.witnessing import AddCheckpoint, parse_answer, parse_size
 
 KEY = VerifierKey.parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
 WITNESS = WitnessKey("witness.example/w1", bytes(range(32)), "somebody", outside=True)
+WIDTHS = (1, 2, 255, 256)
 TRUST = LogTrust("log.example/fuzz", (KEY,), Quorum((WITNESS,), outside=1, local=0))
 
 
@@ -27,6 +28,8 @@ def one_input(data: bytes) -> None:
         lambda: _same(AddCheckpoint.parse(data).encode(), data),
         lambda: parse_answer(data, checkpoint=data, witness=WITNESS),
         lambda: parse_size(data),
+        lambda: _same(Checkpoint.parse(data).text(), data),
+        *(lambda width=width: _bundle(data, width) for width in WIDTHS),
         lambda: _same(str(VerifierKey.parse(text)).encode(), data),
         lambda: _same(Tile.parse(text).path.encode(), data),
     )
@@ -35,6 +38,10 @@ def one_input(data: bytes) -> None:
             read()
         except (MalformedError, LimitError, VerificationError):
             pass
+
+
+def _bundle(data: bytes, width: int) -> None:
+    _same(b"".join(bundle_entry(entry) for entry in parse_bundle(data, width)), data)
 
 
 def _same(written: bytes, read: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from signwright.errors import MalformedError
 from signwright.transparency.merkle import EMPTY_ROOT, leaf_hash, node_hash
@@ -76,7 +77,7 @@ class Frontier:
         return _grow(self, leaves)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Growth:
     """What one batch did. ``tiles``: path to content, all that must be written; ``frontier``: of the new tree."""
 
@@ -91,12 +92,13 @@ class Growth:
 
     def inclusion(self, index: int) -> list[bytes]:
         """Inclusion path of one of the new leaves in the new tree, without reading a file."""
-        return self._tree().inclusion(index)
+        return self._tree.inclusion(index)
 
     def consistency(self) -> list[bytes]:
         """Consistency proof from the old tree to the new one, without reading a file."""
-        return self._tree().consistency(self.old.size)
+        return self._tree.consistency(self.old.size)
 
+    @cached_property
     def _tree(self) -> TileTree:
         return TileTree(self.size, self._read)
 

@@ -96,8 +96,8 @@ def full_root(hashes: Sequence[bytes]) -> bytes:
 class TileTree:
     """A tree of ``size`` leaves in tiles. Makes roots and proofs of it and of every smaller tree of the same log.
 
-    Reads only tiles that a tree of ``size`` has, each at most once, so make a new one for each question. What comes out
-    is as true as the tiles are: whoever receives it verifies it.
+    Reads only tiles that a tree of ``size`` has, each at most once, and keeps what it read: make one for each group of
+    questions. What comes out is as true as the tiles are: whoever receives it verifies it.
     """
 
     def __init__(self, size: int, read_tile: ReadTile) -> None:
@@ -106,6 +106,7 @@ class TileTree:
         self._size = size
         self._read_tile = read_tile
         self._tiles: dict[tuple[int, int], list[bytes]] = {}
+        self._nodes: dict[tuple[int, int], bytes] = {}
 
     def root(self, size: int | None = None) -> bytes:
         """Root of the tree's first ``size`` leaves (all of them when left out)."""
@@ -174,9 +175,11 @@ class TileTree:
 
     def _node(self, height: int, index: int) -> bytes:
         """Root of the full subtree ``index`` of ``2**height`` leaves."""
-        level, above = divmod(height, HEIGHT)
-        tile, at = divmod(index << above, WIDTH)
-        return full_root(self._tile(level, tile)[at : at + (1 << above)])
+        if (height, index) not in self._nodes:
+            level, above = divmod(height, HEIGHT)
+            tile, at = divmod(index << above, WIDTH)
+            self._nodes[height, index] = full_root(self._tile(level, tile)[at : at + (1 << above)])
+        return self._nodes[height, index]
 
     def _tile(self, level: int, index: int) -> list[bytes]:
         if (level, index) not in self._tiles:
