@@ -3,7 +3,8 @@
 
 Covered: method, path and query, and either ``content-digest`` (RFC 9530) or, for the bytes of an artifact,
 ``repr-digest`` of the whole file with ``upload-offset`` and ``content-length``, so that nothing is hashed twice. Label
-``sig1``, parameters ``created``, ``nonce``, ``keyid``, ``alg="ed25519"``, ``tag="signwright"``, in that order; any other
+``sig1``, parameters ``created``, ``nonce``, ``keyid``, ``alg="ed25519"``, ``tag="signwright"``, in that order; any
+other
 form is refused.
 """
 

@@ -190,9 +190,7 @@ class _Resolver(oracle.HTTPSignatureKeyResolver):
 def _prepared(body: bytes) -> requests.PreparedRequest:
     url = "http://hub.test/v1/requests?wait=5&x=%2F"
     headers = {"Content-Digest": digest_field(hashlib.sha256(body).digest())}
-    request = requests.Request(
-        "POST", url, data=body, headers={"Content-Digest": digest_field(hashlib.sha256(body).digest())}
-    )
+    request = requests.Request("POST", url, data=body, headers=headers)
     return request.prepare()
 
 
