@@ -33,9 +33,9 @@ from signwright.statements.models import (
     SeenCheckpoint,
     statement_payload,
 )
+from signwright.statements.sshsig import ED25519, SshPublicKey, sign_sshsig
 from signwright.transparency.note import COSIGNATURE_V1, VerifierKey
 from signwright.transparency.note import ED25519 as NOTE_ED25519
-from signwright.statements.sshsig import ED25519, SshPublicKey, sign_sshsig
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 ORIGIN = "signwright.test/log"
@@ -144,7 +144,7 @@ class World:
         }
         expires = format_time(self.now + timedelta(days=30))
         exceptions = tuple(
-            d.Exception_(name=n, scope="*", owner="carol", reason="tests run on one host", expires=expires)
+            d.NamedException(name=n, scope="*", owner="carol", reason="tests run on one host", expires=expires)
             for n in ("local-witness", "local-timestamp")
         )
         people = {

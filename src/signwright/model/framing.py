@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages between our own processes: a small JSON header and binary parts.
 
-Wire form: 4 bytes big-endian length of the header, the header ``{"message": {...}, "parts": [n, ...]}``, then the parts.
+Wire form: 4 bytes big-endian length of the header, the header ``{"message": {...}, "parts": [n, ...]}``, then the
+parts.
 """
 
 from __future__ import annotations
@@ -35,15 +36,27 @@ def encode_frame(message: dict[str, object], parts: Sequence[bytes] = ()) -> byt
 
 def read_frame(read_exactly: Callable[[int], bytes]) -> Frame:
     """Read one frame. ``read_exactly(n)`` returns n bytes or raises (`EOFError` at a clean end)."""
-    length = int.from_bytes(read_exactly(4), "big")
+    length = header_length(read_exactly(4))
+    message, sizes = parse_header(read_exactly(length))
+    return Frame(message, tuple(read_exactly(n) if n else b"" for n in sizes))
+
+
+def header_length(first: bytes) -> int:
+    """Length of the header from the first 4 bytes; raises `LimitError`."""
+    length = int.from_bytes(first, "big")
     if not 0 < length <= MAX_HEADER:
         raise LimitError(f"message header of {length} bytes")
+    return length
+
+
+def parse_header(header: bytes, *, max_body: int = MAX_BODY) -> tuple[dict[str, object], list[int]]:
+    """Message and sizes of the parts that follow; raises `MalformedError`, and `LimitError` beyond ``max_body``."""
     try:
-        header = json.loads(read_exactly(length))
-        message, sizes = header["message"], header["parts"]
+        content = json.loads(header)
+        message, sizes = content["message"], content["parts"]
     except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise MalformedError("message header does not parse") from problem
     sound = isinstance(message, dict) and isinstance(sizes, list) and len(sizes) <= MAX_PARTS
-    if not sound or not all(type(n) is int and n >= 0 for n in sizes) or sum(sizes) > MAX_BODY:
+    if not sound or not all(type(n) is int and n >= 0 for n in sizes) or sum(sizes) > max_body:
         raise LimitError("message parts are out of range")
-    return Frame(message, tuple(read_exactly(n) if n else b"" for n in sizes))
+    return message, sizes

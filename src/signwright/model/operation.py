@@ -37,7 +37,8 @@ class Strict(BaseModel):
 class Operation(Strict):
     """``inner_path``: "" for the artifact itself, else the member's path with ``/`` between containers.
 
-    ``template``: a function of `signwright.envelopes.templates`; ``parameters``: its arguments; ``digest``: of the content
+    ``template``: a function of `signwright.envelopes.templates`; ``parameters``: its arguments; ``digest``: of the
+    content
     that the template signs, in the digest algorithm of the signature.
     """
 

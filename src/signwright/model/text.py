@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text that a person will read before they sign: nothing in it may move the cursor or reorder what stands on the screen."""
+"""Text that a person will read before they sign: nothing in it may move the cursor or reorder what stands on the
+screen.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import unicodedata
 
 from signwright.errors import MalformedError
 
-#: Unicode categories that never stand in signed text: control, format (bidi, zero width), surrogate, private use, line and
+#: Unicode categories that never stand in signed text: control, format (bidi, zero width), surrogate, private use,
+#: line and
 #: paragraph separators.
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 

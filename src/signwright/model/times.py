@@ -12,7 +12,9 @@ _FORM = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
 
 
 def parse_time(text: str) -> datetime:
-    """RFC 3339 in the one form above to an aware datetime; raises `MalformedError` (offsets and fractions are refused)."""
+    """RFC 3339 in the one form above to an aware datetime; raises `MalformedError` (offsets and fractions are
+    refused).
+    """
     if not _FORM.fullmatch(text):
         raise MalformedError(f"not a time: {text[:40]!r}; wanted the form 2026-11-21T09:30:00Z", code="bad-time")
     try:

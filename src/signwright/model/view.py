@@ -36,7 +36,9 @@ class BytesView:
 
 
 class FileView:
-    """A view of an open, seekable binary file. The size is taken once; a file that shrinks later raises `FormatError`."""
+    """A view of an open, seekable binary file. The size is taken once; a file that shrinks later raises
+    `FormatError`.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in the documents of a policy. They arrive as JSON; people write YAML, which `signwright.cli.policy` reads."""
+"""What stands in the documents of a policy. They arrive as JSON; people write YAML, which `signwright.cli.policy`
+reads.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]+={0,2}$", max
 ExceptionName = Literal["digest-mode", "no-scan", "no-timestamp", "local-timestamp", "local-witness"]
 
 
-class Exception_(Strict):
+class NamedException(Strict):
     """A named, owned, expiring permission to do without one protection. ``scope``: ``project/policy`` or ``*``."""
 
     name: ExceptionName
@@ -37,7 +39,7 @@ class ReleaseMinimums(Strict):
 class Organisation(Strict):
     name: Text
     release: ReleaseMinimums = ReleaseMinimums()
-    exceptions: Many[Exception_] = ()
+    exceptions: Many[NamedException] = ()
 
 
 class LogIdentity(Strict):
@@ -64,7 +66,9 @@ class Quorum(Strict):
 
 
 class TimestampAuthority(Strict):
-    """In the order in which they are asked. ``anchors``: base64 DER certificates. URLs are the courier's own business."""
+    """In the order in which they are asked. ``anchors``: base64 DER certificates. URLs are the courier's own
+    business.
+    """
 
     name: Name
     anchors: Many[Base64] = Field(min_length=1)
@@ -99,7 +103,9 @@ class People(Strict):
 
 
 class Credential(Strict):
-    """A machine that may submit. ``person``: whose it is, when it is somebody's own (they cannot approve its requests)."""
+    """A machine that may submit. ``person``: whose it is, when it is somebody's own (they cannot approve its
+    requests).
+    """
 
     public_key: KeyText
     kind: Kind
@@ -151,7 +157,9 @@ class ArtifactConfiguration(Strict):
 
 
 class Approvals(Strict):
-    """``required`` people in all, of ``eligible`` groups (empty: anybody enrolled); ``groups``: at least so many of each."""
+    """``required`` people in all, of ``eligible`` groups (empty: anybody enrolled); ``groups``: at least so many of
+    each.
+    """
 
     required: int = Field(default=0, ge=0, le=16)
     eligible: Many[Name] = ()

@@ -35,7 +35,9 @@ D = TypeVar("D", bound=Strict)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything in it was signed by the policy keepers that ``root`` names. ``sha256``: the policy statement's digest."""
+    """Everything in it was signed by the policy keepers that ``root`` names. ``sha256``: the policy statement's
+    digest.
+    """
 
     root: PolicyRoot
     root_sha256: str

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes a policy unusable. Every process that loads a policy runs this, so a keeper cannot sign it past the signer."""
+"""What makes a policy unusable. Every process that loads a policy runs this, so a keeper cannot sign it past the
+signer.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``.swreceipt`` file: a receipt with everything that is needed to count its authorisation again, offline.
 
-JSON, strict, at most 16 MiB. Envelopes, leaves and documents are base64 of their exact bytes; proofs are C2SP tlog-proof
+JSON, strict, at most 16 MiB. Envelopes, leaves and documents are base64 of their exact bytes; proofs are C2SP
+tlog-proof
 text. The shareable form (`public`) keeps receipt, intents and proofs, and drops what names people and policies.
 """
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one parser of JSON that comes from outside (design rule: one parser, strict, for every statement and document).
 
-``json.loads`` alone accepts duplicate keys, floats, NaN and lone surrogates; each of them lets two readers see two things.
+``json.loads`` alone accepts duplicate keys, floats, NaN and lone surrogates; each of them lets two readers see two
+things.
 """
 
 from __future__ import annotations

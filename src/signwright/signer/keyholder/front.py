@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The front: reads the gate's messages, makes every check, commits claims in groups, and only then asks a child to
+sign.
+"""
+
+from __future__ import annotations
+
+import base64
+import select
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from signwright.errors import ConfigurationError, DeniedError, KeystoreError, SignwrightError
+from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.policy.orders import Approved, check_order, read_order
+from signwright.policy.policy import Policy, open_policy
+from signwright.signer.keyholder.child import question, reader
+from signwright.signer.keyholder.pool import Pool
+from signwright.signer.keyholder.state import State
+from signwright.statements.dsse import parse_envelope
+
+#: Orders checked together share one durable commit.
+GROUP = 64
+PROTECTION = {"software": 0, "claimed": 1, "attested": 2}
+
+
+class Front:
+    """Owns state and policy; talks to one gate. ``now``: the clock, passed in."""
+
+    def __init__(
+        self, state: State, pool: Pool, *, profile: int, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._state, self._pool, self._profile, self._now = state, pool, profile, now
+        self._policy: Policy | None = None
+        stored = state.newest_policy()
+        if stored is not None:
+            self._policy = self._open_policy(_stored_frame(stored[2]))
+
+    def serve(self, gate: socket.socket) -> None:
+        """Until the gate hangs up."""
+        self._pool.tend(time.monotonic())
+        while True:
+            children = list(self._pool.channels())
+            ready, _, _ = select.select([gate, *(channel for channel, _, _ in children)], [], [], 1.0)
+            for channel, key, child in children:
+                if channel in ready:
+                    self._pool.read(key, child, now=time.monotonic())
+            if gate in ready:
+                try:
+                    self._take(gate)
+                except EOFError:
+                    return
+            self._pool.tend(time.monotonic())
+
+    def _take(self, gate: socket.socket) -> None:
+        """Read what lies there, up to a group, and answer it."""
+        frames = [read_frame(reader(gate))]
+        while len(frames) < GROUP and select.select([gate], [], [], 0)[0]:
+            frames.append(read_frame(reader(gate)))
+        orders = [frame for frame in frames if frame.message.get("verb") == "order"]
+        for frame in frames:
+            if frame.message.get("verb") != "order":
+                self._send(gate, frame, lambda f=frame: self._other(f))  # type: ignore[misc]
+        if orders:
+            self._orders(gate, orders)
+
+    def _send(
+        self, gate: socket.socket, frame: Frame, work: Callable[[], tuple[dict[str, object], list[bytes]]]
+    ) -> None:
+        """Answer with what ``work`` gives, or with its refusal in words."""
+        try:
+            message, parts = work()
+        except SignwrightError as problem:
+            message, parts = _refusal(problem), []
+        gate.sendall(encode_frame({"id": frame.message.get("id"), **message}, parts))
+
+    def _other(self, frame: Frame) -> tuple[dict[str, object], list[bytes]]:
+        verb = frame.message.get("verb")
+        if verb == "status":
+            return self._status(), []
+        if verb != "policy":
+            raise DeniedError(f"the keyholder knows no {verb!r}", code="unknown-verb")
+        policy = self._open_policy(frame)
+        if self._policy is None or policy.sha256 != self._policy.sha256:
+            content = encode_frame({"documents": frame.message["documents"]}, frame.parts)
+            self._state.accept_policy(policy.version, policy.sha256, content)
+            self._policy = policy
+        return {"ok": True, "version": policy.version, "sha256": policy.sha256}, []
+
+    def _open_policy(self, frame: Frame) -> Policy:
+        names = frame.message.get("documents")
+        if not isinstance(names, list) or len(frame.parts) != 2 + len(names):
+            raise DeniedError("policy message: root, policy and the named documents are wanted", code="bad-message")
+        documents = {str(name): part for name, part in zip(names, frame.parts[2:], strict=True)}
+        root, index = (parse_envelope(part) for part in frame.parts[:2])
+        return open_policy(root, index, documents, pinned_root_sha256=self._state.root_sha256)
+
+    def _status(self) -> dict[str, object]:
+        size, root = self._state.log()
+        policy = self._policy
+        return {
+            "ok": True,
+            "policy": {"version": policy.version, "sha256": policy.sha256} if policy else None,
+            "log": {"size": size, "root": root.hex()},
+            "keys": {
+                name: {"state": key.state, "protection": key.protection, "message": key.message}
+                for name, key in self._pool.keys.items()
+            },
+            "profile": self._profile,
+        }
+
+    def _orders(self, gate: socket.socket, frames: list[Frame]) -> None:
+        """Check each, make all claims durable at once, then let the keys be used."""
+        approved: list[tuple[Frame, Approved]] = []
+        self._state.begin()
+        for frame in frames:
+            try:
+                approved.append((frame, self._check(frame)))
+            except SignwrightError as problem:
+                gate.sendall(encode_frame({"id": frame.message.get("id"), **_refusal(problem)}))
+        self._state.commit()
+        for frame, one in approved:
+            self._redeem(gate, frame, one)
+
+    def _check(self, frame: Frame) -> Approved:
+        if self._policy is None:
+            raise ConfigurationError("the keyholder has no policy yet", code="no-policy")
+        now = self._now()
+        order = read_order(frame.message, frame.parts)
+        approved = check_order(self._policy, self._state, order, profile=self._profile, now=now)
+        self._key_is_the_policys(approved)
+        checkpoint, hour = approved.checkpoint, int(now.timestamp()) // 3600
+        self._state.claim(approved.claim, hour=hour, size=checkpoint.size, root=checkpoint.root)
+        return approved
+
+    def _key_is_the_policys(self, approved: Approved) -> None:
+        """The key that opened is the one the policy names, protected at least as the policy says."""
+        key = self._pool.keys.get(approved.key_name)
+        if key is None or key.state != "ready":
+            state, message = (key.state, key.message) if key else ("unknown", "not in signer.toml")
+            raise KeystoreError(f"key {approved.key_name!r} is {state}: {message}", code=f"key-{state}")
+        if key.public_key != base64.b64decode(approved.key.public_key):
+            raise DeniedError(f"key {approved.key_name!r} in the key store is not the policy's", code="wrong-key")
+        if PROTECTION[key.protection] < PROTECTION[approved.key.protection]:
+            raise DeniedError(
+                f"key {approved.key_name!r} is {key.protection}; the policy says {approved.key.protection}",
+                code="key-protection",
+            )
+
+    def _redeem(self, gate: socket.socket, frame: Frame, approved: Approved) -> None:
+        def answer(outcome: Frame | KeystoreError) -> None:
+            if isinstance(outcome, KeystoreError):
+                gate.sendall(encode_frame({"id": frame.message.get("id"), **_refusal(outcome)}))
+            else:
+                gate.sendall(encode_frame({"id": frame.message.get("id"), "ok": True}, outcome.parts))
+
+        self._pool.sign(approved.key_name, question(approved.contents), answer, now=time.monotonic())
+
+
+def _refusal(problem: SignwrightError) -> dict[str, object]:
+    return {"ok": False, "code": problem.code, "message": problem.message, **problem.details}
+
+
+def _stored_frame(content: bytes) -> Frame:
+    at = 0
+
+    def read_exactly(length: int) -> bytes:
+        nonlocal at
+        part, at = content[at : at + length], at + length
+        return part
+
+    return read_frame(read_exactly)
