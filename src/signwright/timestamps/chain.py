@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
@@ -37,15 +38,20 @@ _KNOWN_CRITICAL = {
 def load_certificate(der_bytes: bytes, what: str) -> x509.Certificate:
     """A certificate of which every part that is read here parses; `VerificationError` (`Check.CHAIN`)."""
     try:
-        certificate = x509.load_der_x509_certificate(der_bytes)
-        if certificate.serial_number <= 0:
-            raise ValueError("serial number not positive")
-        for part in _PARTS:  # the library parses lazily: ask now, so that nothing fails later
-            getattr(certificate, part)
-        list(certificate.extensions)
-        certificate.public_key()
+        return _parse(der_bytes)
     except Exception as problem:  # the library lets several kinds through, UnsupportedAlgorithm among them
         raise VerificationError(f"{what} does not parse", code=Check.CHAIN) from problem
+
+
+@lru_cache(maxsize=64)  # the same few authorities stamp everything
+def _parse(der_bytes: bytes) -> x509.Certificate:
+    certificate = x509.load_der_x509_certificate(der_bytes)
+    if certificate.serial_number <= 0:
+        raise ValueError("serial number not positive")
+    for part in _PARTS:  # the library parses lazily: ask now, so that nothing fails later
+        getattr(certificate, part)
+    list(certificate.extensions)
+    certificate.public_key()
     return certificate
 
 

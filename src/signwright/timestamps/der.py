@@ -74,6 +74,11 @@ def wrap(tag: int, contents: bytes) -> bytes:
     return bytes((tag, 0x80 | len(length))) + length + contents
 
 
+def integer(value: int) -> bytes:
+    """A minimal INTEGER."""
+    return wrap(_INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+
+
 def is_sorted(elements: list[bytes]) -> bool:
     """Whether the encodings stand in the order that DER asks of a SET OF (X.690 11.6)."""
     return all(a <= b for a, b in itertools.pairwise(elements))

@@ -12,21 +12,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from asn1crypto import cms, tsp
-from asn1crypto import x509 as asn1_x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from signwright.errors import LimitError, VerificationError
 from signwright.model.digest import ALGORITHMS, Digest
 from signwright.timestamps import der
 from signwright.timestamps.algorithms import DIGEST_OIDS, DIGESTS, ECDSA_OIDS, RSA_ENCRYPTION, WEAK, hash_of
-from signwright.timestamps.structure import MAX_SERIAL_BITS, TST_INFO, plain_algorithm
+from signwright.timestamps.chain import load_certificate
+from signwright.timestamps.structure import (
+    CONTENT_TYPE,
+    MAX_SERIAL_BITS,
+    MESSAGE_DIGEST,
+    SIGNED_DATA,
+    SIGNING_CERTIFICATE_V2,
+    TST_INFO,
+    plain_algorithm,
+)
 
 #: Bytes. The largest sensible query (SHA-512, policy, nonce) has about 150.
 MAX_QUERY = 8 << 10
 MAX_NONCE_BITS = 160
+
+_OCTETS, _GENERALIZED_TIME, _SEQUENCE, _SET = 0x04, 0x18, 0x30, 0x31
 
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -66,7 +77,9 @@ class Query:
 class Issuer:
     """Who stamps. ``chain``: DER, the timestamping certificate first, the root may be left out.
 
-    ``policy_oid`` stands in every token; ``also_accepted`` are others that a query may ask for.
+    ``subject`` and ``issuer_name`` (DER) and ``certificate_serial`` are read from the chain. ``policy_oid`` stands in
+    every token; ``also_accepted`` are others that a query may ask for. Raises `VerificationError` for a chain that does
+    not parse.
     """
 
     key: SigningKey = field(repr=False)
@@ -75,6 +88,15 @@ class Issuer:
     also_accepted: frozenset[str] = frozenset()
     accuracy: timedelta = timedelta(seconds=1)
     digest_algorithm: str = "sha256"
+    subject: bytes = field(init=False, repr=False)
+    issuer_name: bytes = field(init=False, repr=False)
+    certificate_serial: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        certificate = load_certificate(self.chain[0], "the timestamping certificate")
+        object.__setattr__(self, "subject", certificate.subject.public_bytes())
+        object.__setattr__(self, "issuer_name", certificate.issuer.public_bytes())
+        object.__setattr__(self, "certificate_serial", certificate.serial_number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,66 +178,69 @@ def issue_token(query: Query, *, issuer: Issuer, now: datetime, serial: int) -> 
 
 def tst_info(query: Query, *, issuer: Issuer, now: datetime, serial: int) -> bytes:
     """The DER of a ``TSTInfo``. Time in whole seconds, cut off: ``accuracy`` is not to be below one."""
-    fields: dict[str, object] = {
-        "version": "v1",
-        "policy": query.policy_oid or issuer.policy_oid,
-        "message_imprint": {
-            "hash_algorithm": {"algorithm": DIGEST_OIDS[query.imprint.algorithm]},
-            "hashed_message": query.imprint.value,
-        },
-        "serial_number": serial,
-        "gen_time": now.astimezone(UTC).replace(microsecond=0),
-        "accuracy": {"seconds": max(1, int(issuer.accuracy.total_seconds()))},
-        "tsa": {"directory_name": asn1_x509.Certificate.load(issuer.chain[0]).subject},
-    }
-    if query.nonce is not None:
-        fields["nonce"] = query.nonce
-    return bytes(tsp.TSTInfo(fields).dump())
+    imprint = _algorithm(DIGEST_OIDS[query.imprint.algorithm]) + der.wrap(_OCTETS, query.imprint.value)
+    parts = [
+        der.integer(1),
+        _oid(query.policy_oid or issuer.policy_oid),
+        der.wrap(_SEQUENCE, imprint),
+        der.integer(serial),
+        der.wrap(_GENERALIZED_TIME, now.astimezone(UTC).strftime("%Y%m%d%H%M%SZ").encode()),
+        der.wrap(_SEQUENCE, der.integer(max(1, int(issuer.accuracy.total_seconds())))),
+        der.integer(query.nonce) if query.nonce is not None else b"",
+        # tsa [0] GeneralName, directoryName [4]: both explicit, because a CHOICE is inside
+        der.wrap(0xA0, der.wrap(0xA4, issuer.subject)),
+    ]
+    return der.wrap(_SEQUENCE, b"".join(parts))
 
 
 def sign_content(content: bytes, *, issuer: Issuer, certificates: tuple[bytes, ...]) -> bytes:
     """CMS SignedData over the DER of a ``TSTInfo`` (RFC 5652 section 5), certificates in DER order."""
-    certificate = asn1_x509.Certificate.load(issuer.chain[0])
+    digest_algorithm = _algorithm(DIGEST_OIDS[issuer.digest_algorithm])
     attributes = _signed_attributes(content, issuer)
-    signer_info = cms.SignerInfo(
-        {
-            "version": "v1",
-            "sid": {
-                "issuer_and_serial_number": {"issuer": certificate.issuer, "serial_number": certificate.serial_number}
-            },
-            "digest_algorithm": {"algorithm": DIGEST_OIDS[issuer.digest_algorithm]},
-            "signed_attrs": cms.CMSAttributes.load(attributes),
-            "signature_algorithm": {"algorithm": _signature_algorithm(issuer)},
-            "signature": _sign(issuer, attributes),
-        }
+    signer_info = (
+        der.integer(1),
+        der.wrap(_SEQUENCE, issuer.issuer_name + der.integer(issuer.certificate_serial)),
+        digest_algorithm,
+        der.wrap(0xA0, attributes),
+        _signature_algorithm(issuer),
+        der.wrap(_OCTETS, _sign(issuer, der.wrap(_SET, attributes))),
     )
-    fields: dict[str, object] = {
-        "version": "v3",
-        "digest_algorithms": [{"algorithm": DIGEST_OIDS[issuer.digest_algorithm]}],
-        "encap_content_info": {"content_type": TST_INFO, "content": cms.ParsableOctetString(content)},
-        "signer_infos": [signer_info],
-    }
-    if certificates:
-        fields["certificates"] = [asn1_x509.Certificate.load(c) for c in sorted(certificates)]
-    return bytes(cms.ContentInfo({"content_type": "signed_data", "content": cms.SignedData(fields)}).dump())
+    signed_data = (
+        der.integer(3),
+        der.wrap(_SET, digest_algorithm),
+        der.wrap(_SEQUENCE, _oid(TST_INFO) + der.wrap(0xA0, der.wrap(_OCTETS, content))),
+        der.wrap(0xA0, b"".join(sorted(certificates))) if certificates else b"",
+        der.wrap(_SET, der.wrap(_SEQUENCE, b"".join(signer_info))),
+    )
+    return der.wrap(_SEQUENCE, _oid(SIGNED_DATA) + der.wrap(0xA0, der.wrap(_SEQUENCE, b"".join(signed_data))))
 
 
 def _signed_attributes(content: bytes, issuer: Issuer) -> bytes:
-    """The DER SET that is signed: content type, message digest, signing certificate (ESSCertIDv2, RFC 5816 2.2.1)."""
-    # SHA-256 is the default of hashAlgorithm and therefore left out (RFC 5035 section 4).
-    identifier = {"cert_hash": hashlib.sha256(issuer.chain[0]).digest()}
-    attributes = [
-        {"type": "content_type", "values": [TST_INFO]},
-        {"type": "message_digest", "values": [hashlib.new(issuer.digest_algorithm, content).digest()]},
-        {"type": "signing_certificate_v2", "values": [{"certs": [identifier]}]},
-    ]
-    return der.wrap(0x31, b"".join(sorted(bytes(cms.CMSAttribute(one).dump()) for one in attributes)))
+    """Contents of the SET that is signed: content type, message digest, signing certificate (RFC 5816 2.2.1)."""
+    # ESSCertIDv2: SHA-256 is the default of hashAlgorithm and therefore left out (RFC 5035 section 4).
+    identifier = der.wrap(_SEQUENCE, der.wrap(_OCTETS, hashlib.sha256(issuer.chain[0]).digest()))
+    values = {
+        CONTENT_TYPE: _oid(TST_INFO),
+        MESSAGE_DIGEST: der.wrap(_OCTETS, hashlib.new(issuer.digest_algorithm, content).digest()),
+        SIGNING_CERTIFICATE_V2: der.wrap(_SEQUENCE, der.wrap(_SEQUENCE, identifier)),
+    }
+    return b"".join(sorted(der.wrap(_SEQUENCE, _oid(t) + der.wrap(_SET, value)) for t, value in values.items()))
 
 
-def _signature_algorithm(issuer: Issuer) -> str:
+@cache
+def _oid(dotted: str) -> bytes:
+    return bytes(cms.ObjectIdentifier(dotted).dump())
+
+
+def _algorithm(oid: str) -> bytes:
+    """Digest algorithms without parameters (RFC 5754 section 2)."""
+    return der.wrap(_SEQUENCE, _oid(oid))
+
+
+def _signature_algorithm(issuer: Issuer) -> bytes:
     if isinstance(issuer.key, rsa.RSAPrivateKey):
-        return RSA_ENCRYPTION
-    return ECDSA_OIDS[issuer.digest_algorithm]
+        return der.wrap(_SEQUENCE, _oid(RSA_ENCRYPTION) + b"\x05\x00")  # RFC 3370 3.2: the parameters are NULL
+    return der.wrap(_SEQUENCE, _oid(ECDSA_OIDS[issuer.digest_algorithm]))
 
 
 def _sign(issuer: Issuer, to_be_signed: bytes) -> bytes:

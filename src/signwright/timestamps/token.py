@@ -242,12 +242,17 @@ def _check_tsa_name(tst_info: TstInfo, certificate: bytes) -> None:
     if tst_info.tsa is None:
         return
     try:
-        subject = asn1_x509.Certificate.load(certificate).subject
-        same = tst_info.tsa.name == "directory_name" and tst_info.tsa.chosen == subject
+        same = tst_info.tsa.name == "directory_name" and _same_name(tst_info.tsa.chosen, certificate)
     except (ValueError, TypeError, KeyError) as problem:
         raise VerificationError("the authority's name does not parse", code=Check.TSA_NAME) from problem
     if not same:
         raise VerificationError("the authority's name is not the subject of its certificate", code=Check.TSA_NAME)
+
+
+def _same_name(name: Any, certificate: bytes) -> bool:
+    """Equal byte for byte, or as RFC 5280 7.1 compares."""
+    subject = asn1_x509.Certificate.load(certificate).subject
+    return bool(name.chosen.dump() == subject.chosen.dump() or name == subject)
 
 
 def _check_window(gen_time: datetime, not_before: datetime | None, not_after: datetime | None) -> None:
