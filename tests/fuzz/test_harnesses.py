@@ -12,13 +12,15 @@ from fuzz.mutate import mutations
 
 HARNESSES = run.harness_names()
 MUTATIONS = 1500
+FEWER = {"timestamp_query": 150}
+"""Harnesses that sign something for each accepted input."""
 
 
 @pytest.mark.parametrize("name", HARNESSES)
 def test_parser_survives_its_corpus_and_mutations_of_it(name):
     corpus = run.corpus_of(name)
     assert corpus, f"fuzz/corpus/{name} is empty"
-    inputs = itertools.chain(corpus, itertools.islice(mutations(corpus, seed=1), MUTATIONS))
+    inputs = itertools.chain(corpus, itertools.islice(mutations(corpus, seed=1), FEWER.get(name, MUTATIONS)))
     _, find = run.try_all(run.load(name), inputs)
     assert find is None, f"{find.report}\ninput: {find.input_bytes[:2048].hex()}"
 
