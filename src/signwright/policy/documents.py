@@ -5,6 +5,7 @@ reads.
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -73,6 +74,11 @@ class TimestampAuthority(Strict):
     name: Name
     anchors: Many[Base64] = Field(min_length=1)
     outside: bool
+
+    @property
+    def anchor_certificates(self) -> tuple[bytes, ...]:
+        """DER."""
+        return tuple(base64.b64decode(anchor) for anchor in self.anchors)
 
 
 class Scanner(Strict):

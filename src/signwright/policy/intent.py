@@ -13,7 +13,7 @@ from signwright.policy.exceptions import needed_exceptions
 from signwright.policy.facts import Facts
 from signwright.policy.policy import Policy, spki_sha256
 from signwright.statements.models import Request
-from signwright.transparency.leaf import IntentLeaf, fold_digests
+from signwright.transparency.intent import IntentLeaf, fold_digests
 
 
 def requested_operations(request: Request) -> bytes:

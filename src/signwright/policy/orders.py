@@ -31,7 +31,7 @@ from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.statements.keys import verify_envelope
 from signwright.statements.models import Hex32, Order, Request, parse_statement
 from signwright.transparency.checkpoint import Checkpoint
-from signwright.transparency.leaf import IntentLeaf, parse_intent
+from signwright.transparency.intent import IntentLeaf, parse_intent
 from signwright.transparency.merkle import verify_consistency
 from signwright.transparency.proof import TlogProof
 

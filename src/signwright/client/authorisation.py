@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Count an authorisation again, offline, from the statements that a receipt bundle carries.
+
+This is what the keyholder did before it signed, done by a stranger with the same pure code, years later: policy from
+its
+pinned root, facts from signatures, the decision, and the intent leaf that they make. The moment is the signing time,
+which
+witnesses have cosigned within five minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from signwright.errors import VerificationError
+from signwright.model.times import parse_time
+from signwright.policy.decide import decide
+from signwright.policy.facts import Facts, gather
+from signwright.policy.intent import intent_leaf
+from signwright.policy.policy import Policy, open_policy
+from signwright.policy.rules.approvals import people_who
+from signwright.statements.bundle import Authorisation, Wave, open_envelope
+from signwright.statements.dsse import strict_base64
+from signwright.transparency.checkpoint import Checkpoint
+from signwright.transparency.cosignature import LogTrust, Witnessed
+from signwright.transparency.leaf import IntentLeaf, parse_intent
+from signwright.transparency.merkle import verify_consistency
+from signwright.transparency.proof import TlogProof
+
+WINDOW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIntent:
+    """An intent leaf that was proved to stand in a witnessed log, with the exact operation list it names."""
+
+    index: int
+    leaf: IntentLeaf
+    witnessed: Witnessed
+    operations: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """``people``: who approved, counted again."""
+
+    policy: Policy
+    facts: Facts
+    people: tuple[str, ...]
+
+
+def open_intent(wave: Wave, trust: LogTrust) -> LoggedIntent:
+    """Prove one intent; raises `VerificationError` or `MalformedError`. Its signing time fits its cosignatures."""
+    leaf_bytes, operations = wave.intent.leaf_bytes(), strict_base64(wave.operations)
+    proof = TlogProof.parse(wave.intent.proof_text())
+    witnessed = proof.verify(leaf_bytes, trust)
+    leaf = parse_intent(leaf_bytes)
+    median, signing_time = witnessed.cosigned.median_time, parse_time(leaf.signing_time)
+    if median is None or abs(median - signing_time) > WINDOW:
+        raise VerificationError(f"signing time {leaf.signing_time}, but cosigned {median}", code="wrong-time")
+    return LoggedIntent(proof.index, leaf, witnessed, operations)
+
+
+def recount(authorisation: Authorisation, intents: Sequence[LoggedIntent], *, policy_root_sha256: str) -> Recounted:
+    """Decide again and build every intent again; raises `VerificationError` naming what does not hold."""
+    documents = {name: strict_base64(content) for name, content in authorisation.documents.items()}
+    policy = open_policy(
+        open_envelope(authorisation.policy_root),
+        open_envelope(authorisation.policy),
+        documents,
+        pinned_root_sha256=policy_root_sha256,
+    )
+    first = intents[0].leaf
+    facts = gather(
+        policy,
+        open_envelope(authorisation.request),
+        approvals=[open_envelope(text) for text in authorisation.approvals],
+        evidence=[open_envelope(text) for text in authorisation.evidence],
+        now=parse_time(first.signing_time),
+    )
+    decision = decide(policy, facts)
+    if decision.outcome != "allow":
+        text = "; ".join(map(str, decision.reasons))
+        raise VerificationError(f"the policy would not have allowed it: {text}", code="not-authorised")
+    for intent in intents:
+        _is_the_same(policy, facts, intent)
+    _approvers_saw(facts, intents[0].witnessed.checkpoint)
+    request = facts.request.predicate
+    rule = policy.projects[request.project].signing_policies[request.signing_policy]
+    people = tuple(sorted(people_who("approve", policy, rule, facts)))
+    return Recounted(policy, facts, people)
+
+
+def _is_the_same(policy: Policy, facts: Facts, intent: LoggedIntent) -> None:
+    leaf = intent.leaf
+    expected = intent_leaf(
+        policy,
+        facts,
+        operations=intent.operations,
+        wave=leaf.wave,
+        attempt=leaf.attempt,
+        profile=leaf.profile,
+        sandbox=leaf.sandbox,
+        signing_time=parse_time(leaf.signing_time),
+    )
+    if expected != leaf:
+        found, wanted = leaf.model_dump(), expected.model_dump()
+        differs = ", ".join(sorted(name for name in wanted if wanted[name] != found[name]))
+        raise VerificationError(f"intent {intent.index} says something else about: {differs}", code="wrong-intent")
+
+
+def _approvers_saw(facts: Facts, checkpoint: Checkpoint) -> None:
+    """No approver had seen more of the log than the one that the signature stands in, nor the same size of another."""
+    for approval in facts.approvals:
+        seen = approval.statement.predicate.checkpoint
+        if seen.origin != checkpoint.origin or seen.size > checkpoint.size:
+            raise VerificationError("an approver had seen a longer or another log", code="log-rollback")
+        if seen.size == checkpoint.size:
+            verify_consistency(
+                seen.size,
+                bytes.fromhex(seen.root),
+                new_size=checkpoint.size,
+                new_root=checkpoint.root,
+                path=[],
+            )

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trust file: what a verifier believes before it reads anything. Written by ``init``, carried by hand, never
+fetched.
+
+Whoever can change it decides what verifies: keep it where you keep your roots.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from signwright.errors import ConfigurationError, MalformedError
+from signwright.model.operation import Many, Strict
+from signwright.policy.documents import Base64, LogIdentity, Quorum, TimestampAuthority, Witness
+from signwright.policy.log_trust import log_trust_of
+from signwright.statements.models import Hex32, KeyText, Text
+from signwright.statements.parse import MAX_DOCUMENT, parse_model
+from signwright.transparency.cosignature import LogTrust
+
+
+class TrustFile(Strict):
+    """``policy_root_sha256``: statement digest of the policy root; roots and anchors: base64 DER certificates.
+
+    With ``trial`` only receipts of trial roots verify, and without it none of them does.
+    """
+
+    format: Literal["signwright-trust/1"] = "signwright-trust/1"
+    organisation: Text
+    trial: bool
+    policy_root_sha256: Hex32
+    log: LogIdentity
+    witnesses: Many[Witness] = Field(min_length=1)
+    quorum: Quorum
+    receipt_keys: Many[KeyText] = Field(min_length=1)
+    code_signing_roots: Many[Base64] = ()
+    timestamp_authorities: Many[TimestampAuthority] = ()
+
+    @property
+    def log_trust(self) -> LogTrust:
+        return log_trust_of(self.log, self.witnesses, self.quorum)
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        return tuple(base64.b64decode(root) for root in self.code_signing_roots)
+
+    def encode(self) -> bytes:
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
+
+
+def load_trust(file: Path) -> TrustFile:
+    """Raises `ConfigurationError` naming the file."""
+    try:
+        return parse_model(TrustFile, file.read_bytes(), limit=MAX_DOCUMENT)
+    except OSError as problem:
+        raise ConfigurationError(
+            f"trust file {file}: {problem.strerror}", code="no-trust-file", hint="--trust FILE or SIGNWRIGHT_TRUST"
+        ) from problem
+    except MalformedError as problem:
+        raise ConfigurationError(f"trust file {file}: {problem.message}", code="bad-trust-file") from problem

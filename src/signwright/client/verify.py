@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verify a signed file offline, from the file, its receipt bundle and a trust file. One `Check` per fact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from signwright.client.authorisation import LoggedIntent, open_intent, recount
+from signwright.client.trust import TrustFile
+from signwright.errors import SignwrightError, VerificationError
+from signwright.model.digest import Digest, sha256_hex
+from signwright.model.view import View, blocks
+from signwright.readers import chain
+from signwright.readers.base import FoundSignature, Reading
+from signwright.statements.bundle import ReceiptBundle, open_envelope
+from signwright.statements.keys import verify_envelope
+from signwright.statements.models import Receipt, Statement, parse_statement
+from signwright.timestamps.token import TimestampInfo, imprint_of_token, verify_token
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """``ok`` is None for what was not checked, with the reason in ``text``; ``code`` is set when it failed."""
+
+    name: str
+    ok: bool | None
+    text: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is verified. ``view``: the signed file, or the signature file when ``content`` is what it speaks about.
+
+    ``read``: `signwright.readers.base.Reader.read` of the right reader; ``crls``: DER.
+    """
+
+    view: View
+    content: View | None
+    read: Callable[[View, View | None], Reading]
+    bundle: ReceiptBundle | None
+    crls: Sequence[bytes] = ()
+
+
+@dataclass
+class _Story:
+    """The checks so far. `step` turns a step's words, or its refusal, into a check and hands its value on."""
+
+    evidence: Evidence
+    trust: TrustFile
+    at: datetime
+    checks: list[Check] = field(default_factory=list)
+
+    def step(self, name: str, work: Callable[[], tuple[T, str]]) -> T | None:
+        try:
+            value, text = work()
+        except SignwrightError as problem:
+            self.checks.append(Check(name, False, problem.message, problem.code))
+            return None
+        self.checks.append(Check(name, True, text))
+        return value
+
+
+def verify(evidence: Evidence, trust: TrustFile, *, at: datetime) -> list[Check]:
+    """Every check that can be made; the file is good when none has ``ok`` False. Raises nothing for bad input."""
+    story = _Story(evidence, trust, at)
+    reading = story.step("signature", lambda: _reading(evidence))
+    for signature in reading.signatures if reading else ():
+        _signature(story, signature)
+    if evidence.bundle is None:
+        story.checks.append(Check("receipt", None, "none given: who authorised this is not known"))
+        return story.checks
+    bundle = evidence.bundle
+    receipt = story.step("receipt", lambda: _receipt(bundle, trust))
+    if receipt is None:
+        return story.checks
+    if reading is not None:
+        story.step("file", lambda: _file(evidence, reading, receipt))
+    intents = story.step("log", lambda: _log(bundle, trust, receipt))
+    if intents is not None:
+        if reading is not None:
+            story.step("operation", lambda: _operation(reading, receipt.predicate, intents))
+        _authorisation(story, bundle, receipt=receipt, intents=intents)
+    return story.checks
+
+
+def _reading(evidence: Evidence) -> tuple[Reading, str]:
+    reading = evidence.read(evidence.view, evidence.content)
+    if not reading.signatures:
+        raise VerificationError("the file is not signed", code="not-signed")
+    kinds = ", ".join(f"{s.purpose} over {s.content_digest.algorithm}" for s in reading.signatures)
+    warned = f"; {'; '.join(reading.warnings)}" if reading.warnings else ""
+    return reading, f"{len(reading.signatures)} found, digest recomputed, value holds: {kinds}{warned}"
+
+
+def _signature(story: _Story, signature: FoundSignature) -> None:
+    """Timestamp first: it says at which moment the certificate has to be good."""
+    stamped: TimestampInfo | None = None
+    if signature.timestamp_token is not None:
+        token = signature.timestamp_token
+        stamped = story.step("timestamp", lambda: _timestamp(token, signature, story.trust))
+    else:
+        story.checks.append(Check("timestamp", None, "none in this signature"))
+    if signature.signer_certificate is None:
+        story.checks.append(Check("certificate", None, "none: a raw signature is bound to its key by the receipt
+        alone"))
+        return
+    moment = stamped.gen_time if stamped else story.at
+    story.step("certificate", lambda: _certificate(story, signature, moment))
+
+
+def _timestamp(token: bytes, signature: FoundSignature, trust: TrustFile) -> tuple[TimestampInfo, str]:
+    imprint = Digest.of(signature.signature_value, imprint_of_token(token).algorithm)
+    refusals = []
+    for authority in trust.timestamp_authorities:
+        try:
+            info = verify_token(
+                token, imprint=imprint, nonce=None, anchors=authority.anchor_certificates, not_before=None,
+                not_after=None
+            )
+        except SignwrightError as problem:
+            refusals.append(f"{authority.name}: {problem.message}")
+            continue
+        place = "an outside authority" if authority.outside else "a LOCAL authority"
+        return info, f"{info.gen_time:%Y-%m-%dT%H:%M:%SZ} by {authority.name}, {place}"
+    raise VerificationError("; ".join(refusals) or "the trust file names no timestamp authority", code="bad-timestamp")
+
+
+def _certificate(story: _Story, signature: FoundSignature, moment: datetime) -> tuple[None, str]:
+    certificate = signature.signer_certificate
+    assert certificate is not None
+    found = chain.check_code_signing(
+        certificate,
+        signature.certificates,
+        anchors=story.trust.roots,
+        at=moment,
+        crls=story.evidence.crls,
+    )
+    return None, f"{found.subject}, chain to a trusted root, good at {moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _receipt(bundle: ReceiptBundle, trust: TrustFile) -> tuple[Statement[Receipt], str]:
+    envelope = open_envelope(bundle.receipt)
+    if not verify_envelope(envelope, "receipt", list(trust.receipt_keys)):
+        raise VerificationError("not signed by a receipt key of the trust file", code="unknown-receipt-key")
+    receipt = parse_statement(envelope, Receipt)
+    said = receipt.predicate
+    if said.trial != trust.trial:
+        found, wanted = ("TRIAL", "no trial") if said.trial else ("no trial", "a TRIAL")
+        raise VerificationError(f"the receipt is of {found} root, the trust file of {wanted} root", code="trial")
+    mark = "TRIAL: proves nothing to anybody else; " if said.trial else ""
+    text = f"{mark}{said.project}/{said.signing_policy} ({said.kind}), {_conditions(said)}"
+    return receipt, text
+
+
+def _conditions(said: Receipt) -> str:
+    """What this set-up does not give stands on every receipt."""
+    return (
+        f"profile {said.profile}, key {said.key_protection}, sandbox {said.sandbox}, "
+        f"witnesses outside {said.witnesses_outside} / local {said.witnesses_local}, timestamp {said.timestamp}"
+        + ("" if said.content_seen else ", content NOT seen by the signer")
+        + (f", exceptions: {', '.join(said.exceptions)}" if said.exceptions else "")
+    )
+
+
+def _file(evidence: Evidence, reading: Reading, receipt: Statement[Receipt]) -> tuple[None, str]:
+    said = receipt.predicate
+    found = _sha256(evidence.view)
+    envelopes = {sha256_hex(s.envelope) for s in reading.signatures}
+    if not set(said.envelopes_sha256) <= envelopes:
+        raise VerificationError("the receipt's signature is not in the file", code="wrong-file")
+    if found != receipt.subjects[0].digest.sha256:
+        raise VerificationError(f"SHA-256 {found}; the receipt is for {receipt.subjects[0].digest.sha256}",
+        code="wrong-file")
+    if said.content_sha256 is not None and said.content_sha256 != reading.stripped_sha256:
+        raise VerificationError("without its signature the file is not the approved content", code="strip-test")
+    return None, f"SHA-256 {found[:16]}…, the one of the receipt; without signature the approved content"
+
+
+def _log(bundle: ReceiptBundle, trust: TrustFile, receipt: Statement[Receipt]) -> tuple[list[LoggedIntent], str]:
+    said = receipt.predicate
+    intents = [open_intent(wave, trust.log_trust) for wave in bundle.waves]
+    for number, intent in enumerate(intents):
+        leaf = intent.leaf
+        found = (leaf.request, leaf.key, leaf.policy_sha256, leaf.kind, leaf.trial, leaf.mode, leaf.wave)
+        wanted = (said.request, said.key, said.policy_sha256, said.kind, said.trial, said.mode, number)
+        if found != wanted or hashlib.sha256(intent.operations).hexdigest() != leaf.operations_sha256:
+            raise VerificationError(f"intent {intent.index} is not the one of this receipt", code="wrong-intent")
+        conditions = (leaf.profile, leaf.sandbox, leaf.key_protection, leaf.exceptions, leaf.content_seen, leaf.derived)
+        told = (said.profile, said.sandbox, said.key_protection, said.exceptions, said.content_seen, said.derived)
+        if conditions != told:
+            raise VerificationError(f"intent {intent.index} and receipt tell of other conditions", code="wrong-intent")
+    if tuple(intent.index for intent in intents) != said.intents:
+        raise VerificationError("the receipt names other intents", code="wrong-intent")
+    last = intents[-1].witnessed
+    places = f"outside {last.cosigned.outside} / local {last.cosigned.local}"
+    indexes = ", ".join(str(intent.index) for intent in intents)
+    return intents, f"intent at {indexes} of {last.checkpoint.origin}, size {last.checkpoint.size}, witnesses {places}"
+
+
+def _operation(reading: Reading, said: Receipt, intents: Sequence[LoggedIntent]) -> tuple[None, str]:
+    """What the signature covers is what the witnessed intent named for this artifact."""
+    rows = [row for intent in intents for row in json.loads(intent.operations) if row["artifact"] == said.artifact]
+    named = {row["digest"] for row in rows}
+    ours = [s for s in reading.signatures if sha256_hex(s.envelope) in said.envelopes_sha256]
+    signed = {str(s.content_digest) for s in ours}
+    keys = {hashlib.sha256(s.public_key).hexdigest() for s in ours}
+    if not ours or signed != named:
+        raise VerificationError("the signature covers another digest than the logged operation", code="wrong-operation")
+    if keys != {said.key}:
+        raise VerificationError("the signature was made with another key than the logged one", code="wrong-key")
+    return None, f"the digest that was logged before the key was used: {', '.join(sorted(named))[:30]}…"
+
+
+def _authorisation(
+    story: _Story, bundle: ReceiptBundle, *, receipt: Statement[Receipt], intents: Sequence[LoggedIntent]
+) -> None:
+    authorisation = bundle.authorisation
+    if authorisation is None:
+        story.checks.append(Check("authorisation", None, "attested by the signer, not re-checked (shareable receipt)"))
+        return
+
+    def counted() -> tuple[None, str]:
+        found = recount(authorisation, intents, policy_root_sha256=story.trust.policy_root_sha256)
+        said, request = receipt.predicate, found.facts.request.predicate
+        subject = found.facts.request.subjects[said.artifact : said.artifact + 1]
+        told = (found.policy.sha256, found.people, request.project, request.signing_policy)
+        if told != (said.policy_sha256, said.people, said.project, said.signing_policy):
+            raise VerificationError("the receipt tells of another policy or other people", code="wrong-receipt")
+        if not subject or subject[0].digest.sha256 != said.source_sha256:
+            raise VerificationError("the receipt is about another artifact than the request", code="wrong-receipt")
+        if found.policy.root.trial != said.trial:
+            raise VerificationError("trial root and receipt differ", code="trial")
+        who = f"approved by {', '.join(found.people)}" if found.people else "automatic"
+        scans = f", {len(found.facts.scans)} clean scan verdicts" if found.facts.scans else ""
+        return None, f"counted again under policy version {found.policy.version}: {who}{scans}"
+
+    story.step("authorisation", counted)
+
+
+def _sha256(view: View) -> str:
+    digest = hashlib.sha256()
+    for block in blocks(view, 0, view.size):
+        digest.update(block)
+    return digest.hexdigest()
