@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from signwright.errors import MalformedError
 
-_FORM = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+_FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 def parse_time(text: str) -> datetime:
