@@ -109,8 +109,8 @@ def _signature(story: _Story, signature: FoundSignature) -> None:
     else:
         story.checks.append(Check("timestamp", None, "none in this signature"))
     if signature.signer_certificate is None:
-        story.checks.append(Check("certificate", None, "none: a raw signature is bound to its key by the receipt
-        alone"))
+        text = "none: a raw signature is bound to its key by the receipt alone"
+        story.checks.append(Check("certificate", None, text))
         return
     moment = stamped.gen_time if stamped else story.at
     story.step("certificate", lambda: _certificate(story, signature, moment))
@@ -122,8 +122,12 @@ def _timestamp(token: bytes, signature: FoundSignature, trust: TrustFile) -> tup
     for authority in trust.timestamp_authorities:
         try:
             info = verify_token(
-                token, imprint=imprint, nonce=None, anchors=authority.anchor_certificates, not_before=None,
-                not_after=None
+                token,
+                imprint=imprint,
+                nonce=None,
+                anchors=authority.anchor_certificates,
+                not_before=None,
+                not_after=None,
             )
         except SignwrightError as problem:
             refusals.append(f"{authority.name}: {problem.message}")
@@ -176,9 +180,9 @@ def _file(evidence: Evidence, reading: Reading, receipt: Statement[Receipt]) -> 
     envelopes = {sha256_hex(s.envelope) for s in reading.signatures}
     if not set(said.envelopes_sha256) <= envelopes:
         raise VerificationError("the receipt's signature is not in the file", code="wrong-file")
-    if found != receipt.subjects[0].digest.sha256:
-        raise VerificationError(f"SHA-256 {found}; the receipt is for {receipt.subjects[0].digest.sha256}",
-        code="wrong-file")
+    wanted = receipt.subjects[0].digest.sha256
+    if found != wanted:
+        raise VerificationError(f"SHA-256 {found}; the receipt is for {wanted}", code="wrong-file")
     if said.content_sha256 is not None and said.content_sha256 != reading.stripped_sha256:
         raise VerificationError("without its signature the file is not the approved content", code="strip-test")
     return None, f"SHA-256 {found[:16]}…, the one of the receipt; without signature the approved content"
