@@ -51,37 +51,43 @@ def build_token(
     identity: Identity,
     certificates: Sequence[bytes],
     attributes: Sequence[dict[str, Any]] | None = None,
+    signed_contents: bytes | None = None,
     content_type: str = "tst_info",
     signers: int = 1,
     version: str = "v3",
 ) -> bytes:
-    """CMS SignedData over any ``content``: certificates in the order given, attributes too."""
+    """CMS SignedData over any ``content``: certificates in the order given, attributes too.
+
+    ``signed_contents``: the signed attributes as bytes, well formed or not, in place of ``attributes``.
+    """
     certificate = asn1_x509.Certificate.load(identity.certificate)
     if attributes is None:
         attributes = [content_type_attribute(), digest_attribute(content), ess_attribute(identity.certificate)]
-    signed = der.wrap(0x31, b"".join(sorted(cms.CMSAttribute(dict(one)).dump() for one in attributes)))
+    if signed_contents is None:
+        signed_contents = b"".join(sorted(cms.CMSAttribute(dict(one)).dump() for one in attributes))
+    signed = der.wrap(0x31, signed_contents)
     assert isinstance(identity.key, ec.EllipticCurvePrivateKey)
 
-    def signer_info() -> cms.SignerInfo:
-        named = {"issuer": certificate.issuer, "serial_number": certificate.serial_number}
-        return cms.SignerInfo(
-            {
-                "version": "v1",
-                "sid": {"issuer_and_serial_number": named},
-                "digest_algorithm": {"algorithm": "sha256"},
-                "signed_attrs": cms.CMSAttributes.load(signed),
-                "signature_algorithm": {"algorithm": "sha256_ecdsa"},
-                "signature": identity.key.sign(signed, ec.ECDSA(SHA256())),
-            }
-        )
+    named = {"issuer": certificate.issuer, "serial_number": certificate.serial_number}
 
-    content_info = {"content_type": content_type, "content": cms.ParsableOctetString(content)}
+    def signer_info() -> bytes:
+        parts = [
+            cms.CMSVersion("v1").dump(),
+            cms.IssuerAndSerialNumber(named).dump(),
+            cms.DigestAlgorithm({"algorithm": "sha256"}).dump(),
+            der.wrap(0xA0, signed_contents),
+            cms.SignedDigestAlgorithm({"algorithm": "sha256_ecdsa"}).dump(),
+            der.wrap(0x04, identity.key.sign(signed, ec.ECDSA(SHA256()))),
+        ]
+        return der.wrap(0x30, b"".join(parts))
+
+    content_info = cms.ContentType(content_type).dump() + der.wrap(0xA0, der.wrap(0x04, content))
     parts = [
         cms.CMSVersion(version).dump(),
         cms.DigestAlgorithms([{"algorithm": "sha256"}]).dump(),
-        cms.EncapsulatedContentInfo(content_info).dump(),
+        der.wrap(0x30, content_info),
         der.wrap(0xA0, b"".join(certificates)),
-        der.wrap(0x31, b"".join(sorted(signer_info().dump() for _ in range(signers)))),
+        der.wrap(0x31, b"".join(sorted(signer_info() for _ in range(signers)))),
     ]
     signed_data = der.wrap(0x30, b"".join(parts))
     return der.wrap(0x30, cms.ContentType("signed_data").dump() + der.wrap(0xA0, signed_data))

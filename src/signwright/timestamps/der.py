@@ -15,8 +15,14 @@ MAX_ELEMENTS = 20_000
 _BOOLEAN, _INTEGER, _BIT_STRING, _NULL, _OID, _ENUMERATED = 1, 2, 3, 5, 6, 10
 _SEQUENCE, _SET, _UTC_TIME, _GENERALIZED_TIME = 16, 17, 23, 24
 _CONSTRUCTED = 0x20
+#: No ObjectDescriptor, EXTERNAL, REAL, embedded values, relative identifiers: nothing here has them.
+_KNOWN = {*range(1, 7), _ENUMERATED, 12, _SEQUENCE, _SET, *range(18, 31)}
 _UTC_FORM = re.compile(rb"[0-9]{12}Z")
 _GENERALIZED_FORM = re.compile(rb"[0-9]{14}(\.[0-9]*[1-9])?Z")
+
+
+#: What asn1crypto lets through when a structure is not what it should be.
+LIBRARY_ERRORS = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
 class DerError(ValueError):
@@ -108,8 +114,8 @@ def _check_form(tag: int, contents: bytes, at: int) -> None:
     if tag & 0xC0:  # context-specific and the like: the type is not known here
         return
     number, constructed = tag & 0x1F, bool(tag & _CONSTRUCTED)
-    if constructed != (number in (_SEQUENCE, _SET)):
-        raise DerError(f"identifier octet {tag:#04x} at offset {at}: wrong form for its type")
+    if number not in _KNOWN or constructed != (number in (_SEQUENCE, _SET)):
+        raise DerError(f"identifier octet {tag:#04x} at offset {at}: unknown type or wrong form for it")
     if not constructed and not _sound(number, contents):
         raise DerError(f"the value at offset {at} (universal tag {number}) is not in its distinguished form")
 

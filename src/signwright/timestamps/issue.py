@@ -151,7 +151,7 @@ def parse_query(query: bytes) -> Query:
         )
         if request["extensions"].native is not None:
             raise Refusal(PkiFailure.UNACCEPTED_EXTENSION, "no extension is served here")
-    except (ValueError, TypeError, KeyError, OverflowError) as problem:
+    except der.LIBRARY_ERRORS as problem:
         raise Refusal(PkiFailure.BAD_DATA_FORMAT, "not the DER of a timestamp query") from problem
     if parsed.nonce is not None and not 0 <= parsed.nonce < 1 << MAX_NONCE_BITS:
         raise Refusal(PkiFailure.BAD_REQUEST, f"the nonce is negative or has more than {MAX_NONCE_BITS} bits")

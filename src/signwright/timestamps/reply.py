@@ -28,7 +28,7 @@ def token_of_reply(reply: bytes) -> bytes:
         if reply[0] != _SEQUENCE or not 1 <= len(parts) <= 2 or any(p[0] != _SEQUENCE for p in parts):
             raise ValueError("not a TimeStampResp")
         status, texts, failures = _status(parts[0])
-    except (ValueError, TypeError, KeyError) as problem:
+    except der.LIBRARY_ERRORS as problem:
         raise TimestampError(f"not a timestamp reply ({problem})"[:_MAX_TEXT], code=Check.REPLY) from problem
     if status != "granted":
         why = "; ".join([*failures, *texts]) or "no reason given"

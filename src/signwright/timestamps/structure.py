@@ -98,7 +98,7 @@ def parse_token(timestamp_token: bytes) -> Token:
         return _signed_data(content_info["content"])
     except der.DerError as problem:
         raise VerificationError(f"not DER: {problem}", code=Check.DER) from problem
-    except (ValueError, TypeError, KeyError, OverflowError) as problem:
+    except der.LIBRARY_ERRORS as problem:
         raise VerificationError("the token is not a CMS signed data structure", code=Check.STRUCTURE) from problem
 
 
@@ -109,7 +109,7 @@ def parse_tst_info(content: bytes) -> TstInfo:
         return _tst_info(tsp.TSTInfo.load(content, strict=True))
     except der.DerError as problem:
         raise VerificationError(f"TSTInfo is not DER: {problem}", code=Check.DER) from problem
-    except (ValueError, TypeError, KeyError, OverflowError) as problem:
+    except der.LIBRARY_ERRORS as problem:
         raise VerificationError("the content is not a TSTInfo", code=Check.STRUCTURE) from problem
 
 

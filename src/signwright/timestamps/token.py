@@ -19,7 +19,7 @@ from cryptography import x509
 
 from signwright.errors import VerificationError
 from signwright.model.digest import Digest
-from signwright.timestamps import chain
+from signwright.timestamps import chain, der
 from signwright.timestamps.algorithms import digest_name, require_strong_key, verify_signature
 from signwright.timestamps.codes import Check
 from signwright.timestamps.structure import (
@@ -183,7 +183,7 @@ def _check_signing_certificate(attributes: dict[str, bytes], certificate: bytes)
             continue
         try:
             sound = _names_certificate(kind.load(attributes[oid], strict=True)["certs"][0], certificate)
-        except (ValueError, TypeError, KeyError, IndexError) as problem:
+        except der.LIBRARY_ERRORS as problem:
             raise VerificationError(
                 "the signing certificate attribute does not parse", code=Check.STRUCTURE
             ) from problem
@@ -243,7 +243,7 @@ def _check_tsa_name(tst_info: TstInfo, certificate: bytes) -> None:
         return
     try:
         same = tst_info.tsa.name == "directory_name" and _same_name(tst_info.tsa.chosen, certificate)
-    except (ValueError, TypeError, KeyError) as problem:
+    except der.LIBRARY_ERRORS as problem:
         raise VerificationError("the authority's name does not parse", code=Check.TSA_NAME) from problem
     if not same:
         raise VerificationError("the authority's name is not the subject of its certificate", code=Check.TSA_NAME)

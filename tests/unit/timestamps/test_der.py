@@ -35,6 +35,8 @@ from signwright.timestamps.der import DerError, check_der, contents_of, is_sorte
         "18 12 3230323631313231303933303030 2e 3130 5a",  # a fraction that ends in 0
         "1f 81 00 00",  # a high tag number
         "00 00",
+        "07 01 61",  # types that nothing here has
+        "09 01 40",
     ],
 )
 def test_what_is_not_distinguished_is_refused(encoded: str) -> None:

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from signwright.errors import ConfigurationError, TimestampError, VerificationError
 from signwright.model.digest import Digest
 from signwright.timestamps.codes import Check
+from signwright.timestamps.der import contents_of
 from signwright.timestamps.query import timestamp_query
 from signwright.timestamps.reply import token_of_reply
+from signwright.timestamps.structure import parse_token
 from signwright.timestamps.token import TimestampInfo, imprint_of_token, verify_token
 from tests.support.faulty_tsa import POLICY, SERIAL, FaultyTsa
 from tests.support.pki import NOW, Pki, default_pki
@@ -187,6 +189,39 @@ def test_every_flipped_byte_fails() -> None:
         changed[at] ^= 0xFF
         with pytest.raises(VerificationError):
             verify(bytes(changed))
+
+
+CONTENT = TSA._content(QUERY)
+ATTRIBUTES = contents_of(parse_token(GOOD).signers[0].signed_attributes)
+Flips = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=3)
+
+
+def overwrite(original: bytes, flips: list[tuple[int, int]]) -> bytes:
+    changed = bytearray(original)
+    for at, value in flips:
+        changed[at % len(changed)] = value
+    return bytes(changed)
+
+
+@given(Flips)
+def test_a_malformed_content_that_is_properly_signed_is_a_clean_error(flips: list[tuple[int, int]]) -> None:
+    content = overwrite(CONTENT, flips)
+    try:
+        info = verify(TSA._built(QUERY, content=content), not_before=None, not_after=None)
+    except VerificationError:
+        return
+    assert info.imprint == IMPRINT
+
+
+@given(Flips)
+def test_malformed_attributes_that_are_properly_signed_are_a_clean_error(flips: list[tuple[int, int]]) -> None:
+    signed_contents = overwrite(ATTRIBUTES, flips)
+    timestamp_token = TSA._built(QUERY, content=parse_token(GOOD).content, signed_contents=signed_contents)
+    if signed_contents == ATTRIBUTES:
+        assert verify(timestamp_token).gen_time == NOW
+        return
+    with pytest.raises(VerificationError):
+        verify(timestamp_token)
 
 
 def test_every_truncated_reply_is_a_clean_error() -> None:
