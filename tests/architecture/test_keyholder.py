@@ -10,6 +10,7 @@ import pytest
 from tests.support.source_tree import (
     PACKAGE,
     closure,
+    code_line_count,
     is_standard_library,
     line_count,
     modules,
@@ -50,11 +51,12 @@ def part_of(module: str) -> str:
 
 
 def test_keyholder_and_all_it_imports_fit_in_their_lines(capsys):
-    own, others = line_count(keyholder()), line_count(reached())
+    own, others = code_line_count(keyholder()), code_line_count(reached())
     with capsys.disabled():
-        print(f"\nsigner/keyholder: {own} of {OWN_LINES} lines; own code it imports: {others} of {REACHED_LINES}")
+        print(f"\nsigner/keyholder: {own} of {OWN_LINES} lines of code ({line_count(keyholder())} physical)")
+        print(f"own code it imports: {others} of {REACHED_LINES} lines of code ({line_count(reached())} physical)")
     assert own <= OWN_LINES
-    assert others <= REACHED_LINES, "\n".join(f"{line_count([name]):5} {name}" for name in sorted(reached()))
+    assert others <= REACHED_LINES, "\n".join(f"{code_line_count([name]):5} {name}" for name in sorted(reached()))
 
 
 def test_keyholder_reaches_only_the_listed_packages_of_ours():

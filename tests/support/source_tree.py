@@ -7,6 +7,7 @@ import ast
 import os
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -70,8 +71,33 @@ def modules_below(*packages: str) -> list[str]:
 
 
 def line_count(names: Iterable[str]) -> int:
-    """Physical lines of the given modules: code, comments, docstrings and blank lines, as a reviewer meets them."""
+    """Physical lines of the given modules: code, comments, docstrings and blank lines."""
     return sum(len(modules()[name].read_text(encoding="utf-8").splitlines()) for name in names)
+
+
+def code_line_count(names: Iterable[str]) -> int:
+    """Lines of the given modules that hold code: without blank lines, comments and docstrings (docs/adr/0007)."""
+    return sum(len(_code_lines(modules()[name])) for name in names)
+
+
+_NO_CODE = {
+    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
+    *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER, tokenize.ENCODING),
+}
+
+
+@cache
+def _code_lines(path: Path) -> frozenset[int]:
+    lines: set[int] = set()
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type not in _NO_CODE:
+                lines.update(range(token.start[0], token.end[0] + 1))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            lines.difference_update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    return frozenset(lines)
 
 
 @cache
