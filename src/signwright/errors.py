@@ -10,6 +10,7 @@
     ├── AuthenticationError         who sent this is not known or not proved
     ├── DeniedError                 a rule said no; carries every reason
     ├── RejectedError               a person said no
+    ├── PendingError                nothing is wrong, but it is not there yet and the time to wait is over
     ├── NotFoundError
     ├── ConflictError               true a moment ago, or about something else
     ├── UnavailableError            a process, authority or device did not answer
@@ -87,6 +88,10 @@ class DeniedError(SignwrightError):
 
 class RejectedError(SignwrightError):
     default_code = "rejected"
+
+
+class PendingError(SignwrightError):
+    default_code = "pending"
 
 
 class NotFoundError(SignwrightError):
