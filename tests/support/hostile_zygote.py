@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from signwright.errors import FormatError, VerificationError
@@ -90,6 +91,10 @@ def system_call(task: Task) -> Frame:
     return Frame({"result": result, "errno": ctypes.get_errno()})
 
 
+def _late_codec(_: Task) -> str:
+    return b"\x81".decode("cp437") + "ü".encode("idna").decode() + str(datetime.strptime("2026", "%Y").year)
+
+
 def _thread(_: Task) -> str:
     heard = []
     thread = threading.Thread(target=heard.append, args=["hello"])
@@ -117,6 +122,7 @@ ATTEMPTS: dict[str, Callable[[Task], object]] = {
     "write the artifact": lambda _: os.write(4, b"x"),
     "receive a descriptor": lambda _: socket.recv_fds(socket.socket(fileno=ANSWER), 10, 1),
     "thread": _thread,
+    "late codec": _late_codec,
 }
 
 

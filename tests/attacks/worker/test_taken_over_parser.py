@@ -135,6 +135,10 @@ def test_threads_work(pool: WorkerPool) -> None:
     assert pool.run("attempt", {"what": "thread"}).message == {"done": "'hello'"}
 
 
+def test_what_python_loads_late_is_there_already(pool: WorkerPool) -> None:
+    assert pool.run("attempt", {"what": "late codec"}).message == {"done": repr("üxn--tda2026")}
+
+
 @pytest.mark.parametrize(
     "call",
     ["ptrace", "kill", "process_vm_readv", "bpf", "userfaultfd", "mount", "keyctl", "memfd_create", "unshare",

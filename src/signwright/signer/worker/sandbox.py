@@ -117,7 +117,7 @@ def required(*, allow_none: bool) -> SandboxStatus:
         raise UnavailableError(
             f"this kernel offers {status.text} on {platform.machine()}, wanted seccomp filters (x86_64 or aarch64)",
             code="sandbox-unavailable",
-            hint="artifact mode needs a sandbox; the local setting 'sandbox: none' gives it up, and every receipt says so",
+            hint="artifact mode needs a sandbox; the local setting 'sandbox: none' gives it up, and receipts say so",
         )
     return status
 

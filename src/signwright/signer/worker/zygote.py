@@ -11,8 +11,10 @@ A child is killed when its time is up, when the asker closes its end of the stat
 from __future__ import annotations
 
 import argparse
+import codecs
 import fcntl
 import gc
+import importlib
 import json
 import os
 import select
@@ -36,6 +38,13 @@ from signwright.signer.worker.wire import (
     Ending,
     Start,
     write_all,
+)
+
+#: What Python loads late, by itself, and could not load any more inside the sandbox.
+_LATE_MODULES = ("_strptime", "calendar", "locale", "stringprep", "traceback", "unicodedata")
+_LATE_CODECS = (
+    *("ascii", "latin-1", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"),
+    *("cp437", "cp1252", "idna", "punycode", "raw_unicode_escape", "unicode_escape", "base64", "hex", "zlib", "bz2"),
 )
 
 _HIGH = 100  # where descriptors wait while the low numbers are laid out
@@ -63,6 +72,10 @@ class Zygote:
     def run(self) -> None:
         """Serve until the asker closes the control channel. Raises `UnavailableError` when there is no sandbox."""
         status = self._proved_sandbox()
+        for module in _LATE_MODULES:
+            importlib.import_module(module)
+        for codec in _LATE_CODECS:
+            codecs.lookup(codec)
         gc.collect()
         gc.freeze()
         self._poll.register(self._control, select.POLLIN)

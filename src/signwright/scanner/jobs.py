@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the scanner's sandboxed children do: match rules, and unpack zip members.
+
+Run as a module this is the scanner's zygote: the rules are compiled once, before the first fork.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import yara_x
+
+from signwright.containers.zip import ZipArchive, ZipLimits
+from signwright.errors import FormatError, LimitError, UsageError
+from signwright.model.framing import Frame
+from signwright.scanner.engines.yara import rule_files
+from signwright.signer.worker.task import Job, Task
+from signwright.signer.worker.zygote import main
+
+#: Up to here content is handed over in memory; larger files are mapped by the library.
+_IN_MEMORY = 4 << 20
+
+
+def match_job(rules: yara_x.Rules) -> Job:
+    """A conversation: each ``{"view": n}`` is answered by the names of the ``rules`` that match, until the asker
+    leaves.
+    """
+
+    def match(task: Task) -> Frame:
+        scanner = yara_x.Scanner(rules)
+        while True:
+            try:
+                index = task.receive().message.get("view")
+            except EOFError:
+                return Frame({})
+            if type(index) is not int or not 0 <= index < len(task.views):
+                raise UsageError("no such view", code="worker-usage")
+            task.send({"rules": _matching(scanner, task, index)})
+
+    return match
+
+
+def _matching(scanner: yara_x.Scanner, task: Task, index: int) -> list[str]:
+    from signwright.signer.worker.task import DescriptorView
+
+    view = DescriptorView(task.views[index].descriptor)  # anew: its size may have changed
+    try:
+        if view.size <= _IN_MEMORY:
+            found = scanner.scan(view.read(0, view.size))
+        else:
+            found = scanner.scan_file(f"/proc/self/fd/{view.descriptor}")
+    except (yara_x.ScanError, yara_x.TimeoutError, OSError) as problem:
+        raise FormatError("yara-x could not scan the file", code="engine-failed") from problem
+    return sorted({rule.identifier for rule in found.matching_rules})
+
+
+def unpack(task: Task) -> Frame:
+    """Stream the members of view 0, a zip: ``member`` opens one, parts carry its blocks, ``end`` or ``failed``
+    closes it.
+    """
+    limits = ZipLimits(**{name: _whole(task.message.get(name)) for name in ("members", "total", "ratio", "depth")})
+    archive = ZipArchive(task.views[0], limits)
+    for member in archive.members:
+        if member.is_folder:
+            continue
+        task.send({"member": member.name, "packed": member.packed})
+        try:
+            for block in archive.read(member):
+                if block:
+                    task.send({}, (block,))
+        except (FormatError, LimitError) as problem:
+            task.send({"failed": problem.code})
+        else:
+            task.send({"end": True})
+    return Frame({"members": len(archive.members)})
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise UsageError("a limit is not a number", code="worker-usage")
+    return value
+
+
+def compiled(extra: list[Path]) -> yara_x.Rules:
+    """All rule files as one set; includes are off, so that a rule file reads no other."""
+    compiler = yara_x.Compiler(includes_enabled=False)
+    for path in rule_files(extra):
+        compiler.add_source(path.read_text(encoding="utf-8"), origin=path.name)
+    return compiler.build()
+
+
+def run() -> int:
+    """The zygote. ``--rules`` names further rule folders; the rest is the zygote's own."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--rules", type=Path, action="append", default=[])
+    own, rest = parser.parse_known_args()
+    return main({"match": match_job(compiled(own.rules)), "unpack": unpack}, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
