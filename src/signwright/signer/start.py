@@ -59,6 +59,33 @@ def signer_command(
     return [str(python), "-I", "-S", "-c", BOOT, module, rows, *arguments]
 
 
+def own_command(module: str, arguments: Sequence[str]) -> list[str]:
+    """The command that runs ``module`` as ``__main__`` exactly as this process was started by `signer_command`.
+
+    Raises `ConfigurationError` in a process that was started otherwise: its path may hold anything.
+    """
+    if not (sys.flags.isolated and sys.flags.no_site):
+        raise ConfigurationError("this process was not started isolated (-I -S)", code="not-isolated")
+    path = json.dumps([entry for entry in sys.path if entry])
+    return [sys.executable, "-I", "-S", "-c", BOOT, module, path, *arguments]
+
+
+def own_command(module: str, arguments: Sequence[str]) -> list[str]:
+    """The command that runs another module with the interpreter and the import path that this isolated process has."""
+    path = json.dumps([entry for entry in sys.path if entry])
+    return [sys.executable, "-I", "-S", "-c", BOOT, module, path, *arguments]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """``python -m signwright.signer.start``: become the signer's launcher in the signer's own environment."""
+    try:
+        command = signer_command("signwright.signer", arguments, environment=signer_environment())
+    except ConfigurationError as problem:
+        print(f"signer: error: {problem.message} ({problem.hint})", file=sys.stderr)
+        return 1
+    os.execv(command[0], command)  # noqa: S606 - no shell: the program and its arguments are ours
+
+
 def _source_root(packages: Path) -> list[Path]:
     """Where signwright itself comes from when ``packages`` does not have it: the source folder this process runs
     from.
@@ -73,3 +100,7 @@ def _source_root(packages: Path) -> list[Path]:
             hint="install signwright[signer] in the signer's environment",
         )
     return [root]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

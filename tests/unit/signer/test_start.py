@@ -15,7 +15,7 @@ import pytest
 
 import signwright
 from signwright.errors import ConfigurationError
-from signwright.signer.start import ENVIRONMENT_VARIABLE, signer_command, signer_environment
+from signwright.signer.start import ENVIRONMENT_VARIABLE, own_command, signer_command, signer_environment
 
 REPORT = """
 import json, os, sys
@@ -103,3 +103,20 @@ def test_the_environment_is_beside_this_one_unless_named(monkeypatch: pytest.Mon
     assert signer_environment() == Path(f"{sys.prefix}-signer")
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "/elsewhere")
     assert signer_environment() == Path("/elsewhere")
+
+
+def test_an_isolated_process_starts_another_like_itself(environment: Path) -> None:
+    packages(environment).joinpath("starting.py").write_text(
+        "import os, sys\nfrom signwright.signer.start import own_command\n"
+        "command = own_command('reporting', sys.argv[1:])\nos.execv(command[0], command)\n"
+    )
+    answer = report(signer_command("starting", ["a", "b c"], environment=environment))
+    direct = report(signer_command("reporting", ["a", "b c"], environment=environment))
+    assert list(dict.fromkeys(answer["path"])) == direct["path"]  # type: ignore[call-overload]
+    assert {**answer, "path": 0} == {**direct, "path": 0}
+
+
+def test_a_process_that_is_not_isolated_starts_none_like_itself() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        own_command("reporting", [])
+    assert caught.value.code == "not-isolated"
