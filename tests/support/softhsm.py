@@ -20,7 +20,8 @@ from pkcs11 import Attribute, KeyType, MechanismFlag
 from pkcs11.util.ec import encode_named_curve_parameters
 module, token, pin, label, kind, extractable = sys.argv[1:]
 session = pkcs11.lib(module).get_token(token_label=token).open(rw=True, user_pin=pin)
-private = {Attribute.SENSITIVE: extractable != "yes", Attribute.EXTRACTABLE: extractable == "yes", Attribute.LABEL: label}
+loose = extractable == "yes"
+private = {Attribute.SENSITIVE: not loose, Attribute.EXTRACTABLE: loose, Attribute.LABEL: label}
 shared = dict(store=True, id=label.encode(), label=label, capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY)
 if kind.startswith("rsa"):
     session.generate_keypair(KeyType.RSA, int(kind[3:]), private_template=private, **shared)
