@@ -307,10 +307,6 @@ def order_under_another_policy(signer: SignerWorld) -> Any:
     return honest(signer, changes={"policy_sha256": "22" * 32})
 
 
-def second_attempt_first(signer: SignerWorld) -> Any:
-    return honest(signer, attempt=2)
-
-
 def order_signed_by_nobody(signer: SignerWorld) -> Any:
     signer.world.gate = signer.world.scanner
     return honest(signer)
@@ -358,7 +354,6 @@ LIES: list[tuple[Lie, str]] = [
     (order_of_another_leaf, "wrong-attachment"),
     (order_with_another_index, "wrong-proof"),
     (order_under_another_policy, "other-policy"),
-    (second_attempt_first, "wrong-attempt"),
     (order_signed_by_nobody, "not-the-gate"),
     (edited_request, "unverified-statement"),
 ]
@@ -370,6 +365,18 @@ def test_lie_is_refused_without_a_key_operation(keyholder: Keyholder, lie: Lie, 
     assert (message["ok"], message.get("code")) == (False, code), message
     assert not parts
     assert keyholder.operations == 0
+
+
+def test_earlier_attempt_after_a_later_one_is_refused(keyholder: Keyholder) -> None:
+    request = _request(keyholder.signer)
+    later, _ = keyholder.ask(*honest(keyholder.signer, request=request, attempt=2))
+    assert later["ok"], later
+    last = keyholder.signer.log.seen
+    again = honest(keyholder.signer, request=request, attempt=1, seen=[(last.size, last.root)])
+    earlier, parts = keyholder.ask(*again)
+    assert (earlier["ok"], earlier.get("code")) == (False, "wrong-attempt"), earlier
+    assert not parts
+    assert keyholder.operations == 1
 
 
 def test_order_replayed_is_refused(keyholder: Keyholder) -> None:
