@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from signwright.errors import FormatError, VerificationError
@@ -92,7 +92,11 @@ def system_call(task: Task) -> Frame:
 
 
 def _late_codec(_: Task) -> str:
-    return b"\x81".decode("cp437") + "ü".encode("idna").decode() + str(datetime.strptime("2026", "%Y").year)
+    return (
+        b"\x81".decode("cp437")
+        + "ü".encode("idna").decode()
+        + str(datetime.strptime("2026", "%Y").replace(tzinfo=UTC).year)
+    )
 
 
 def _thread(_: Task) -> str:

@@ -70,20 +70,14 @@ def own_command(module: str, arguments: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", BOOT, module, path, *arguments]
 
 
-def own_command(module: str, arguments: Sequence[str]) -> list[str]:
-    """The command that runs another module with the interpreter and the import path that this isolated process has."""
-    path = json.dumps([entry for entry in sys.path if entry])
-    return [sys.executable, "-I", "-S", "-c", BOOT, module, path, *arguments]
-
-
 def main(arguments: Sequence[str]) -> int:
     """``python -m signwright.signer.start``: become the signer's launcher in the signer's own environment."""
     try:
         command = signer_command("signwright.signer", arguments, environment=signer_environment())
+        os.execv(command[0], command)  # noqa: S606 - no shell: the program and its arguments are ours
     except ConfigurationError as problem:
         print(f"signer: error: {problem.message} ({problem.hint})", file=sys.stderr)
-        return 1
-    os.execv(command[0], command)  # noqa: S606 - no shell: the program and its arguments are ours
+    return 1
 
 
 def _source_root(packages: Path) -> list[Path]:

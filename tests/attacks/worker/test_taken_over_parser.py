@@ -301,3 +301,8 @@ def test_the_zygote_holds_one_socket(pool: WorkerPool) -> None:
     table = Path(f"/proc/{pool.process}/fd")
     links = [os.readlink(entry) for entry in table.iterdir()]
     assert sum(link.startswith("socket:") for link in links) == 1
+
+
+def test_the_zygote_has_one_thread(pool: WorkerPool) -> None:
+    assert still_works(pool)
+    assert len(os.listdir(f"/proc/{pool.process}/task")) == 1

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import sys
 
+# The library loads this with its first signature check, and a child could not.
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401
+
 from signwright.signer.worker.jobs import JOBS
 from signwright.signer.worker.zygote import main
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from signwright.errors import FormatError, LimitError, UsageError
 from signwright.formats.base import MAX_PREPARED, Format, Prepared
@@ -22,13 +25,15 @@ from signwright.readers.base import FoundSignature, Reader, Reading
 from signwright.readers.registry import READERS
 from signwright.signer.worker.task import Job, Task
 
+Model = TypeVar("Model", bound=BaseModel)
+
 
 def prepare(task: Task) -> Frame:
     """``format``, ``options``, ``chain`` (number of leading parts that are DER certificates), ``patch`` →
     ``prepared``.
     """
     chosen = _format(task)
-    options = chosen.options.model_validate_json(json.dumps(task.message.get("options", {})))
+    options = _read_model(chosen.options, task.message.get("options", {}), code="bad-options")
     chain = task.parts[: _index(task, "chain")]
     prepared = chosen.prepare(_current(task), chain, options)
     return Frame({"prepared": _plain(prepared)})
@@ -39,7 +44,7 @@ def embed(task: Task) -> Frame:
     patch.
     """
     chosen = _format(task)
-    prepared = Prepared.model_validate_json(json.dumps(task.message.get("prepared")))
+    prepared = _read_model(Prepared, task.message.get("prepared"), code="worker-usage")
     envelopes = task.parts[: _index(task, "envelopes")]
     patch = chosen.embed(prepared, envelopes)
     before = _patch(task)
@@ -80,6 +85,15 @@ def inspect(task: Task) -> Frame:
 
 
 JOBS: Mapping[str, Job] = {"prepare": prepare, "embed": embed, "read": read, "inspect": inspect}
+
+
+def _read_model(model: type[Model], value: object, *, code: str) -> Model:
+    try:
+        return model.model_validate_json(json.dumps(value))
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{where or model.__name__}: {first['msg']}", code=code) from problem
 
 
 def _format(task: Task) -> Format:

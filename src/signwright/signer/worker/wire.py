@@ -108,7 +108,9 @@ def describe_error(error: Exception) -> dict[str, object]:
             text = _OFFSET.sub("", error.message)
             return {"kind": kind, "code": error.code, "text": text, "offset": getattr(error, "offset", 0)}
     kind = "memory" if isinstance(error, MemoryError) else "crash"
-    return {"kind": kind, "code": "", "text": type(error).__name__, "offset": 0}
+    # The name of a module that was not loaded before the fork says nothing about the artifact, and much to us.
+    missing = f" {error.name}" if isinstance(error, ImportError) else ""
+    return {"kind": kind, "code": "", "text": type(error).__name__ + missing, "offset": 0}
 
 
 def rebuild_error(failed: object) -> SignwrightError:
