@@ -17,7 +17,7 @@ from signwright.containers.zip import ZipLimits
 from signwright.errors import ConfigurationError
 from signwright.scanner.engines.base import Engine
 from signwright.scanner.engines.clamd import Clamd
-from signwright.scanner.engines.yara import YaraX
+from signwright.scanner.engines.yara import YaraX, rule_files, rules_digest
 from signwright.scanner.scan import ScanLimits, Scanner
 from signwright.scanner.service import Service, listen
 from signwright.scanner.settings import ScannerSettings
@@ -55,10 +55,20 @@ def read_key(settings: ScannerSettings) -> Ed25519PrivateKey:
     return load_seed(content.decode("ascii", "replace"))
 
 
-def make_pool(settings: ScannerSettings) -> WorkerPool:
-    """The zygote in this environment (where yara-x is), isolated like the signer's."""
-    rules = [part for folder in settings.rules for part in ("--rules", folder)]
-    command = signer_command("signwright.scanner.jobs", rules, environment=Path(sys.prefix))
+def rules_in_force(settings: ScannerSettings) -> tuple[str, int]:
+    """Digest and number of the rule files as they are now; raises `ConfigurationError` when one cannot be read."""
+    try:
+        sources = [path.read_bytes() for path in rule_files([Path(folder) for folder in settings.rules])]
+    except OSError as problem:
+        raise ConfigurationError(f"rule files: {problem}", code="bad-rules") from problem
+    return rules_digest(sources), len(sources)
+
+
+def make_pool(settings: ScannerSettings, rules: tuple[str, int]) -> WorkerPool:
+    """The zygote in this environment (where yara-x is), isolated like the signer's; it compiles exactly ``rules``."""
+    folders = [part for folder in settings.rules for part in ("--rules", folder)]
+    arguments = [*folders, "--rules-digest", rules[0]]
+    command = signer_command("signwright.scanner.jobs", arguments, environment=Path(sys.prefix))
     # For each scan one child that matches and up to ``depth`` that unpack, each waiting for the one inside it.
     parallel = settings.parallel * (settings.limits.depth + 2)
     return WorkerPool(
@@ -71,12 +81,11 @@ def worker_limits(settings: ScannerSettings, *, reopen: bool = False) -> JobLimi
     return JobLimits(seconds=limits.seconds, cpu_seconds=limits.seconds, memory=limits.memory, reopen=reopen)
 
 
-def make_scanner(settings: ScannerSettings, pool: WorkerPool) -> Scanner:
+def make_scanner(settings: ScannerSettings, pool: WorkerPool, rules: tuple[str, int]) -> Scanner:
     engines: list[Engine] = []
     for name in settings.engines:
         if name == "yara-x":
-            folders = [Path(folder) for folder in settings.rules]
-            engines.append(YaraX(pool, limits=worker_limits(settings, reopen=True), extra=folders))
+            engines.append(YaraX(pool, limits=worker_limits(settings, reopen=True), rules=rules))
         else:
             clamd = settings.clamd
             age = timedelta(hours=clamd.max_age_hours) if clamd.max_age_hours else None
@@ -100,8 +109,9 @@ def serve(settings: ScannerSettings) -> None:
         signal.signal(ending, lambda *_: stopping.set())
     key = read_key(settings)
     Path(settings.spool).mkdir(mode=0o700, parents=True, exist_ok=True)
-    with make_pool(settings) as pool:
-        scanner = make_scanner(settings, pool)
+    rules = rules_in_force(settings)
+    with make_pool(settings, rules) as pool:
+        scanner = make_scanner(settings, pool, rules)
         for info in scanner.prove():
             structlog.get_logger().info("engine", name=info.name, version=info.version, definitions=info.definitions)
         users = frozenset({os.getuid(), *settings.users})

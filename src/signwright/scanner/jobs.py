@@ -13,9 +13,9 @@ from pathlib import Path
 import yara_x
 
 from signwright.containers.zip import ZipArchive, ZipLimits
-from signwright.errors import FormatError, LimitError, UsageError
+from signwright.errors import ConfigurationError, FormatError, LimitError, SignwrightError, UsageError
 from signwright.model.framing import Frame
-from signwright.scanner.engines.yara import rule_files
+from signwright.scanner.engines.yara import rule_files, rules_digest
 from signwright.signer.worker.task import Job, Task
 from signwright.signer.worker.zygote import main
 
@@ -83,11 +83,18 @@ def _whole(value: object) -> int:
     return value
 
 
-def compiled(extra: list[Path]) -> yara_x.Rules:
-    """All rule files as one set; includes are off, so that a rule file reads no other."""
+def compiled(extra: list[Path], wanted: str) -> yara_x.Rules:
+    """All rule files as one set; includes are off, so that a rule file reads no other.
+
+    Raises `ConfigurationError` unless the files are those with the digest ``wanted``, which stands in every verdict.
+    """
+    files = rule_files(extra)
+    sources = [path.read_bytes() for path in files]
+    if rules_digest(sources) != wanted:
+        raise ConfigurationError("the rule files changed since the scanner was started", code="rules-changed")
     compiler = yara_x.Compiler(includes_enabled=False)
-    for path in rule_files(extra):
-        compiler.add_source(path.read_text(encoding="utf-8"), origin=path.name)
+    for path, source in zip(files, sources, strict=True):
+        compiler.add_source(source.decode("utf-8"), origin=path.name)
     return compiler.build()
 
 
@@ -95,8 +102,14 @@ def run() -> int:
     """The zygote. ``--rules`` names further rule folders; the rest is the zygote's own."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rules", type=Path, action="append", default=[])
+    parser.add_argument("--rules-digest", required=True)
     own, rest = parser.parse_known_args()
-    return main({"match": match_job(compiled(own.rules)), "unpack": unpack}, rest)
+    try:
+        rules = compiled(own.rules, own.rules_digest)
+    except (SignwrightError, yara_x.CompileError, OSError, UnicodeDecodeError) as problem:
+        print(f"scanner zygote: rules: {problem}", file=sys.stderr)
+        return 1
+    return main({"match": match_job(rules), "unpack": unpack}, rest)
 
 
 if __name__ == "__main__":

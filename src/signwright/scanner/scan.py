@@ -68,9 +68,11 @@ class Scanner:
         self._spool = spool
         self._limits = limits
         self._last: dict[str, EngineInfo] = {}
+        self._sandbox = "none"
 
     def prove(self) -> list[EngineInfo]:
         """Have every engine show that it finds what it should and admits what it does not read."""
+        self._sandbox = self._pool.start()
         for engine in self._engines:
             engine.prove()
             self._last[engine.name] = engine.info()
@@ -92,7 +94,7 @@ class Scanner:
                 self._begin(engine, run, stack)
             run.look(0, subject.name)
             infos = tuple(self._last.get(e.name, EngineInfo(e.name, "unknown", "unknown")) for e in self._engines)
-            return Verdict(run.verdict, infos, tuple(run.findings), progress.members, self._pool.sandbox)
+            return Verdict(run.verdict, infos, tuple(run.findings), progress.members, self._sandbox)
 
     def _begin(self, engine: Engine, run: _Run, stack: contextlib.ExitStack) -> None:
         try:

@@ -23,7 +23,7 @@ from pathlib import Path
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from signwright.errors import AuthenticationError, MalformedError, SignwrightError
+from signwright.errors import AuthenticationError, ConfigurationError, MalformedError, SignwrightError
 from signwright.model.framing import Frame, encode_frame, read_frame
 from signwright.model.text import check_text
 from signwright.scanner.scan import Progress, Scanner, Subject
@@ -138,18 +138,36 @@ def _exactly(channel: socket.socket, wanted: int) -> bytes:
     return bytes(content)
 
 
+def _free(path: Path) -> None:
+    """Remove a socket file that a killed scanner left; raises `ConfigurationError` when a living one answers on it."""
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+        try:
+            channel.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise ConfigurationError(f"another scanner answers on {path}", code="bad-socket")
+
+
 def listen(path: Path) -> socket.socket:
-    """A listening Unix socket at ``path``, mode 0660. A socket file that nobody answers on is replaced."""
+    """A listening Unix socket at ``path``, mode 0660. A socket file that nobody answers on is replaced.
+
+    Raises `ConfigurationError`.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.is_socket():
-            path.unlink()
+        _free(path)
         before = os.umask(0o117)
         try:
             listener.bind(str(path))
         finally:
             os.umask(before)
         listener.listen(_BACKLOG)
+    except OSError as problem:
+        listener.close()
+        raise ConfigurationError(f"cannot listen on {path}: {problem}", code="bad-socket") from problem
     except BaseException:
         listener.close()
         raise

@@ -361,3 +361,27 @@ def test_rules_that_do_not_compile_are_refused_at_the_start(own_folder: Path) ->
     rules.mkdir()
     (rules / "own.yar").write_text("rule own { nonsense }")
     assert "did not start" in refused_start(own_folder, rules=["rules"])
+
+
+def test_rules_that_change_under_a_running_scanner_are_never_used_under_the_old_digest(own_folder: Path) -> None:
+    rules = own_folder / "rules"
+    rules.mkdir()
+    (rules / "own.yar").write_text('rule own { strings: $a = "our secret word" condition: $a }')
+    with running_scanner(own_folder, rules=["rules"]) as scanner:
+        (rules / "own.yar").write_text("rule own { condition: false }")
+        assert scanner.evidence(b"our secret word").verdict == "infected"
+        os.kill(zygote_of(scanner), signal.SIGKILL)
+        assert scanner.evidence(b"our secret word").verdict == "unscannable"
+
+
+def test_a_second_scanner_on_the_same_socket_is_refused(own_folder: Path) -> None:
+    with running_scanner(own_folder) as scanner:
+        assert "another scanner answers" in refused_start(own_folder)
+        assert scanner.evidence(NOISE).verdict == "clean"
+
+
+def test_create_makes_the_key_and_prints_its_public_half(own_folder: Path) -> None:
+    settings = write_settings(own_folder)
+    done = subprocess.run(scanner_command(settings, "--create"), check=True, capture_output=True, timeout=60)
+    assert done.stdout.decode().strip() == create_key(load_settings(settings))
+    assert (own_folder / "key").stat().st_mode & 0o777 == 0o600

@@ -27,22 +27,23 @@ def rule_files(extra: Sequence[Path] = ()) -> list[Path]:
     return sorted(RULES.glob("*.yar")) + [path for folder in extra for path in sorted(folder.glob("*.yar"))]
 
 
+def rules_digest(sources: Sequence[bytes]) -> str:
+    """Hex SHA-256 over the digests of the rule files, in their order."""
+    return hashlib.sha256(b"".join(hashlib.sha256(source).digest() for source in sources)).hexdigest()
+
+
 class YaraX:
-    """``pool``: workers with the scanner's jobs, started with the same ``extra`` rule folders."""
+    """``pool``: workers with the scanner's jobs; ``rules``: the digest and number of rule files that they compiled."""
 
     name = "yara-x"
 
-    def __init__(self, pool: WorkerPool, *, limits: JobLimits, extra: Sequence[Path] = ()) -> None:
+    def __init__(self, pool: WorkerPool, *, limits: JobLimits, rules: tuple[str, int]) -> None:
         self._pool = pool
         self._limits = limits
-        self._extra = extra
+        self._digest, self._count = rules
 
     def info(self) -> EngineInfo:
-        digest = hashlib.sha256()
-        for path in rule_files(self._extra):
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        known = f"{len(rule_files(self._extra))} rule files {digest.hexdigest()}"
-        return EngineInfo(self.name, version("yara-x"), known)
+        return EngineInfo(self.name, version("yara-x"), f"{self._count} rule files sha256:{self._digest}")
 
     def prove(self) -> None:
         with tempfile.NamedTemporaryFile() as file:
