@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the gate is put together: settings, keys, state, log, keyholder, workers, socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from signwright.errors import ConfigurationError, DeniedError, MalformedError, SignwrightError
+from signwright.model.framing import Frame
+from signwright.signer.gate.counters import UsageCounters
+from signwright.signer.gate.cycle import Cycle, Parts, close_unfinished
+from signwright.signer.gate.deliver import Delivery
+from signwright.signer.gate.deny import DenyBook
+from signwright.signer.gate.errands import Errands
+from signwright.signer.gate.heartbeat import HubEvents, beat
+from signwright.signer.gate.keyholder import KeyholderClient
+from signwright.signer.gate.log import Log, load_frontier
+from signwright.signer.gate.policy import GateKeys, PolicyHolder, log_signer
+from signwright.signer.gate.publish import Publisher
+from signwright.signer.gate.server import Server
+from signwright.signer.gate.settings import GateSettings, load_key
+from signwright.signer.gate.state import State, create_state
+from signwright.signer.gate.tiles import TileFiles
+from signwright.signer.gate.timestamps import Timestamps
+from signwright.signer.gate.verify import Verifier
+from signwright.signer.gate.witnesses import Witnesses
+from signwright.signer.worker.client import Workers
+from signwright.signer.worker.pool import WorkerPool
+from signwright.timestamps.authorities import Patience
+
+
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+def create(settings: GateSettings, *, root_sha256: str) -> None:
+    """Genesis: empty state and log for a policy root; raises `ConfigurationError` when there is state already."""
+    if len(root_sha256) != 64 or set(root_sha256) - set("0123456789abcdef"):
+        raise ConfigurationError("--genesis wants the SHA-256 of a policy root in hex", code="bad-root-digest")
+    if settings.tiles.exists() and any(settings.tiles.iterdir()):
+        raise ConfigurationError(f"{settings.tiles} holds a log already", code="state")
+    settings.tiles.mkdir(parents=True, exist_ok=True, mode=0o700)
+    create_state(settings.database, root_sha256=root_sha256)
+
+
+@dataclass(slots=True)
+class Gate:
+    """All parts of a running gate. `assemble` makes it, `serve` is its life."""
+
+    settings: GateSettings
+    parts: Parts
+    publisher: Publisher
+    server: Server
+
+    async def serve(self, *, on_ready: Callable[[], None], stop: asyncio.Event) -> None:
+        """Until ``stop``, or until keyholder or log fail, which raises `SignwrightError`."""
+        parts = self.parts
+        runs = [
+            parts.log.run(),
+            parts.keyholder.run(),
+            self.publisher.run(),
+            parts.denials.run(),
+            beat(parts.log, seconds=self.settings.limits.epoch_seconds, now=parts.now),
+            self._start(on_ready),
+        ]
+        tasks = [asyncio.create_task(run) for run in runs]
+        ended = asyncio.create_task(stop.wait())
+        try:
+            pending = {*tasks, ended}
+            while not ended.done():
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()  # a part that fails takes the gate with it
+        finally:
+            for task in [*tasks, ended]:
+                task.cancel()
+            await asyncio.gather(*tasks, ended, return_exceptions=True)
+
+    async def _start(self, on_ready: Callable[[], None]) -> None:
+        """What was left unfinished is closed before anybody is heard."""
+        parts = self.parts
+        status = await parts.keyholder.status()
+        self._check_keyholder(status)
+        if parts.policies.current is not None:
+            await close_unfinished(parts.state, parts.log, now=parts.now())
+            await self._hand_on_policy(status)
+        listening = await self.server.listen(Path(self.settings.socket))
+        async with listening:
+            on_ready()
+            await listening.serve_forever()
+
+    def _check_keyholder(self, status: dict[str, object]) -> None:
+        if status.get("profile") != self.settings.profile:
+            raise ConfigurationError(
+                f"the keyholder runs as profile {status.get('profile')}, the gate as {self.settings.profile}",
+                code="bad-settings",
+            )
+        seen = status.get("log")
+        size = seen.get("size") if isinstance(seen, dict) else None
+        if isinstance(seen, dict) and isinstance(size, int) and size:
+            try:
+                self.parts.log.check_seen(size, bytes.fromhex(str(seen.get("root"))))
+            except SignwrightError as problem:
+                raise ConfigurationError(
+                    f"the keyholder has seen another log than the gate has: {problem.message}", code="log-damaged"
+                ) from problem
+
+    async def _hand_on_policy(self, status: dict[str, object]) -> None:
+        opened = self.parts.policies.in_force
+        held = status.get("policy")
+        if isinstance(held, dict) and held.get("sha256") == opened.policy.sha256:
+            return
+        try:
+            await self.parts.keyholder.load_policy(opened.stored)
+        except DeniedError as problem:
+            raise ConfigurationError(
+                f"the keyholder refuses the gate's policy: {problem.message}", code=problem.code
+            ) from problem
+
+
+class _Verbs:
+    """Messages of the courier beside ``sign``."""
+
+    def __init__(self, parts: Parts, events: HubEvents) -> None:
+        self._parts = parts
+        self._events = events
+
+    async def policy(self, frame: Frame) -> dict[str, object]:
+        names = frame.message.get("documents")
+        if (
+            not isinstance(names, list)
+            or not all(isinstance(name, str) for name in names)
+            or len(frame.parts) != len(names) + 2
+        ):
+            raise MalformedError("policy message: wanted names of documents and two parts more than names")
+        documents = dict(zip(names, frame.parts[2:], strict=True))
+        root, policy = frame.parts[:2]
+        parts = self._parts
+        version = await parts.policies.accept(root, policy, documents, log=parts.log, keyholder=parts.keyholder)
+        return {"ok": True, "version": version}
+
+    async def status(self, _frame: Frame) -> dict[str, object]:
+        parts = self._parts
+        current, witnessed = parts.policies.current, parts.log.witnessed
+        policy = {"version": current.policy.version, "sha256": current.policy.sha256} if current else None
+        return {
+            "ok": True,
+            "policy": policy,
+            "log": {"size": parts.log.size, "cosigned": witnessed.checkpoint.size if witnessed else 0},
+            "sandbox": await asyncio.to_thread(lambda: parts.workers.pool.sandbox),
+            "profile": parts.profile,
+            "keyholder": await parts.keyholder.status(),
+        }
+
+    async def hub_events(self, frame: Frame) -> dict[str, object]:
+        return await self._events.record(frame)
+
+
+async def assemble(
+    settings: GateSettings,
+    *,
+    keyholder: KeyholderClient,
+    workers: Workers,
+    state: State,
+    now: Callable[[], datetime] = now_utc,
+) -> Gate:
+    """Put the parts together; raises `ConfigurationError` when state, keys and tiles do not fit each other."""
+    limits = settings.limits
+    keys = GateKeys(load_key(settings.order_key), load_key(settings.receipt_key), load_key(settings.log_key))
+    patience = Patience(deadline=limits.timestamp_seconds, attempt=limits.timestamp_attempt_seconds)
+    policies = PolicyHolder(state, keys=keys, profile=settings.profile, patience=patience, now=now)
+    files, errands = TileFiles(settings.tiles), Errands()
+    witnesses = Witnesses(errands, state, services=policies.services, now=now, seconds=limits.witness_seconds)
+    origin = state.pinned().origin
+    signer = log_signer(keys, origin) if origin is not None else None
+    frontier = load_frontier(state, files)
+    log = Log(state, files, signer, frontier, witnesses.collect, group=limits.group)
+    counters = UsageCounters(state.usage_since(int((now() - timedelta(days=1)).timestamp())))
+    parts = Parts(
+        state=state,
+        log=log,
+        policies=policies,
+        keyholder=keyholder,
+        errands=errands,
+        workers=workers,
+        verifier=Verifier(counters, log, now=now),
+        delivery=Delivery(Timestamps(errands, now=now), workers, keys=keys, profile=settings.profile, now=now),
+        counters=counters,
+        denials=DenyBook(log, state, now=now, seconds=limits.deny_seconds),
+        keys=keys,
+        limits=limits,
+        profile=settings.profile,
+        now=now,
+    )
+    publisher = Publisher(log, errands)
+    log.changed = publisher.wake
+    events = HubEvents(log, seconds=limits.epoch_seconds, now=now, monotonic=time.monotonic)
+    verbs = _Verbs(parts, events)
+    handlers = {"policy": verbs.policy, "status": verbs.status, "hub-events": verbs.hub_events}
+    server = Server(Cycle(parts), errands, verbs=handlers, requests=limits.requests)
+    return Gate(settings, parts, publisher, server)
+
+
+async def serve(
+    settings: GateSettings, *, keyholder_fd: int, worker_command: list[str], on_ready: Callable[[], None]
+) -> None:
+    """The whole process: until SIGTERM, or until something that it cannot do without is gone."""
+    os.umask(0o077)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        # The launcher holds the other end: when it is gone, even by SIGKILL, so is the gate, and then the keyholder.
+        loop.add_reader(0, stop.set)
+    async with AsyncExitStack() as stack:
+        state = State(settings.database)
+        stack.callback(state.close)
+        pool = WorkerPool(worker_command, sandbox_none=settings.sandbox == "none", parallel=settings.workers)
+        stack.callback(pool.close)
+        keyholder = await KeyholderClient.connect(keyholder_fd, seconds=settings.limits.order_seconds)
+        gate = await assemble(settings, keyholder=keyholder, workers=Workers(pool), state=state)
+        await gate.serve(on_ready=on_ready, stop=stop)

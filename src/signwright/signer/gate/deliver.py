@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From signature values to results: timestamp, envelope, embed in a fresh worker, read by a stranger, receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from signwright.envelopes.base import SignerContext
+from signwright.envelopes.templates import template_named
+from signwright.errors import VerificationError
+from signwright.formats.registry import FORMATS
+from signwright.model.operation import Operation
+from signwright.model.patch import Patch
+from signwright.model.times import format_time, parse_time
+from signwright.policy.policy import spki_sha256
+from signwright.policy.rules.approvals import people_who
+from signwright.readers.base import FoundSignature
+from signwright.readers.registry import READERS
+from signwright.signer.gate.derive import Derived
+from signwright.signer.gate.keyholder import Signed
+from signwright.signer.gate.outcome import SignedArtifact
+from signwright.signer.gate.policy import GateKeys
+from signwright.signer.gate.timestamps import Stamp, Timestamps
+from signwright.signer.gate.verify import Case
+from signwright.signer.worker.client import ResultReading, Workers
+from signwright.statements.keys import sign_ed25519
+from signwright.statements.models import Receipt, statement_payload
+from signwright.transparency.leaf import IntentLeaf
+
+Where = Literal["outside", "local", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Enveloped:
+    """One operation with its value: ``envelope`` is what goes into the file or back to the client."""
+
+    operation: Operation
+    value: bytes
+    stamp: Stamp | None
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A result that a stranger has read. In digest mode there is none: ``patch`` and ``content_sha256`` are None."""
+
+    patch: bytes | None
+    result_sha256: str | None
+    content_sha256: str | None
+
+
+class Delivery:
+    """``now``: aware UTC; ``profile``: of the settings."""
+
+    def __init__(
+        self, timestamps: Timestamps, workers: Workers, *, keys: GateKeys, profile: int, now: Callable[[], datetime]
+    ) -> None:
+        self._timestamps = timestamps
+        self._workers = workers
+        self._keys = keys
+        self._profile = profile
+        self._now = now
+
+    async def envelopes(self, case: Case, leaf: IntentLeaf, values: Sequence[bytes]) -> list[list[Enveloped]]:
+        """For each artifact its operations with their envelopes; raises `TimestampError` and `VerificationError`."""
+        operations = [(i, o) for i, a in enumerate(case.job.statement.predicate.artifacts) for o in a.operations]
+        if len(operations) != len(values):
+            raise VerificationError(f"{len(values)} signatures; {len(operations)} were ordered", code="wrong-signature")
+        context = SignerContext(
+            case.opened.chain_of(case.rule), base64.b64decode(case.key.public_key), parse_time(leaf.signing_time)
+        )
+        stamps = await asyncio.gather(*(self._stamp(case, o, v) for (_, o), v in zip(operations, values, strict=True)))
+        rows: list[list[Enveloped]] = [[] for _ in case.job.statement.predicate.artifacts]
+        for (index, operation), value, stamp in zip(operations, values, stamps, strict=True):
+            token = stamp.token if stamp else None
+            envelope = template_named(operation.template).envelope(operation, context, value, token)
+            rows[index].append(Enveloped(operation, value, stamp, envelope))
+        return rows
+
+    def check_authorities(self, case: Case) -> None:
+        """Before the key is used: somebody can stamp, where a timestamp is required."""
+        if any(self._is_stamped(case, o) for a in case.job.statement.predicate.artifacts for o in a.operations):
+            self._timestamps.check_someone_answers(case.opened, outside_only=self._outside_only(case))
+
+    def _is_stamped(self, case: Case, operation: Operation) -> bool:
+        return case.rule.timestamp == "required" and template_named(operation.template).timestamped
+
+    def _outside_only(self, case: Case) -> bool:
+        """A release takes a local token only under the exception that says so."""
+        request = case.job.statement.predicate
+        current = case.opened.policy.exceptions_for(request.project, request.signing_policy, self._now())
+        return case.rule.kind == "release" and "local-timestamp" not in current
+
+    async def _stamp(self, case: Case, operation: Operation, value: bytes) -> Stamp | None:
+        if not self._is_stamped(case, operation):
+            return None
+        return await self._timestamps.stamp(case.opened, value, outside_only=self._outside_only(case))
+
+    async def embed_and_check(self, case: Case, found: Derived, enveloped: Sequence[Enveloped]) -> Checked:
+        """Patch by one worker, reading by another; raises `FormatError`, and `VerificationError` when they disagree."""
+        descriptor = found.artifact.read_only()
+        try:
+            envelopes = [one.envelope for one in enveloped]
+            patch = await asyncio.to_thread(
+                self._workers.embed, descriptor, prepared=found.prepared, envelopes=envelopes
+            )
+            reading = await asyncio.to_thread(self._read, descriptor, found, patch)
+        finally:
+            os.close(descriptor)
+        _check_result(case, found, patch=patch, reading=reading, enveloped=enveloped)
+        stripped = reading.result.stripped_sha256 if reading is not None else found.artifact.sha256
+        return Checked(patch.encode(), patch.result_sha256, stripped)
+
+    def _read(self, descriptor: int, found: Derived, patch: Patch) -> ResultReading | None:
+        """None for a format whose result is a bare value: its envelope was verified with the key already."""
+        chosen = FORMATS[found.prepared.format]
+        if chosen.name not in READERS:
+            return None
+        detached = bool(chosen.detached_suffix)
+        return self._workers.read_result(
+            descriptor, reader=chosen.name, patch=patch, detached=detached, with_source=not detached
+        )
+
+    def receipt(
+        self,
+        case: Case,
+        index: int,
+        *,
+        leaf: IntentLeaf,
+        intent: int,
+        signed: Signed,
+        result: SignedArtifact,
+        where: Where,
+        content_sha256: str | None,
+    ) -> bytes:
+        """The signed receipt of artifact ``index``."""
+        policy, rule, key = case.opened.policy, case.rule, case.key
+        request = case.job.statement
+        subject, artifact = request.subjects[index], request.predicate.artifacts[index]
+        chain = case.opened.chain_of(rule)
+        envelopes = tuple(hashlib.sha256(e).hexdigest() for e in result.envelopes)
+        cosigned = signed.witnessed.cosigned
+        receipt = Receipt(
+            request=request.digest,
+            artifact=index,
+            source_sha256=subject.digest.sha256,
+            content_sha256=content_sha256,
+            envelopes_sha256=envelopes,
+            patch_sha256=hashlib.sha256(result.patch).hexdigest() if result.patch is not None else None,
+            format=artifact.format,
+            mode=request.predicate.mode,
+            project=request.predicate.project,
+            signing_policy=request.predicate.signing_policy,
+            kind=rule.kind,
+            trial=policy.root.trial,
+            grade=_grade(case),
+            key=spki_sha256(key),
+            certificate=hashlib.sha256(chain[0]).hexdigest() if chain else None,
+            key_protection=key.protection,
+            policy_sha256=policy.sha256,
+            policy_version=policy.version,
+            people=tuple(sorted(people_who("approve", policy, rule, case.facts))),
+            exceptions=leaf.exceptions,
+            intents=(intent,),
+            log_origin=policy.services.log.origin,
+            profile=self._profile,
+            sandbox=leaf.sandbox,
+            witnesses_outside=cosigned.outside,
+            witnesses_local=cosigned.local,
+            timestamp=where,
+            content_seen=leaf.content_seen,
+            derived=leaf.derived,
+            created=format_time(self._now()),
+        )
+        about = result.result_sha256 or envelopes[0]
+        return sign_ed25519(statement_payload(receipt, [(subject.name, about)]), self._keys.receipt).encode()
+
+
+def where_stamped(rows: Sequence[Sequence[Enveloped]]) -> Where:
+    """The weakest of all tokens, which is what may be said about the whole."""
+    stamps = [one.stamp for row in rows for one in row]
+    if any(stamp is None for stamp in stamps):
+        return "none"
+    return "local" if any(stamp is not None and stamp.where == "local" for stamp in stamps) else "outside"
+
+
+def _grade(case: Case) -> Literal["test", "release", "automated"]:
+    if case.rule.kind == "test":
+        return "test"
+    return "release" if case.rule.approvals.required else "automated"
+
+
+def _check_result(
+    case: Case, found: Derived, *, patch: Patch, reading: ResultReading | None, enveloped: Sequence[Enveloped]
+) -> None:
+    """What the stranger found is what was made, in the approved content; raises `VerificationError`."""
+    if reading is None:
+        return
+    if (reading.sha256, reading.size) != (patch.result_sha256, patch.result_size):
+        raise VerificationError("the result that was read is not the one that was written", code="result-mismatch")
+    before = reading.source.stripped_sha256 if reading.source is not None else found.artifact.sha256
+    if reading.result.stripped_sha256 != before:
+        raise VerificationError("without its signature the result is not the approved content", code="strip-test")
+    signatures = {signature.signature_value: signature for signature in reading.result.signatures}
+    for one in enveloped:
+        signature = signatures.get(one.value)
+        if signature is None:
+            raise VerificationError("the reader does not find the new signature", code="result-mismatch")
+        _check_signature(case, one, signature)
+    old = reading.source.signatures if reading.source is not None else ()
+    allowed = Counter([one.value for one in enveloped] + [signature.signature_value for signature in old])
+    if Counter(signature.signature_value for signature in reading.result.signatures) - allowed:
+        raise VerificationError("the reader finds a signature that nobody ordered", code="result-mismatch")
+
+
+def _check_signature(case: Case, one: Enveloped, signature: FoundSignature) -> None:
+    chain = case.opened.chain_of(case.rule)
+    token = one.stamp.token if one.stamp else None
+    same = {
+        "digest": signature.content_digest == one.operation.content_digest,
+        "key": signature.public_key == base64.b64decode(case.key.public_key),
+        "certificate": signature.signer_certificate == (chain[0] if chain else None),
+        "timestamp token": signature.timestamp_token == token,
+    }
+    wrong = [name for name, right in same.items() if not right]
+    if wrong:
+        raise VerificationError(f"the reader finds another {', '.join(wrong)} than was signed", code="result-mismatch")

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Artifact mode: the bytes themselves, and the operations that follow from them, derived in a worker and compared."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from signwright.errors import DeniedError, LimitError, VerificationError
+from signwright.formats.base import Prepared
+from signwright.model.operation import Operation
+from signwright.signer.gate.artifact import Artifact
+from signwright.signer.gate.errands import Errands
+from signwright.signer.gate.settings import Limits
+from signwright.signer.gate.verify import Case
+from signwright.signer.worker.client import Workers
+from signwright.statements.models import RequestedArtifact, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One artifact of the request with its bytes and what a worker prepared from them."""
+
+    artifact: Artifact
+    prepared: Prepared
+
+
+@asynccontextmanager
+async def derived(case: Case, *, errands: Errands, workers: Workers, limits: Limits) -> AsyncIterator[list[Derived]]:
+    """Every artifact of the request, fetched, hashed, derived and compared; the files are gone after the block.
+
+    Raises `LimitError`, `VerificationError`, `UnavailableError`, `FormatError`, and `DeniedError` (``wrong-operations``).
+    """
+    statement = case.job.statement
+    rows = list(zip(statement.subjects, statement.predicate.artifacts, strict=True))
+    for subject, requested in rows:
+        if requested.size > limits.artifact_bytes:
+            raise LimitError(
+                f"{subject.name!r} has {requested.size} bytes; at most {limits.artifact_bytes}", code="artifact-size"
+            )
+    async with AsyncExitStack() as stack:
+        found = []
+        for subject, requested in rows:
+            sha256 = subject.digest.sha256
+            artifact = await errands.fetch(sha256, requested.size, seconds=limits.fetch_seconds)
+            stack.callback(artifact.close)
+            found.append(
+                Derived(artifact, await _prepare(case, subject, requested, artifact=artifact, workers=workers))
+            )
+        yield found
+
+
+async def _prepare(
+    case: Case, subject: Subject, requested: RequestedArtifact, *, artifact: Artifact, workers: Workers
+) -> Prepared:
+    descriptor = artifact.read_only()
+    try:
+        prepared = await asyncio.to_thread(
+            workers.prepare,
+            descriptor,
+            format_name=requested.format,
+            options=requested.options,
+            chain=case.opened.chain_of(case.rule),
+        )
+    finally:
+        os.close(descriptor)
+    if (prepared.source_sha256, prepared.source_size) != (artifact.sha256, artifact.size):
+        raise VerificationError(f"{subject.name!r}: the worker read other bytes", code="worker-answer")
+    if not prepared.final:
+        raise DeniedError(f"{subject.name!r}: it needs derived operations, which are not built", code="derived")
+    _compare(subject.name, requested.operations, prepared.operations)
+    return prepared
+
+
+def _compare(name: str, requested: tuple[Operation, ...], found: tuple[Operation, ...]) -> None:
+    """Exactly the same operations in the same order."""
+    if requested == found:
+        return
+    raise DeniedError(
+        f"{name!r}: the request's operations are not those of the artifact: found {_words(found)}, wanted {_words(requested)}",
+        code="wrong-operations",
+    )
+
+
+def _words(operations: tuple[Operation, ...]) -> str:
+    shown = [f"{o.template} {o.digest[:23]}… {dict(sorted(o.parameters.items()))}" for o in operations[:3]]
+    return f"{len(operations)} ({'; '.join(shown)})"

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of a request, in the gate's memory, in its database and on the wire to the courier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from signwright.errors import DeniedError, FormatError, LimitError, MalformedError, SignwrightError, UsageError
+from signwright.model.framing import Frame, encode_frame
+from signwright.policy.rules.reason import Reason
+from signwright.signer.gate.policy import PolicyHolder
+from signwright.signer.gate.state import decode_frame
+from signwright.statements.bundle import LoggedLeaf, ReceiptBundle, Wave, blob
+
+#: Errors that speak about the request itself: asking again does not help.
+_ABOUT_THE_REQUEST = (DeniedError, MalformedError, FormatError, LimitError, UsageError)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedArtifact:
+    """``receipt``: its envelope; ``patch``: wire form, None in digest mode; ``envelopes``: one for each operation."""
+
+    receipt: bytes
+    patch: bytes | None
+    envelopes: tuple[bytes, ...]
+    result_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A signed request with all that its receipts need. ``intent``: index of the leaf; ``proof``: tlog-proof text."""
+
+    policy_version: int
+    intent: int
+    leaf: bytes
+    proof: bytes
+    operations: bytes
+    request: bytes
+    approvals: tuple[bytes, ...]
+    evidence: tuple[bytes, ...]
+    artifacts: tuple[SignedArtifact, ...]
+
+    def encode(self) -> bytes:
+        """For the database; the policy's documents stand there once and not in each result."""
+        parts: list[bytes] = [self.leaf, self.proof, self.operations, self.request, *self.approvals, *self.evidence]
+        rows: list[dict[str, object]] = []
+        for one in self.artifacts:
+            rows.append({"envelopes": len(one.envelopes), "patch": one.patch is not None, "result": one.result_sha256})
+            parts += [one.receipt, *one.envelopes, *([one.patch] if one.patch is not None else [])]
+        head = {"intent": self.intent, "approvals": len(self.approvals), "evidence": len(self.evidence)}
+        return encode_frame({**head, "policy": self.policy_version, "artifacts": rows}, parts)
+
+    @classmethod
+    def decode(cls, content: bytes) -> Finished:
+        """Our own writing back; raises `UnavailableError` when it is damaged."""
+        frame = decode_frame(content)
+        message, parts = frame.message, iter(frame.parts)
+        leaf, proof, operations, request = (next(parts) for _ in range(4))
+        approvals = tuple(next(parts) for _ in range(_number(message["approvals"])))
+        evidence = tuple(next(parts) for _ in range(_number(message["evidence"])))
+        artifacts = []
+        rows = message["artifacts"]
+        assert isinstance(rows, list)
+        for row in rows:
+            receipt = next(parts)
+            envelopes = tuple(next(parts) for _ in range(row["envelopes"]))
+            artifacts.append(SignedArtifact(receipt, next(parts) if row["patch"] else None, envelopes, row["result"]))
+        intent, version = _number(message["intent"]), _number(message["policy"])
+        return cls(version, intent, leaf, proof, operations, request, approvals, evidence, tuple(artifacts))
+
+    def bundles(self, policies: PolicyHolder) -> list[bytes]:
+        """One ``.swreceipt`` for each artifact."""
+        wave = Wave(intent=LoggedLeaf(leaf=blob(self.leaf), proof=blob(self.proof)), operations=blob(self.operations))
+        envelopes = (self.request, self.approvals, self.evidence)
+        authorisation = policies.authorisation(self.policy_version, envelopes)
+        return [
+            ReceiptBundle(receipt=blob(one.receipt), waves=(wave,), authorisation=authorisation).encode()
+            for one in self.artifacts
+        ]
+
+
+def _number(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to a ``sign`` message. ``bundles``: of `Finished.bundles`, when it is signed."""
+
+    outcome: Literal["signed", "denied", "waiting", "failed"]
+    code: str = ""
+    message: str = ""
+    reasons: tuple[dict[str, str], ...] = ()
+    finished: Finished | None = None
+    bundles: tuple[bytes, ...] = ()
+
+    def frame(self, number: int) -> Frame:
+        """The ``result`` message to request ``number``."""
+        parts: list[bytes] = []
+        rows = []
+        for one, bundle in zip(self.finished.artifacts if self.finished else (), self.bundles, strict=True):
+            row: dict[str, object] = {"bundle": len(parts), "patch": None, "result_sha256": one.result_sha256}
+            parts.append(bundle)
+            if one.patch is not None:
+                row["patch"] = len(parts)
+                parts.append(one.patch)
+            row["envelopes"] = list(range(len(parts), len(parts) + len(one.envelopes)))
+            parts += one.envelopes
+            rows.append(row)
+        message: dict[str, object] = {
+            "type": "result",
+            "id": number,
+            "outcome": self.outcome,
+            "code": self.code,
+            "message": self.message,
+            "reasons": list(self.reasons),
+            "intent": [self.finished.intent] if self.finished else [],
+            "artifacts": rows,
+        }
+        return Frame(message, tuple(parts))
+
+
+def refused(reasons: Sequence[Reason], ignored: Sequence[str], effect: Literal["denied", "waiting"]) -> Outcome:
+    """The outcome of a decision that is not to allow; ``ignored``: statements that were no facts, in words."""
+    text = "; ".join([*map(str, reasons), *ignored])
+    return Outcome(effect, reasons[0].rule, text, tuple(reason.as_json() for reason in reasons))
+
+
+def failed(problem: SignwrightError) -> Outcome:
+    """The outcome of an error on the way: denied when it speaks about the request, failed when trying again may help."""
+    reasons = problem.details.get("reasons", [])
+    rows = tuple(row for row in reasons if isinstance(row, dict)) if isinstance(reasons, list) else ()
+    about_request = isinstance(problem, _ABOUT_THE_REQUEST) and not problem.code.startswith("worker-")
+    return Outcome("denied" if about_request else "failed", problem.code, problem.message, rows)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate's socket: one courier, its frames, and a connection of its own for each artifact.
+
+Only processes of the same user are heard. Nothing that comes in here can make the gate sign: requests are verified from
+their signatures, and an errand's answer is checked by whoever asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from signwright.errors import ConfigurationError, LimitError, MalformedError, SignwrightError
+from signwright.model.framing import Frame
+from signwright.signer.channel import STREAM_LIMIT, Channel, indexed_parts, number_field, text_field
+from signwright.signer.gate import outcome
+from signwright.signer.gate.cycle import Cycle
+from signwright.signer.gate.errands import Errands
+from signwright.signer.gate.outcome import Outcome
+from signwright.signer.gate.verify import open_job
+
+MAX_CONNECTIONS = 64
+_FIRST_FRAME_SECONDS = 10.0
+_MAX_FIRST_FRAME = 8 << 20
+
+#: Gives the answer to a ``policy``, ``status`` or ``hub-events`` message: members beside ``type`` and ``id``.
+Verb = Callable[[Frame], Awaitable[dict[str, object]]]
+
+
+class Server:
+    """``verbs``: handlers by message type; ``sign`` is built in."""
+
+    def __init__(self, cycle: Cycle, errands: Errands, *, verbs: Mapping[str, Verb], requests: int) -> None:
+        self._cycle = cycle
+        self._errands = errands
+        self._verbs = verbs
+        self._requests = requests
+        self._at_work = 0
+        self._connections = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def listen(self, path: Path) -> asyncio.Server:
+        """A socket at ``path``, mode 0600; raises `ConfigurationError`."""
+        try:
+            if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+                raise ConfigurationError(f"gate socket {path}: something else is there", code="listen")
+            path.unlink(missing_ok=True)
+            before = os.umask(0o177)
+            try:
+                return await asyncio.start_unix_server(self._connected, path, limit=STREAM_LIMIT)
+            finally:
+                os.umask(before)
+        except OSError as problem:
+            raise ConfigurationError(f"gate socket {path}: {problem.strerror}", code="listen") from problem
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        channel = Channel(reader, writer)
+        self._connections += 1
+        try:
+            if self._connections > MAX_CONNECTIONS or not _same_user(writer.get_extra_info("socket")):
+                return
+            async with asyncio.timeout(_FIRST_FRAME_SECONDS):
+                first = await channel.receive(max_body=_MAX_FIRST_FRAME)
+            if first.message.get("type") == "blob":
+                await self._errands.take_blob(first, channel)
+            else:
+                await self._courier(channel, first)
+        except (SignwrightError, OSError, EOFError, TimeoutError):
+            return  # a peer that does not keep to the form is hung up on; its requests are not lost, it asks again
+        finally:
+            self._connections -= 1
+            self._errands.disconnect(channel)
+            await channel.close()
+
+    async def _courier(self, channel: Channel, first: Frame) -> None:
+        """The newest connection is the courier's."""
+        older = self._errands.connect(channel)
+        if older is not None:
+            await older.close()
+        frame = first
+        while True:
+            self._dispatch(channel, frame)
+            frame = await channel.receive()
+
+    def _dispatch(self, channel: Channel, frame: Frame) -> None:
+        kind = text_field(frame.message, "type")
+        if kind == "answer":
+            self._errands.answered(frame)
+            return
+        number = number_field(frame.message, "id")
+        if self._at_work >= self._requests:
+            problem = LimitError(f"{self._at_work} requests are at work", code="busy")
+            work = channel.send(*_busy(kind, number, problem))
+        elif kind == "sign":
+            work = self._sign(channel, number, frame)
+        elif kind in self._verbs:
+            work = self._run_verb(channel, number, frame, self._verbs[kind])
+        else:
+            raise MalformedError(f"the gate knows no message {kind[:40]!r}", code="unknown-message")
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        self._at_work += 1
+        try:
+            await work
+        except OSError:
+            return  # the courier is gone; it will ask again and get the same answer
+        finally:
+            self._at_work -= 1
+
+    async def _sign(self, channel: Channel, number: int, frame: Frame) -> None:
+        async def progress(state: str) -> None:
+            await channel.send({"type": "progress", "id": number, "state": state})
+
+        try:
+            at = number_field(frame.message, "request")
+            if at >= len(frame.parts):
+                raise MalformedError("the request is not among the parts")
+            job = open_job(frame.parts[at], indexed_parts(frame, "approvals"), indexed_parts(frame, "evidence"))
+            found = await self._cycle.sign(job, progress)
+        except SignwrightError as problem:
+            found = outcome.failed(problem)
+        answer = found.frame(number)
+        await channel.send(answer.message, answer.parts)
+
+    async def _run_verb(self, channel: Channel, number: int, frame: Frame, verb: Verb) -> None:
+        try:
+            fields = await verb(frame)
+        except SignwrightError as problem:
+            fields = {"ok": False, "code": problem.code, "message": problem.message, "details": problem.details}
+        await channel.send({"type": "done", "id": number, **fields})
+
+
+def _busy(kind: str, number: int, problem: SignwrightError) -> tuple[dict[str, object], tuple[bytes, ...]]:
+    if kind == "sign":
+        frame = Outcome("failed", problem.code, problem.message).frame(number)
+        return frame.message, frame.parts
+    return {"type": "done", "id": number, "ok": False, "code": problem.code, "message": problem.message}, ()
+
+
+def _same_user(connection: socket.socket) -> bool:
+    """SO_PEERCRED: process, user and group of the other end, as the kernel saw them when it connected."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return bool(struct.unpack("3i", credentials)[1] == os.getuid())

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the gate must never forget, in one SQLite file: pinned root, policies, the log's position, intents, results.
+
+Every change is one transaction with ``synchronous=FULL``; the log's writer makes it together with the leaves it belongs
+to. A missing file stops the start: a gate that lost it would sign again what it signed before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from signwright.errors import ConfigurationError, UnavailableError
+from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.transparency.merkle import EMPTY_ROOT
+
+_VERSION = 1
+_TABLES = (
+    "CREATE TABLE pinned (root_sha256 TEXT NOT NULL, origin TEXT, log_size INTEGER NOT NULL, log_root BLOB NOT NULL) STRICT",
+    "CREATE TABLE policies (version INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, leaf_index INTEGER NOT NULL,"
+    " content BLOB NOT NULL) STRICT",
+    "CREATE TABLE intents (leaf_index INTEGER PRIMARY KEY, request TEXT NOT NULL, wave INTEGER NOT NULL,"
+    " attempt INTEGER NOT NULL, key TEXT NOT NULL, signing_policy TEXT NOT NULL, operations INTEGER NOT NULL,"
+    " time INTEGER NOT NULL, outcome TEXT, UNIQUE (request, wave, attempt)) STRICT",
+    "CREATE INDEX intents_by_time ON intents (time)",
+    "CREATE INDEX intents_open ON intents (leaf_index) WHERE outcome IS NULL",
+    "CREATE TABLE results (request TEXT PRIMARY KEY, policy_version INTEGER NOT NULL, content BLOB NOT NULL)"
+    " STRICT, WITHOUT ROWID",
+    "CREATE TABLE denied (request TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
+    "CREATE TABLE witnesses (name TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+)
+
+#: One statement and its values.
+Write = tuple[str, tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """``root_sha256``: hex, from genesis on; ``origin``: None until the first policy; the log's durable end."""
+
+    root_sha256: str
+    origin: str | None
+    log_size: int
+    log_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPolicy:
+    """An accepted policy as it came. ``documents``: name to exact bytes; ``leaf_index``: of its policy leaf."""
+
+    version: int
+    sha256: str
+    leaf_index: int
+    root: bytes
+    policy: bytes
+    documents: dict[str, bytes]
+
+    def encode(self) -> bytes:
+        return encode_frame({"documents": list(self.documents)}, [self.root, self.policy, *self.documents.values()])
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """An intent in the log whose outcome is not known. ``leaf_index``: its place."""
+
+    leaf_index: int
+    request: str
+    wave: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One intent as the counters see it. ``time``: seconds since 1970."""
+
+    key: str
+    signing_policy: str
+    operations: int
+    time: int
+
+
+def create_state(path: Path, *, root_sha256: str) -> None:
+    """Make the file for a policy root; raises `ConfigurationError` when it is there already."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as problem:
+        raise ConfigurationError(f"gate state {path}: cannot be made: {problem.strerror}", code="state") from problem
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        for table in _TABLES:
+            connection.execute(table)
+        connection.execute("INSERT INTO pinned VALUES (?, NULL, 0, ?)", (root_sha256, EMPTY_ROOT))
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute("COMMIT")
+
+
+class State:
+    """Opens a file made by `create_state`; may be used from several threads. Methods raise `UnavailableError`."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise ConfigurationError(
+                f"gate state {path} is missing",
+                code="no-state",
+                hint="a gate without its state would sign again what it signed before; --genesis ROOT-DIGEST makes the first",
+            )
+        self._lock = threading.Lock()
+        self._alone = _locked(path)
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        try:
+            self._connection.execute("PRAGMA synchronous = FULL")
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as problem:
+            self._connection.close()
+            raise ConfigurationError(f"gate state {path}: {problem}", code="state") from problem
+        if version != _VERSION:
+            self._connection.close()
+            raise ConfigurationError(f"gate state {path}: version {version}; wanted {_VERSION}", code="state")
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+            os.close(self._alone)
+
+    def transaction(self, writes: Iterable[Write]) -> None:
+        """All of ``writes`` or none; durable when this returns."""
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                for statement, values in writes:
+                    self._connection.execute(statement, values)
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as problem:
+                raise UnavailableError(f"gate state: {problem}", code="state") from problem
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        with self._lock:
+            try:
+                return self._connection.execute(query, tuple(values)).fetchall()
+            except sqlite3.Error as problem:
+                raise UnavailableError(f"gate state: {problem}", code="state") from problem
+
+    def pinned(self) -> Pinned:
+        rows = self._rows("SELECT root_sha256, origin, log_size, log_root FROM pinned")
+        if len(rows) != 1:
+            raise ConfigurationError("gate state: it pins no policy root", code="state")
+        return Pinned(*rows[0])  # type: ignore[arg-type]
+
+    def policy(self, version: int | None = None) -> StoredPolicy | None:
+        """The accepted policy of ``version``, or the highest."""
+        where, values = (
+            ("WHERE version = ?", (version,)) if version is not None else ("ORDER BY version DESC LIMIT 1", ())
+        )
+        rows = self._rows(f"SELECT version, sha256, leaf_index, content FROM policies {where}", values)  # noqa: S608
+        if not rows:
+            return None
+        number, sha256, leaf_index, content = rows[0]
+        frame = decode_frame(content)
+        names = frame.message["documents"]
+        assert isinstance(names, list)
+        documents = dict(zip(names, frame.parts[2:], strict=True))
+        return StoredPolicy(number, sha256, leaf_index, frame.parts[0], frame.parts[1], documents)  # type: ignore[arg-type]
+
+    def open_intents(self) -> list[OpenIntent]:
+        rows = self._rows(
+            "SELECT leaf_index, request, wave, attempt FROM intents WHERE outcome IS NULL ORDER BY leaf_index"
+        )
+        return [OpenIntent(*row) for row in rows]  # type: ignore[arg-type]
+
+    def last_attempt(self, request: str) -> int:
+        """Number of the last attempt on ``request``; 0 when there was none."""
+        rows = self._rows("SELECT coalesce(max(attempt), 0) FROM intents WHERE request = ?", (request,))
+        return int(str(rows[0][0]))
+
+    def usage_since(self, time: int) -> list[Usage]:
+        query = "SELECT key, signing_policy, operations, time FROM intents WHERE time >= ? ORDER BY time"
+        return [Usage(*row) for row in self._rows(query, (time,))]  # type: ignore[arg-type]
+
+    def result(self, request: str) -> tuple[int, bytes] | None:
+        """Policy version and stored content of a finished request."""
+        rows = self._rows("SELECT policy_version, content FROM results WHERE request = ?", (request,))
+        return rows[0] if rows else None  # type: ignore[return-value]
+
+    def was_denied(self, request: str) -> bool:
+        return bool(self._rows("SELECT 1 FROM denied WHERE request = ?", (request,)))
+
+    def witness_sizes(self) -> dict[str, int]:
+        return dict(self._rows("SELECT name, size FROM witnesses"))  # type: ignore[arg-type]
+
+
+def _locked(path: Path) -> int:
+    """A descriptor whose lock says that this process alone writes the log; the kernel drops it with the process."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        os.close(descriptor)
+        raise ConfigurationError(f"gate state {path}: another gate is running", code="already-running") from problem
+    return descriptor
+
+
+def decode_frame(content: object) -> Frame:
+    """A stored frame back. It is our own writing; a damaged one raises `UnavailableError`."""
+    if not isinstance(content, bytes):
+        raise UnavailableError("gate state: a stored message is damaged", code="state")
+    at = 0
+
+    def read_exactly(length: int) -> bytes:
+        nonlocal at
+        piece, at = content[at : at + length], at + length
+        if len(piece) != length:
+            raise UnavailableError("gate state: a stored message is damaged", code="state")
+        return piece
+
+    return read_frame(read_exactly)
+
+
+def log_position(size: int, root: bytes) -> Write:
+    return "UPDATE pinned SET log_size = ?, log_root = ?", (size, root)
+
+
+def set_origin(origin: str) -> Write:
+    return "UPDATE pinned SET origin = ?", (origin,)
+
+
+def add_policy(policy: StoredPolicy) -> Write:
+    values = (policy.version, policy.sha256, policy.leaf_index, policy.encode())
+    return "INSERT INTO policies VALUES (?, ?, ?, ?)", values
+
+
+def add_intent(intent: OpenIntent, usage: Usage) -> Write:
+    row = (intent.leaf_index, intent.request, intent.wave, intent.attempt)
+    used = (usage.key, usage.signing_policy, usage.operations, usage.time)
+    return "INSERT INTO intents VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", (*row, *used)
+
+
+def close_intent(leaf_index: int, outcome: str) -> Write:
+    return "UPDATE intents SET outcome = ? WHERE leaf_index = ?", (outcome, leaf_index)
+
+
+def add_result(request: str, policy_version: int, content: bytes) -> Write:
+    return "INSERT INTO results VALUES (?, ?, ?)", (request, policy_version, content)
+
+
+def add_denied(request: str) -> Write:
+    return "INSERT OR IGNORE INTO denied VALUES (?)", (request,)
+
+
+def set_witness_size(name: str, size: int) -> Write:
+    return "INSERT INTO witnesses VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET size = excluded.size", (name, size)

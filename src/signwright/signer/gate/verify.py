@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate's own decision on a request: from envelopes that anybody may have written to facts and leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from signwright.envelopes.templates import template_named
+from signwright.errors import DeniedError, MalformedError
+from signwright.formats.registry import FORMATS
+from signwright.policy.decide import Decision, decide
+from signwright.policy.documents import Key, SigningPolicy
+from signwright.policy.facts import Facts, gather
+from signwright.policy.policy import spki_sha256
+from signwright.signer.gate.counters import UsageCounters
+from signwright.signer.gate.log import Log
+from signwright.signer.gate.policy import Opened
+from signwright.statements.dsse import Envelope, parse_envelope
+from signwright.statements.models import Request, RequestedArtifact, Statement, parse_statement
+
+MAX_APPROVALS = 64
+MAX_EVIDENCE = 256
+#: Fixed by the template and no choice of the submitter.
+_FIXED_PARAMETERS = frozenset({"kind"})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request as it came in. Wire forms and parsed envelopes; nothing is verified."""
+
+    request_bytes: bytes
+    request: Envelope
+    statement: Statement[Request]
+    approvals: tuple[tuple[bytes, Envelope], ...]
+    evidence: tuple[tuple[bytes, Envelope], ...]
+
+    @property
+    def digest(self) -> str:
+        return self.statement.digest
+
+    @property
+    def address(self) -> str:
+        """``project/signing-policy``."""
+        return f"{self.statement.predicate.project}/{self.statement.predicate.signing_policy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request with the facts that hold under one policy. Only envelopes that made a fact are kept."""
+
+    job: Job
+    opened: Opened
+    facts: Facts
+    approvals: tuple[bytes, ...]
+    evidence: tuple[bytes, ...]
+
+    @property
+    def rule(self) -> SigningPolicy:
+        request = self.job.statement.predicate
+        return self.opened.policy.projects[request.project].signing_policies[request.signing_policy]
+
+    @property
+    def key(self) -> Key:
+        return self.opened.policy.key_of(self.rule)
+
+
+def open_job(request: bytes, approvals: Sequence[bytes], evidence: Sequence[bytes]) -> Job:
+    """Parse; raises `MalformedError` and `LimitError`. An approval or verdict that does not parse is left out."""
+    if len(approvals) > MAX_APPROVALS or len(evidence) > MAX_EVIDENCE:
+        raise MalformedError(f"{len(approvals)} approvals and {len(evidence)} pieces of evidence are too many")
+    envelope = parse_envelope(request)
+    return Job(request, envelope, parse_statement(envelope, Request), _parsed(approvals), _parsed(evidence))
+
+
+def _parsed(contents: Sequence[bytes]) -> tuple[tuple[bytes, Envelope], ...]:
+    found = []
+    for content in dict.fromkeys(contents):
+        try:
+            found.append((content, parse_envelope(content)))
+        except MalformedError:
+            continue
+    return tuple(found)
+
+
+class Verifier:
+    """``now``: aware UTC."""
+
+    def __init__(self, counters: UsageCounters, log: Log, *, now: Callable[[], datetime]) -> None:
+        self._counters = counters
+        self._log = log
+        self._now = now
+
+    def gather(self, job: Job, opened: Opened) -> Case:
+        """What of the job holds under the policy."""
+        policy, now = opened.policy, self._now()
+        approvals = tuple(envelope for _, envelope in job.approvals)
+        evidence = tuple(envelope for _, envelope in job.evidence)
+        facts = gather(policy, job.request, approvals=approvals, evidence=evidence, now=now)
+        kept = [content for content, _ in job.approvals], [content for content, _ in job.evidence]
+        if facts.ignored:
+            one = [gather(policy, job.request, approvals=[e], evidence=[], now=now).approvals for e in approvals]
+            two = [gather(policy, job.request, approvals=[], evidence=[e], now=now).scans for e in evidence]
+            kept = (
+                [content for (content, _), fact in zip(job.approvals, one, strict=True) if fact],
+                [content for (content, _), fact in zip(job.evidence, two, strict=True) if fact],
+            )
+        return Case(job, opened, facts, tuple(kept[0]), tuple(kept[1]))
+
+    def decide(self, case: Case) -> Decision:
+        """Now, with the counters as they are now."""
+        policy, now = case.opened.policy, self._now()
+        request = case.job.statement.predicate
+        rule = policy.signing_policy(request.project, request.signing_policy)
+        facts = replace(case.facts, now=now)
+        if rule is not None:
+            key = spki_sha256(policy.key_of(rule))
+            facts = replace(facts, counters=self._counters.counts(key, case.job.address, now=int(now.timestamp())))
+        return decide(policy, facts)
+
+    def check_approvers_log(self, case: Case) -> None:
+        """The log continues every log that an approver has seen; raises `DeniedError` or `VerificationError`."""
+        for approval in case.facts.approvals:
+            seen = approval.statement.predicate.checkpoint
+            if seen.origin != self._log.origin:
+                raise DeniedError(
+                    f"an approver has seen log {seen.origin!r}; this is {self._log.origin!r}", code="wrong-origin"
+                )
+            self._log.check_seen(seen.size, bytes.fromhex(seen.root))
+
+
+def check_digest_mode(statement: Statement[Request]) -> None:
+    """What can be known of operations whose content stays away; raises `DeniedError`."""
+    for subject, artifact in zip(statement.subjects, statement.predicate.artifacts, strict=True):
+        chosen = FORMATS.get(artifact.format)
+        if chosen is None or not chosen.digest_mode:
+            raise DeniedError(f"{subject.name!r}: format {artifact.format} has no digest mode", code="digest-mode")
+        if len(artifact.operations) != 1 or artifact.operations[0].inner_path:
+            raise DeniedError(
+                f"{subject.name!r}: digest mode signs one operation of the whole file", code="digest-mode"
+            )
+        _check_operation(subject.name, artifact, purpose=chosen.purpose)
+
+
+def _check_operation(name: str, artifact: RequestedArtifact, *, purpose: str) -> None:
+    operation = artifact.operations[0]
+    template = template_named(operation.template)
+    if template.purpose != purpose:
+        raise DeniedError(
+            f"{name!r}: template {template.name} is for {template.purpose}; format {artifact.format} wants {purpose}",
+            code="wrong-operations",
+        )
+    chosen = {n: v for n, v in operation.parameters.items() if n not in _FIXED_PARAMETERS}
+    asked = {n: artifact.options.get(n) for n in chosen}
+    if chosen != asked:
+        raise DeniedError(f"{name!r}: parameters that its options do not ask for", code="wrong-operations")

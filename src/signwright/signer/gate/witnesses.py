@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One round of cosignatures: the checkpoint goes to every witness of the policy, in parallel, by errand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from signwright.errors import SignwrightError, UnavailableError, VerificationError
+from signwright.policy.documents import Services
+from signwright.policy.log_trust import log_trust
+from signwright.signer.channel import number_field
+from signwright.signer.gate.errands import Errands
+from signwright.signer.gate.state import State, set_witness_size
+from signwright.transparency.checkpoint import Checkpoint
+from signwright.transparency.cosignature import Cosigned, LogTrust, WitnessKey
+from signwright.transparency.note import NoteSignature
+from signwright.transparency.signing import add_signatures
+from signwright.transparency.tiles import TileTree
+from signwright.transparency.witnessing import add_checkpoint_body, parse_answer, parse_size
+
+_OK, _CONFLICT = 200, 409
+#: How far a witness's clock may be ahead of ours.
+_AHEAD = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    checkpoint: Checkpoint
+    note: bytes
+    tree: TileTree
+
+
+class Witnesses:
+    """``services``: of the policy in force, asked anew each round; ``now``: aware UTC."""
+
+    def __init__(
+        self,
+        errands: Errands,
+        state: State,
+        *,
+        services: Callable[[], Services],
+        now: Callable[[], datetime],
+        seconds: float,
+    ) -> None:
+        self._errands = errands
+        self._state = state
+        self._services = services
+        self._now = now
+        self._seconds = seconds
+        self._sizes = state.witness_sizes()
+
+    async def collect(self, checkpoint: Checkpoint, note: bytes, tree: TileTree) -> tuple[bytes, Cosigned]:
+        """``note`` with cosignatures of a quorum. Raises `UnavailableError` (``no-quorum``) that names each witness's reason."""
+        services = self._services()
+        trust = log_trust(services)
+        keys = {witness.name: key for witness, key in zip(services.witnesses, trust.quorum.witnesses, strict=True)}
+        current = _Round(checkpoint, note, tree)
+        pending = {asyncio.create_task(self._ask(name, key, current), name=name) for name, key in keys.items()}
+        failures: list[str] = []
+        try:
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    try:
+                        note = add_signatures(note, task.result())
+                    except SignwrightError as problem:
+                        failures.append(f"{task.get_name()}: {problem.message} ({problem.code})")
+                if (cosigned := self._counted(trust, note)) is not None:
+                    return note, cosigned
+        finally:
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        raise UnavailableError(f"no quorum of witnesses: {'; '.join(sorted(failures))}", code="no-quorum")
+
+    def _counted(self, trust: LogTrust, note: bytes) -> Cosigned | None:
+        try:
+            return trust.verify(note, latest=self._now() + _AHEAD).cosigned
+        except VerificationError:
+            return None
+
+    async def _ask(self, name: str, key: WitnessKey, current: _Round) -> tuple[NoteSignature, ...]:
+        """Once with the size that we remember of this witness, once more with the one that it says it has."""
+        known = min(self._sizes.get(name, 0), current.checkpoint.size)
+        for last in (False, True):
+            path = current.tree.consistency(known) if known else []
+            body = add_checkpoint_body(known, path, checkpoint=current.note)
+            answer = await self._errands.run("witness", {"witness": name}, [body], seconds=self._seconds)
+            status, content = number_field(answer.message, "status"), answer.parts[0] if answer.parts else b""
+            if status == _OK:
+                lines = parse_answer(content, checkpoint=current.note, witness=key)
+                self._remember(name, current.checkpoint.size)
+                return lines
+            if status != _CONFLICT or last:
+                break
+            known = parse_size(content)
+            if known > current.checkpoint.size:
+                raise VerificationError(
+                    f"it has seen {known} leaves and there are {current.checkpoint.size} here: this is an older copy",
+                    code="log-behind-witness",
+                )
+        raise UnavailableError(f"it answered {status}", code="witness-refused")
+
+    def _remember(self, name: str, size: int) -> None:
+        """A hint only: a witness that knows better says so with 409."""
+        if name not in self._sizes:
+            self._state.transaction([set_witness_size(name, size)])
+        self._sizes[name] = size
