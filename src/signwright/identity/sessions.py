@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions: a person's key lends their name to a fresh Ed25519 key, good for reading and posting, never for approving."""
+"""Sessions: a person lends their name to a fresh Ed25519 key, good for reading and posting, never for approving."""
 
 from __future__ import annotations
 

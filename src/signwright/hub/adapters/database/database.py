@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The database: many readers, one writer thread that commits whatever waits together.
+
+SQLite in WAL mode with ``synchronous=FULL``: what was answered is on the disk. One fsync serves a whole group; a piece
+of work that fails is rolled back to its own savepoint and takes nobody with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.exc import DBAPIError
+
+from signwright.errors import SignwrightError, UnavailableError
+from signwright.hub.adapters.database.events import EMPTY, Event, Head, chained
+from signwright.hub.adapters.database.records import Notices, SqlRecords
+from signwright.hub.adapters.database.schema import events
+
+T = TypeVar("T")
+
+MAX_GROUP = 256
+READERS = 2
+_MIGRATIONS = Path(__file__).with_name("migrations")
+_LAST_EVENT = select(events.c.number, events.c.sha256).order_by(events.c.number.desc()).limit(1)
+_ADD_EVENTS = insert(events)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One piece of work for the writer."""
+
+    run: Callable[[SqlRecords], Any]
+    answer: Future[Any]
+    result: Any = None
+    error: Exception | None = None
+
+
+def open_engine(url: str) -> Engine:
+    """An engine with SQLite's settings where it is SQLite. Transactions are begun by us, not by the driver."""
+    engine = create_engine(url, pool_size=READERS + 2, max_overflow=2)
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to date; does nothing when they are."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+class Database:
+    """``clock``: seconds since 1970. ``on_commit`` is called in the writer's thread with what a group changed."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], int]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hub-read")
+        self._writer = threading.Thread(target=self._run, name="hub-write", daemon=True)
+        self.on_commit: Callable[[Notices], None] = lambda _notices: None
+        with engine.connect() as connection:
+            last = connection.execute(_LAST_EVENT).first()
+        self.head = Head(last.number, last.sha256) if last else EMPTY
+        self._writer.start()
+
+    def submit(self, run: Callable[[SqlRecords], T]) -> Future[T]:
+        """Queue work for the writer; the future is set after the commit. Works in the order of calls."""
+        answer: Future[T] = Future()
+        self._waiting.put(_Work(run, answer))
+        return answer
+
+    async def write(self, run: Callable[[SqlRecords], T]) -> T:
+        """`submit`, awaited. Queued before the first suspension."""
+        return await asyncio.wrap_future(self.submit(run))
+
+    async def read(self, run: Callable[[SqlRecords], T]) -> T:
+        """``run`` in a reader's thread, on one snapshot."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, run)
+
+    def _read(self, run: Callable[[SqlRecords], T]) -> T:
+        with self._engine.connect() as connection, connection.begin():
+            return run(SqlRecords(connection))
+
+    def close(self) -> None:
+        """Finish what is queued, then end the threads."""
+        self._waiting.put(None)
+        self._writer.join()
+        self._readers.shutdown()
+        self._engine.dispose()
+
+    def _run(self) -> None:
+        with self._engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
+            going = True
+            while going:
+                group, going = self._next_group()
+                if group:
+                    self._commit(connection, group)
+
+    def _next_group(self) -> tuple[list[_Work], bool]:
+        group: list[_Work] = []
+        work = self._waiting.get()
+        while work is not None:
+            group.append(work)
+            if len(group) == MAX_GROUP or self._waiting.empty():
+                return group, True
+            work = self._waiting.get()
+        return group, False
+
+    def _commit(self, connection: Connection, group: list[_Work]) -> None:
+        notices = Notices()
+        head = self.head
+        try:
+            with connection.begin():
+                for work in group:
+                    head = self._perform(connection, work, notices, head, alone=len(group) == 1)
+        except Exception as problem:  # noqa: BLE001 - whatever it was, nothing was written and everybody is told
+            error = _clean_error(problem)
+            for work in group:
+                work.answer.set_exception(work.error or error)
+            return
+        self.head = head
+        self.on_commit(notices)
+        for work in group:
+            if work.error is not None:
+                work.answer.set_exception(work.error)
+            else:
+                work.answer.set_result(work.result)
+
+    def _perform(self, connection: Connection, work: _Work, notices: Notices, head: Head, *, alone: bool) -> Head:
+        """Run one piece of work in a savepoint of its own and chain its events; returns the new head."""
+        records = SqlRecords(connection)
+        try:
+            if alone:
+                work.result = work.run(records)
+                new, head = self._chain(head, records)
+                _store(connection, new)
+            else:
+                with connection.begin_nested():
+                    work.result = work.run(records)
+                    new, after = self._chain(head, records)
+                    _store(connection, new)
+                head = after
+        except Exception as problem:
+            work.error = _clean_error(problem)
+            if alone or isinstance(problem, DBAPIError):
+                raise
+            return head
+        notices.records.update(records.changed)
+        notices.job_kinds |= records.jobs.put_kinds
+        return head
+
+    def _chain(self, head: Head, records: SqlRecords) -> tuple[list[Event], Head]:
+        new, now = [], self._clock()
+        for pending in records.events:
+            row = chained(
+                head,
+                time=now,
+                kind=pending.kind,
+                who=pending.who,
+                request_id=pending.request_id,
+                details=pending.details,
+            )
+            new.append(row)
+            head = Head(row.number, row.sha256)
+        return new, head
+
+
+def _store(connection: Connection, new: Sequence[Event]) -> None:
+    if new:
+        names = Event.__slots__
+        connection.execute(_ADD_EVENTS, [{name: getattr(row, name) for name in names} for row in new])
+
+
+def _clean_error(problem: Exception) -> Exception:
+    """Database errors as ours: a full disk is not the caller's fault and not a programming error."""
+    if isinstance(problem, SignwrightError) or not isinstance(problem, DBAPIError):
+        return problem
+    text = str(problem.orig).lower()
+    full = "full" in text or "disk i/o" in text
+    code = "storage-full" if full else "database"
+    return UnavailableError("the database cannot be written" + (": the disk is full" if full else ""), code=code)
+
+
+def stored_events(connection: Connection) -> list[Event]:
+    """The whole chain, in order."""
+    rows = connection.execute(select(events).order_by(events.c.number))
+    return [Event(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `Records` port on one SQLAlchemy connection. Statements are built once, executed many times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, Row, Select, bindparam, exists, func, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from signwright.hub.adapters.database.events import canonical
+from signwright.hub.adapters.database.schema import jobs, request_artifacts, requests, results, uploads, words
+from signwright.hub.jobs.leases import Leases
+from signwright.hub.workflow.ports import Json, RequestRecord, Upload
+from signwright.hub.workflow.states import OPEN, State
+
+_LISTS = ("artifacts", "reasons", "history", "approvals", "results")
+_CHANGING = ("state", "reasons", "history", "approvals", "results", "finished", "purged")
+_OPEN = sorted(str(state) for state in OPEN)
+
+_BY_ID = select(requests).where(requests.c.id == bindparam("reference"))
+_BY_DIGEST = select(requests).where(requests.c.digest == bindparam("reference"))
+_BY_KEY = (
+    select(requests)
+    .where(requests.c.submitter == bindparam("submitter"), requests.c.idempotency_key == bindparam("key"))
+    .order_by(requests.c.created.desc(), requests.c.finished.is_(None).desc())
+    .limit(1)
+)
+_ADD = insert(requests)
+_SAVE = (
+    update(requests)
+    .where(requests.c.id == bindparam("b_id"))
+    .values({name: bindparam(f"b_{name}") for name in _CHANGING})
+)
+_USAGE = select(func.count(), func.coalesce(func.sum(requests.c.size), 0)).where(
+    requests.c.submitter == bindparam("submitter"), requests.c.finished.is_(None)
+)
+_ADD_WORD = insert(words).on_conflict_do_nothing()
+_WORDS = (
+    select(words.c.envelope)
+    .where(words.c.request_id == bindparam("request_id"), words.c.kind == bindparam("kind"))
+    .order_by(words.c.created, words.c.digest)
+)
+_NEEDS = insert(request_artifacts)
+_MISSING = (
+    select(request_artifacts.c.sha256)
+    .where(
+        request_artifacts.c.request_id == bindparam("request_id"),
+        ~exists().where(
+            uploads.c.submitter == request_artifacts.c.submitter,
+            uploads.c.sha256 == request_artifacts.c.sha256,
+            uploads.c.partial.is_(None),
+        ),
+    )
+    .distinct()
+)
+_WAITING_FOR = (
+    select(requests)
+    .join(request_artifacts, request_artifacts.c.request_id == requests.c.id)
+    .where(
+        request_artifacts.c.submitter == bindparam("submitter"),
+        request_artifacts.c.sha256 == bindparam("sha256"),
+        requests.c.finished.is_(None),
+    )
+    .distinct()
+)
+_UPLOAD = select(uploads).where(uploads.c.submitter == bindparam("submitter"), uploads.c.sha256 == bindparam("sha256"))
+_WANTED = (
+    select(request_artifacts.c.size)
+    .join(requests, requests.c.id == request_artifacts.c.request_id)
+    .where(
+        request_artifacts.c.submitter == bindparam("submitter"),
+        request_artifacts.c.sha256 == bindparam("sha256"),
+        requests.c.finished.is_(None),
+    )
+    .limit(1)
+)
+_SIGNING = (
+    select(request_artifacts.c.size)
+    .join(requests, requests.c.id == request_artifacts.c.request_id)
+    .where(request_artifacts.c.sha256 == bindparam("sha256"), requests.c.state == State.SIGNING.value)
+    .limit(1)
+)
+_OPEN_IDS = select(requests.c.id).where(requests.c.finished.is_(None)).order_by(requests.c.created)
+_DUE = (
+    select(requests.c.id)
+    .where(
+        requests.c.state.in_([s for s in _OPEN if s != State.SIGNING.value]), requests.c.deadline <= bindparam("now")
+    )
+    .order_by(requests.c.deadline)
+)
+_WITHOUT_JOB = select(requests.c.id).where(
+    or_(
+        (requests.c.state == State.SCANNING.value)
+        & ~exists().where(jobs.c.request_id == requests.c.id, jobs.c.kind == "examine"),
+        requests.c.state.in_([State.AUTHORIZED.value, State.SIGNING.value])
+        & ~exists().where(jobs.c.request_id == requests.c.id, jobs.c.kind == "sign"),
+    )
+)
+_SET_RESULT = insert(results).on_conflict_do_nothing()
+_RESULT = select(results.c.frame).where(results.c.request_id == bindparam("request_id"))
+_PUT_UPLOAD = insert(uploads)
+_PUT_UPLOAD = _PUT_UPLOAD.on_conflict_do_update(
+    index_elements=[uploads.c.submitter, uploads.c.sha256],
+    set_={name: _PUT_UPLOAD.excluded[name] for name in ("size", "partial", "updated")},
+)
+
+
+@dataclass(slots=True)
+class PendingEvent:
+    """An event that the writer will chain when its transaction holds."""
+
+    kind: str
+    who: str
+    request_id: str | None
+    details: str
+
+
+@dataclass(slots=True)
+class Notices:
+    """What changed, for wake-ups after the commit."""
+
+    records: dict[str, RequestRecord] = field(default_factory=dict)
+    job_kinds: set[str] = field(default_factory=set)
+
+
+class SqlRecords:
+    """See `signwright.hub.workflow.ports.Records`; upload and list queries of the web layer stand here too."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.jobs = Leases(connection)
+        self.events: list[PendingEvent] = []
+        self.changed: dict[str, RequestRecord] = {}
+
+    def _request(self, statement: Select[tuple[object, ...]], values: dict[str, object]) -> RequestRecord | None:
+        row = self.connection.execute(statement, values).first()
+        return None if row is None else record_of(row)
+
+    def find(self, reference: str) -> RequestRecord | None:
+        """By id or by request digest."""
+        statement = _BY_ID if reference.startswith("r-") else _BY_DIGEST
+        return self._request(statement, {"reference": reference})
+
+    def find_by_key(self, submitter: str, key: str) -> RequestRecord | None:
+        """The newest request of this credential with this idempotency key."""
+        return self._request(_BY_KEY, {"submitter": submitter, "key": key})
+
+    def add(self, record: RequestRecord) -> None:
+        self.connection.execute(_ADD, _row_of(record))
+        if record.mode == "artifact":
+            rows = [
+                {
+                    "request_id": record.id,
+                    "position": i,
+                    "submitter": record.submitter,
+                    "sha256": a["sha256"],
+                    "size": a["size"],
+                }
+                for i, a in enumerate(record.artifacts)
+            ]
+            self.connection.execute(_NEEDS, rows)
+        self.changed[record.id] = record
+
+    def save(self, record: RequestRecord) -> None:
+        row = _row_of(record)
+        self.connection.execute(_SAVE, {"b_id": record.id, **{f"b_{name}": row[name] for name in _CHANGING}})
+        self.changed[record.id] = record
+
+    def usage(self, submitter: str) -> tuple[int, int]:
+        """(open requests, bytes of their artifacts)."""
+        count, size = self.connection.execute(_USAGE, {"submitter": submitter}).one()
+        return int(count), int(size)
+
+    def operations_since(self, project: str, signing_policies: Sequence[str], since: int) -> int:
+        statement = select(func.coalesce(func.sum(requests.c.operations), 0)).where(
+            requests.c.project == project,
+            requests.c.signing_policy.in_(signing_policies),
+            requests.c.state == State.COMPLETED.value,
+            requests.c.finished >= since,
+        )
+        return int(self.connection.execute(statement).scalar_one())
+
+    def add_word(self, kind: str, request_id: str, digest: str, envelope: bytes, *, now: int) -> bool:
+        """False when it was there."""
+        values = {"kind": kind, "request_id": request_id, "digest": digest, "envelope": envelope, "created": now}
+        return self.connection.execute(_ADD_WORD, values).rowcount == 1
+
+    def words(self, kind: str, request_id: str) -> list[bytes]:
+        return list(self.connection.execute(_WORDS, {"kind": kind, "request_id": request_id}).scalars())
+
+    def missing(self, record: RequestRecord) -> list[str]:
+        """Hex digests of contents that the submitter has not sent, in the order of the artifacts."""
+        if record.mode != "artifact":
+            return []
+        found = set(self.connection.execute(_MISSING, {"request_id": record.id}).scalars())
+        return [d for d in dict.fromkeys(str(a["sha256"]) for a in record.artifacts) if d in found]
+
+    def waiting_for(self, submitter: str, sha256: str) -> list[RequestRecord]:
+        rows = self.connection.execute(_WAITING_FOR, {"submitter": submitter, "sha256": sha256})
+        return [record_of(row) for row in rows]
+
+    def open_ids(self) -> list[str]:
+        return list(self.connection.execute(_OPEN_IDS).scalars())
+
+    def due(self, now: int) -> list[str]:
+        """Open requests past their deadline that the signer does not have."""
+        return list(self.connection.execute(_DUE, {"now": now}).scalars())
+
+    def without_job(self) -> list[str]:
+        return list(self.connection.execute(_WITHOUT_JOB).scalars())
+
+    def set_result(self, request_id: str, frame: bytes) -> None:
+        self.connection.execute(_SET_RESULT, {"request_id": request_id, "frame": frame})
+
+    def result(self, request_id: str) -> bytes | None:
+        return self.connection.execute(_RESULT, {"request_id": request_id}).scalar_one_or_none()
+
+    def event(self, kind: str, *, who: str, request_id: str | None = None, details: Json | None = None) -> None:
+        """Recorded with the transaction, chained when it commits."""
+        self.events.append(PendingEvent(kind, who, request_id, canonical(details or {})))
+
+    def upload(self, submitter: str, sha256: str) -> Upload | None:
+        row = self.connection.execute(_UPLOAD, {"submitter": submitter, "sha256": sha256}).first()
+        return None if row is None else Upload(row.submitter, row.sha256, row.size, row.partial)
+
+    def put_upload(self, upload: Upload, *, now: int) -> None:
+        values = {
+            "submitter": upload.submitter,
+            "sha256": upload.sha256,
+            "size": upload.size,
+            "partial": upload.partial,
+        }
+        self.connection.execute(_PUT_UPLOAD, values | {"updated": now})
+
+    def wanted_size(self, submitter: str, sha256: str) -> int | None:
+        """The size that an open request of this credential states for a content; None when there is no such request."""
+        return self.connection.execute(_WANTED, {"submitter": submitter, "sha256": sha256}).scalar_one_or_none()
+
+    def size_being_signed(self, sha256: str) -> int | None:
+        """The size of a content that the signer is working on; None for any other."""
+        return self.connection.execute(_SIGNING, {"sha256": sha256}).scalar_one_or_none()
+
+    def listed(self, *, submitter: str | None, state: str | None, limit: int) -> list[RequestRecord]:
+        """Newest first."""
+        statement = select(requests).order_by(requests.c.created.desc(), requests.c.id).limit(limit)
+        if submitter is not None:
+            statement = statement.where(requests.c.submitter == submitter)
+        if state is not None:
+            statement = statement.where(requests.c.state == state)
+        return [record_of(row) for row in self.connection.execute(statement)]
+
+
+def record_of(row: Row[tuple[object, ...]]) -> RequestRecord:
+    """A row of ``requests`` as the workflow knows it."""
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+    values.pop("size")
+    for name in _LISTS:
+        values[name] = json.loads(values[name])
+    values["state"] = State(values["state"])
+    return RequestRecord(**values)
+
+
+def _row_of(record: RequestRecord) -> dict[str, object]:
+    row: dict[str, object] = {name: getattr(record, name) for name in RequestRecord.__slots__}
+    for name in _LISTS:
+        row[name] = json.dumps(row[name], separators=(",", ":"))
+    row["state"] = record.state.value
+    row["size"] = record.size
+    return row

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/v1/courier``: the signer's relay fetches work and artifacts, reports progress, brings results and log files.
+
+A job in a poll's answer carries ``fence`` and ``lease_seconds``. The courier repeats the fence with progress and result
+(``?fence=``); a result under an older fence is refused, so that of two couriers with one job only the one that holds
+the lease is heard. Progress extends the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from functools import partial
+
+import structlog
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from signwright.errors import MalformedError, NotFoundError
+from signwright.hub.adapters.database.records import SqlRecords
+from signwright.hub.logfiles import write_log_files
+from signwright.hub.service import Hub
+from signwright.hub.web.views import base64_text, body_of, caller_of, hub_of, json_response
+from signwright.hub.workflow.ports import Json, RequestRecord
+from signwright.hub.workflow.results import claim, open_result, store_result
+from signwright.model.digest import Digest
+from signwright.model.framing import read_frame
+from signwright.model.operation import Many, Strict
+from signwright.statements.models import Hex32, Text
+from signwright.statements.parse import parse_model
+
+log = structlog.get_logger()
+
+MOST_JOBS = 64
+
+
+class Poll(Strict):
+    """``max`` jobs, ``wait`` seconds for the first; ``policy_sha256``: the policy that the signer has."""
+
+    max: int = Field(default=16, ge=0, le=1024)
+    wait: int = Field(default=0, ge=0)
+    policy_sha256: Hex32 | None = None
+
+
+class ProgressRow(Strict):
+    """``state``: what the gate is at, in its own word."""
+
+    id: Text
+    state: Text
+    fence: int | None = None
+
+
+class Progress(Strict):
+    """Either one job's ``id`` and ``state``, or several ``jobs``."""
+
+    jobs: Many[ProgressRow] = ()
+
+
+async def post_poll(request: Request) -> Response:
+    """Work for the signer, at once or as soon as there is some."""
+    hub = hub_of(request)
+    poll = parse_model(Poll, body_of(request))
+    loop = asyncio.get_running_loop()
+    end = loop.time() + min(poll.wait, hub.settings.limits.wait_seconds)
+    while True:
+        bell = hub.wakeups.bell("sign")
+        jobs = await hub.database.write(partial(_claim, hub=hub, most=min(poll.max, MOST_JOBS))) if poll.max else []
+        other = poll.policy_sha256 != hub.policy.sha256
+        head = hub.events_head()
+        if jobs or other or head or hub.wakeups.closing or (left := end - loop.time()) <= 0:
+            return _poll_answer(hub, jobs, other=other, head=head)
+        await hub.wakeups.wait(bell, seconds=left)
+
+
+def _poll_answer(hub: Hub, jobs: list[Json], *, other: bool, head: Json | None) -> Response:
+    import json
+
+    answer: Json = {"jobs": jobs}
+    if head is not None:
+        answer["events_head"] = head
+    content = json.dumps(answer, separators=(",", ":")).encode()
+    policy = hub.current.bundle if other else b"null"
+    return Response(b'{"policy":' + policy + b"," + content[1:], media_type="application/json")
+
+
+def _claim(records: SqlRecords, *, hub: Hub, most: int) -> list[Json]:
+    lease = hub.settings.limits.lease_seconds
+    taken = claim(records, owner="courier", now=hub.clock(), lease=lease, most=most)
+    return [_job(records, record, fence, lease) for record, fence in taken]
+
+
+def _job(records: SqlRecords, record: RequestRecord, fence: int, lease: int) -> Json:
+    approvals = records.words("approval", record.id) if record.approvals else []
+    evidence = records.words("evidence", record.id) if record.mode == "artifact" else []
+    return {
+        "id": record.id,
+        "fence": fence,
+        "lease_seconds": lease,
+        "request": base64_text(record.envelope),
+        "approvals": [base64_text(content) for content in approvals],
+        "evidence": [base64_text(content) for content in evidence],
+    }
+
+
+async def get_courier_artifact(request: Request) -> Response:
+    """The bytes of an artifact that is being signed; no other."""
+    hub = hub_of(request)
+    sha256 = Digest.parse(str(request.path_params["digest"])).hex
+    size = await hub.database.read(partial(SqlRecords.size_being_signed, sha256=sha256))
+    if size is None or not hub.store.has(sha256):
+        raise NotFoundError(f"no request that is being signed holds sha256:{sha256}", code="no-such-artifact")
+    return FileResponse(hub.store.path_of(sha256), media_type="application/octet-stream")
+
+
+async def post_progress(request: Request) -> Response:
+    """Extend leases. The answer lists the jobs that are no longer the courier's."""
+    hub = hub_of(request)
+    content = body_of(request)
+    rows = _progress_rows(content)
+    until = int(hub.clock().timestamp()) + hub.settings.limits.lease_seconds
+
+    def work(records: SqlRecords) -> list[str]:
+        return [row.id for row in rows if not records.jobs.extend("sign", row.id, fence=row.fence, until=until)]
+
+    lost = await hub.database.write(work)
+    for row in rows:
+        log.debug("progress", request=row.id, state=row.state)
+    return json_response({"lost": lost})
+
+
+def _progress_rows(content: bytes) -> tuple[ProgressRow, ...]:
+    """One row, or several under ``jobs``."""
+    if b'"jobs"' in content:
+        return parse_model(Progress, content).jobs
+    return (parse_model(ProgressRow, content),)
+
+
+async def put_result(request: Request) -> Response:
+    """One result frame of the gate, as it is."""
+    hub, caller, content = hub_of(request), caller_of(request), body_of(request)
+    reference = str(request.path_params["reference"])
+    result, _frame = open_result(content)
+    policy, now, fence = hub.policy, hub.clock(), _fence(request)
+
+    def work(records: SqlRecords) -> RequestRecord:
+        record = records.find(reference)
+        if record is None:
+            raise NotFoundError(f"no request {reference[:80]!r}", code="no-such-request")
+        return store_result(
+            records, policy, record, result=result, content=content, fence=fence, who=caller.name, now=now
+        )
+
+    record = await hub.database.write(work)
+    log.info("result", request=record.id, state=str(record.state), outcome=result.outcome, code=result.code)
+    return json_response({"id": record.id, "state": str(record.state)})
+
+
+def _fence(request: Request) -> int | None:
+    text = request.query_params.get("fence")
+    if text is None:
+        return None
+    if not text.isdecimal() or not text.isascii() or len(text) > 18:
+        raise MalformedError(f"fence={text[:20]!r}; wanted a number", code="bad-parameter")
+    return int(text)
+
+
+async def put_log_file(request: Request) -> Response:
+    """One file of the log: a tile, an entry bundle, the checkpoint."""
+    hub, path = hub_of(request), str(request.path_params["path"])
+    await hub.in_thread(partial(write_log_files, hub.log_folder, [(path, body_of(request))]))
+    return Response(status_code=204)
+
+
+async def post_log_files(request: Request) -> Response:
+    """Several files at once: a frame ``{"paths": [...]}`` with one part each, written in that order."""
+    hub = hub_of(request)
+    stream = io.BytesIO(body_of(request))
+    frame = read_frame(stream.read)
+    paths = frame.message.get("paths")
+    if not isinstance(paths, list) or len(paths) != len(frame.parts) or not all(isinstance(p, str) for p in paths):
+        raise MalformedError("wanted one path for each part", code="bad-log-files")
+    await hub.in_thread(partial(write_log_files, hub.log_folder, list(zip(paths, frame.parts, strict=True))))
+    return Response(status_code=204)
