@@ -16,7 +16,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field, StringConstraints, ValidationError
 
 from signwright.errors import FormatError, MalformedError
-from signwright.formats.base import Prepared
+from signwright.formats.base import MAX_PREPARED, Prepared
 from signwright.model.digest import Digest
 from signwright.model.framing import Frame
 from signwright.model.operation import DigestText, Many, Name, Strict
@@ -110,7 +110,9 @@ class Workers:
         """`Format.prepare` on ``artifact`` with ``patch`` (sealed) over it."""
         message: dict[str, object] = {"format": format_name, "options": dict(options), "chain": len(chain)}
         frame = self._run("prepare", message, parts=chain, artifact=artifact, patch=patch)
-        prepared = _validated(Prepared, frame.message.get("prepared"))
+        if len(frame.parts) != 1 or len(frame.parts[0]) > MAX_PREPARED:
+            raise FormatError("the worker answered without what it prepared, or with too much", code="worker-answer")
+        prepared = _validated(Prepared, frame.parts[0])
         if prepared.format != format_name:
             raise FormatError(f"the worker prepared {prepared.format}, wanted {format_name}", code="worker-answer")
         return prepared
@@ -121,9 +123,10 @@ class Workers:
         """`Format.embed`, composed with ``patch``, with the digest of the result. The result is relative to
         ``artifact``.
         """
-        plain = json.loads(prepared.model_dump_json())
-        message: dict[str, object] = {"format": prepared.format, "prepared": plain, "envelopes": len(envelopes)}
-        frame = self._run("embed", message, parts=envelopes, artifact=artifact, patch=patch)
+        count = len(envelopes)
+        message: dict[str, object] = {"format": prepared.format, "prepared": count, "envelopes": count}
+        parts = [*envelopes, prepared.model_dump_json().encode()]
+        frame = self._run("embed", message, parts=parts, artifact=artifact, patch=patch)
         if len(frame.parts) != 1:
             raise FormatError("the worker answered without a patch", code="worker-answer")
         made = _decoded(frame.parts[0])
@@ -149,13 +152,13 @@ class Workers:
 
     def _read(self, message: dict[str, object], artifact: int, patch: Patch | None) -> ResultReading:
         frame = self._run("read", message, parts=(), artifact=artifact, patch=patch)
-        answer = _validated(_ReadAnswer, frame.message)
+        answer = _validated(_ReadAnswer, _json(frame.message))
         source = None if answer.source is None else _reading(answer.source, frame.parts)
         return ResultReading(answer.sha256, answer.size, _reading(answer.result, frame.parts), source)
 
     def inspect(self, artifact: int) -> Inspection:
         """Which formats and readers recognise ``artifact``."""
-        answer = _validated(_InspectAnswer, self.pool.run("inspect", {}, views=[artifact]).message)
+        answer = _validated(_InspectAnswer, _json(self.pool.run("inspect", {}, views=[artifact]).message))
         return Inspection(tuple(answer.formats), tuple(answer.readers), answer.sha256, answer.size)
 
     def _run(
@@ -181,9 +184,13 @@ def format_workers(
     return Workers(WorkerPool(command, sandbox_none=sandbox_none, parallel=parallel, limits=limits))
 
 
-def _validated(model: type[Answer], value: object) -> Answer:
+def _json(message: dict[str, object]) -> bytes:
+    return json.dumps(message).encode()
+
+
+def _validated(model: type[Answer], content: bytes) -> Answer:
     try:
-        return model.model_validate_json(json.dumps(value))
+        return model.model_validate_json(content)
     except ValidationError as problem:
         raise FormatError("the worker's answer has the wrong form", code="worker-answer") from problem
 

@@ -33,18 +33,16 @@ def prepare(task: Task) -> Frame:
     ``prepared``.
     """
     chosen = _format(task)
-    options = _read_model(chosen.options, task.message.get("options", {}), code="bad-options")
+    options = _read_model(chosen.options, json.dumps(task.message.get("options", {})).encode(), code="bad-options")
     chain = task.parts[: _index(task, "chain")]
     prepared = chosen.prepare(_current(task), chain, options)
-    return Frame({"prepared": _plain(prepared)})
+    return Frame({}, (_plain(prepared),))
 
 
 def embed(task: Task) -> Frame:
-    """``format``, ``prepared``, ``envelopes`` (number of leading parts), ``patch`` → part 0: the composed, sealed
-    patch.
-    """
+    """``format``, ``prepared`` and ``patch`` (parts), ``envelopes`` (leading parts) → part 0: the composed, sealed patch."""
     chosen = _format(task)
-    prepared = _read_model(Prepared, task.message.get("prepared"), code="worker-usage")
+    prepared = _read_model(Prepared, _part(task, "prepared"), code="worker-usage")
     envelopes = task.parts[: _index(task, "envelopes")]
     patch = chosen.embed(prepared, envelopes)
     before = _patch(task)
@@ -87,9 +85,9 @@ def inspect(task: Task) -> Frame:
 JOBS: Mapping[str, Job] = {"prepare": prepare, "embed": embed, "read": read, "inspect": inspect}
 
 
-def _read_model(model: type[Model], value: object, *, code: str) -> Model:
+def _read_model(model: type[Model], content: bytes, *, code: str) -> Model:
     try:
-        return model.model_validate_json(json.dumps(value))
+        return model.model_validate_json(content)
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -120,10 +118,14 @@ def _index(task: Task, field: str) -> int:
 def _patch(task: Task) -> Patch | None:
     if task.message.get("patch") is None:
         return None
-    index = _index(task, "patch")
+    return Patch.decode(_part(task, "patch"))
+
+
+def _part(task: Task, field: str) -> bytes:
+    index = _index(task, field)
     if index >= len(task.parts):
-        raise UsageError("the patch is not among the parts", code="worker-usage")
-    return Patch.decode(task.parts[index])
+        raise UsageError(f"{field} is not among the parts", code="worker-usage")
+    return task.parts[index]
 
 
 def _current(task: Task) -> View:
@@ -131,11 +133,11 @@ def _current(task: Task) -> View:
     return task.views[0] if patch is None else Patched(task.views[0], patch)
 
 
-def _plain(prepared: Prepared) -> object:
-    text = prepared.model_dump_json()
-    if len(text.encode()) > MAX_PREPARED:
+def _plain(prepared: Prepared) -> bytes:
+    text = prepared.model_dump_json().encode()
+    if len(text) > MAX_PREPARED:
         raise LimitError(f"the format prepared {len(text)} bytes of facts, at most {MAX_PREPARED}", code="too-large")
-    return json.loads(text)
+    return text
 
 
 def _sha256(view: View) -> str:
