@@ -9,10 +9,14 @@ from typing import Literal
 
 from signwright.errors import DeniedError, FormatError, LimitError, MalformedError, SignwrightError, UsageError
 from signwright.model.framing import Frame, encode_frame
+from signwright.model.text import first_bad_character
 from signwright.policy.rules.reason import Reason
 from signwright.signer.gate.policy import PolicyHolder
 from signwright.signer.gate.state import decode_frame
 from signwright.statements.bundle import LoggedLeaf, ReceiptBundle, Wave, blob
+
+#: Characters of a message or a reason.
+MAX_TEXT = 4000
 
 #: Errors that speak about the request itself: asking again does not help.
 _ABOUT_THE_REQUEST = (DeniedError, MalformedError, FormatError, LimitError, UsageError)
@@ -81,6 +85,13 @@ class Finished:
         ]
 
 
+def _printable(text: str) -> str:
+    """Errors quote what strangers sent."""
+    if first_bad_character(text) is None and len(text) <= MAX_TEXT:
+        return text
+    return "".join("?" if first_bad_character(character) is not None else character for character in text[:MAX_TEXT])
+
+
 def _number(value: object) -> int:
     assert isinstance(value, int)
     return value
@@ -88,7 +99,10 @@ def _number(value: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The answer to a ``sign`` message. ``bundles``: of `Finished.bundles`, when it is signed."""
+    """The answer to a ``sign`` message. ``bundles``: of `Finished.bundles`, when it is signed.
+
+    On the wire ``intent`` names the parts that are intent leaves; texts are printable and of bounded length.
+    """
 
     outcome: Literal["signed", "denied", "waiting", "failed"]
     code: str = ""
@@ -110,14 +124,18 @@ class Outcome:
             row["envelopes"] = list(range(len(parts), len(parts) + len(one.envelopes)))
             parts += one.envelopes
             rows.append(row)
+        intents = []
+        if self.finished is not None:
+            intents.append(len(parts))
+            parts.append(self.finished.leaf)
         message: dict[str, object] = {
             "type": "result",
             "id": number,
             "outcome": self.outcome,
             "code": self.code,
-            "message": self.message,
-            "reasons": list(self.reasons),
-            "intent": [self.finished.intent] if self.finished else [],
+            "message": _printable(self.message),
+            "reasons": [{name: _printable(text) for name, text in row.items()} for row in self.reasons],
+            "intent": intents,
             "artifacts": rows,
         }
         return Frame(message, tuple(parts))

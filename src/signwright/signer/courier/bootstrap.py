@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the courier is put together: key, HTTP clients, the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import ssl
+import sys
+from pathlib import Path
+
+import httpx
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from signwright.errors import ConfigurationError
+from signwright.signer.courier.errands import Errands
+from signwright.signer.courier.hub import Hub
+from signwright.signer.courier.rounds import Courier
+from signwright.signer.courier.settings import CourierSettings
+from signwright.statements.keyfile import load_seed
+
+_CONNECTIONS = httpx.Limits(max_connections=128, max_keepalive_connections=64)
+
+
+def load_key(path: str) -> Ed25519PrivateKey:
+    """The transport key; raises `ConfigurationError` when the file is missing, wrong or open to others."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read(1024)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise ConfigurationError(f"courier key {path}: {type(problem).__name__}", code="bad-key-file") from problem
+    if mode & 0o077:
+        raise ConfigurationError(f"courier key {path}: mode {mode & 0o777:o}; wanted 600", code="bad-key-file")
+    return load_seed(content)
+
+
+async def serve(settings: CourierSettings, *, ready_file: Path | None) -> None:
+    """Carry until SIGTERM or SIGINT. Prints ``ready`` when the gate is connected."""
+    structlog.configure(
+        processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    key = load_key(settings.key_file)
+    verify = ssl.create_default_context(cafile=settings.ca_file)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    def say_ready() -> None:
+        if ready_file is not None:
+            draft = ready_file.with_name(f"{ready_file.name}.new")
+            draft.write_text(f"{settings.gate}\n", encoding="utf-8")
+            draft.replace(ready_file)
+        print("ready", flush=True)
+
+    common = {"limits": _CONNECTIONS, "follow_redirects": False, "trust_env": False}
+    async with (
+        httpx.AsyncClient(base_url=settings.hub, verify=verify, **common) as to_hub,  # type: ignore[arg-type]
+        httpx.AsyncClient(verify=True, **common) as elsewhere,  # type: ignore[arg-type]
+    ):
+        hub = Hub(to_hub, key)
+        courier = Courier(settings, hub, errands=lambda link: Errands(settings, hub, elsewhere, link=link))
+        running = asyncio.create_task(courier.run(on_ready=say_ready))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, stopping):
+            task.cancel()
+        for outcome in await asyncio.gather(running, stopping, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errands for the gate: bytes in, bytes out, to addresses that stand in the courier's own settings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import httpx
+
+from signwright.errors import MalformedError, UnavailableError
+from signwright.model.framing import Frame
+from signwright.signer.channel import number_field, text_field
+from signwright.signer.courier.gate import GateLink
+from signwright.signer.courier.hub import Hub, read_limited
+from signwright.signer.courier.settings import CourierSettings
+from signwright.timestamps.query import QUERY_TYPE, REPLY_TYPE
+from signwright.transparency.witnessing import MAX_ANSWER
+
+#: A token with a long chain and a CRL stays well below.
+MAX_REPLY = 1 << 20
+_MAX_PATHS = 256
+
+
+class Errands:
+    """``link``: gives the connection that is open now. Raises `UnavailableError` and `MalformedError`."""
+
+    def __init__(
+        self, settings: CourierSettings, hub: Hub, client: httpx.AsyncClient, *, link: Callable[[], GateLink]
+    ) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._client = client
+        self._link = link
+
+    async def run(self, frame: Frame) -> Frame | None:
+        """The answer to an errand; None when the bytes themselves are the answer."""
+        match frame.message.get("name"):
+            case "fetch":
+                await self._fetch(frame)
+                return None
+            case "witness":
+                return await self._witness(frame)
+            case "timestamp":
+                return await self._timestamp(frame)
+            case "publish":
+                return await self._publish(frame)
+        raise MalformedError("errand: unknown name", code="unknown-errand")
+
+    async def _fetch(self, frame: Frame) -> None:
+        sha256, size = text_field(frame.message, "sha256"), number_field(frame.message, "size")
+        async with self._hub.artifact(sha256) as blocks:
+            await self._link().send_blob(number_field(frame.message, "errand"), size, blocks)
+
+    async def _witness(self, frame: Frame) -> Frame:
+        url = _address(self._settings.witnesses, text_field(frame.message, "witness"), "witness")
+        headers = {"content-type": "text/plain; charset=utf-8"}
+        seconds = self._settings.witness_seconds
+        return await self._post(f"{url.rstrip('/')}/add-checkpoint", frame, headers, seconds=seconds, limit=MAX_ANSWER)
+
+    async def _timestamp(self, frame: Frame) -> Frame:
+        name = text_field(frame.message, "authority")
+        url = _address(self._settings.timestamp_authorities, name, "timestamp authority")
+        headers = {"content-type": QUERY_TYPE, "accept": REPLY_TYPE}
+        return await self._post(url, frame, headers, seconds=self._settings.timestamp_seconds, limit=MAX_REPLY)
+
+    async def _post(self, url: str, frame: Frame, headers: dict[str, str], *, seconds: float, limit: int) -> Frame:
+        """One POST with one deadline for everything; redirects are not followed."""
+        if len(frame.parts) != 1:
+            raise MalformedError("errand: wanted one part", code="unknown-errand")
+        asked = {**headers, "accept-encoding": "identity"}
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._client.stream("POST", url, content=frame.parts[0], headers=asked, timeout=seconds) as response,
+            ):
+                body = await read_limited(response, limit)
+                return Frame({"ok": True, "message": "", "status": response.status_code}, (body,))
+        except TimeoutError as problem:
+            raise UnavailableError(f"{url}: no answer within {seconds:.0f} s", code="errand-timeout") from problem
+        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+            raise UnavailableError(f"{url}: {type(problem).__name__}", code="errand-unreachable") from problem
+
+    async def _publish(self, frame: Frame) -> Frame:
+        paths = frame.message.get("paths")
+        if not isinstance(paths, list) or len(paths) != len(frame.parts) or len(paths) > _MAX_PATHS:
+            raise MalformedError("errand publish: wanted a path for each part", code="unknown-errand")
+        await self._hub.publish([str(path) for path in paths], frame.parts)
+        return Frame({"ok": True, "message": ""})
+
+
+def _address(addresses: Mapping[str, str], name: str, what: str) -> str:
+    if name not in addresses:
+        raise UnavailableError(f"{what} {name!r} has no address in the courier's settings", code="no-address")
+    return addresses[name]

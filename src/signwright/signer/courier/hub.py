@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The courier's calls to the hub, each with an RFC 9421 message signature of its transport key."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from signwright.errors import ConflictError, MalformedError, UnavailableError
+from signwright.identity.messages import MessageParts, sign_message
+from signwright.model.framing import Frame, encode_frame
+from signwright.statements.dsse import strict_base64
+from signwright.statements.keys import key_id_of
+
+#: Bytes of an answer to a poll.
+MAX_POLL = 64 << 20
+RESULT_TYPE = "application/vnd.signwright.result"
+_SLACK_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedPolicy:
+    """A policy as the hub sends it. Nothing in it is verified here."""
+
+    root: bytes
+    policy: bytes
+    documents: dict[str, bytes]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedJob:
+    """A request that the hub wants signed. ``id``: the hub's name for it; ``fence``: of the hub's lease, repeated to it."""
+
+    id: str
+    fence: int | None
+    lease_seconds: int
+    request: bytes
+    approvals: tuple[bytes, ...]
+    evidence: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An answer to a poll. ``events_head``: members ``head`` and ``count`` of the hub's own chain of events."""
+
+    policy: CarriedPolicy | None
+    jobs: tuple[CarriedJob, ...]
+    events_head: dict[str, object] | None
+
+
+class Hub:
+    """``client``: open, with the hub's address as base. Every method raises `UnavailableError` when the hub does not do it."""
+
+    def __init__(self, client: httpx.AsyncClient, key: Ed25519PrivateKey) -> None:
+        self._client = client
+        self._key = key
+        self._key_id = key_id_of(key.public_key().public_bytes_raw())
+
+    async def poll(self, *, most: int, wait: int, policy_sha256: str | None) -> Work:
+        """What there is to do, after at most ``wait`` seconds."""
+        body = {"max": most, "wait": wait, "policy_sha256": policy_sha256}
+        answer = await self._json("POST", "/v1/courier/poll", body, seconds=wait + _SLACK_SECONDS)
+        policy, jobs, head = answer.get("policy"), answer.get("jobs"), answer.get("events_head")
+        try:
+            return Work(
+                policy=_policy(policy) if isinstance(policy, dict) else None,
+                jobs=tuple(map(_job, jobs)) if isinstance(jobs, list) else (),
+                events_head=head if isinstance(head, dict) else None,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, MalformedError) as problem:
+            raise UnavailableError("the hub's answer to a poll does not parse", code="bad-hub-answer") from problem
+
+    async def progress(self, states: Mapping[CarriedJob, str]) -> None:
+        """Where each job is; extends its lease."""
+        rows = [{"id": job.id, "state": state, "fence": job.fence} for job, state in states.items()]
+        await self._json("POST", "/v1/courier/progress", {"jobs": rows}, seconds=_SLACK_SECONDS)
+
+    async def result(self, job: CarriedJob, frame: Frame) -> None:
+        """Deliver what the gate said about a job. Raises `ConflictError` when the job is no longer ours."""
+        content = encode_frame(frame.message, frame.parts)
+        query = "" if job.fence is None else f"fence={job.fence}"
+        await self._call("PUT", f"/v1/courier/results/{job.id}", content, kind=RESULT_TYPE, seconds=60.0, query=query)
+
+    async def publish(self, paths: Sequence[str], contents: Sequence[bytes]) -> None:
+        """Files of the log, to be written in this order."""
+        content = encode_frame({"paths": list(paths)}, contents)
+        await self._call("POST", "/v1/courier/log", content, kind="application/octet-stream", seconds=60.0)
+
+    @asynccontextmanager
+    async def artifact(self, sha256: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of an artifact in blocks."""
+        path = f"/v1/courier/artifacts/sha256:{sha256}"
+        try:
+            async with self._client.stream(
+                "GET", path, headers=self._signed("GET", path, b""), timeout=60.0
+            ) as response:
+                if response.status_code != httpx.codes.OK:
+                    raise UnavailableError(f"hub: artifact: HTTP status {response.status_code}", code="hub-status")
+                yield response.aiter_raw(1 << 18)
+        except httpx.HTTPError as problem:
+            raise UnavailableError(f"hub: artifact: {type(problem).__name__}", code="hub-unreachable") from problem
+
+    async def _json(self, method: str, path: str, body: object, *, seconds: float) -> dict[str, object]:
+        content = json.dumps(body, separators=(",", ":")).encode()
+        answer = await self._call(method, path, content, kind="application/json", seconds=seconds)
+        try:
+            parsed = json.loads(answer) if answer else {}
+        except ValueError as problem:
+            raise UnavailableError("the hub's answer is not JSON", code="bad-hub-answer") from problem
+        if not isinstance(parsed, dict):
+            raise UnavailableError("the hub's answer is not a JSON object", code="bad-hub-answer")
+        return parsed
+
+    async def _call(
+        self, method: str, path: str, content: bytes, *, kind: str, seconds: float, query: str = ""
+    ) -> bytes:
+        headers = {"content-type": kind, **self._signed(method, path, content, query)}
+        url = f"{path}?{query}" if query else path
+        try:
+            async with self._client.stream(method, url, content=content, headers=headers, timeout=seconds) as response:
+                answer = await read_limited(response, MAX_POLL)
+                if response.status_code == httpx.codes.CONFLICT:
+                    raise ConflictError(f"hub: {method} {path}: it says that this is out of date", code="stale")
+                if not response.is_success:
+                    raise UnavailableError(
+                        f"hub: {method} {path}: HTTP status {response.status_code}", code="hub-status"
+                    )
+                return answer
+        except httpx.HTTPError as problem:
+            raise UnavailableError(
+                f"hub: {method} {path}: {type(problem).__name__}", code="hub-unreachable"
+            ) from problem
+
+    def _signed(self, method: str, path: str, body: bytes, query: str = "") -> dict[str, str]:
+        parts = MessageParts.with_body(method, path, query, body)
+        nonce = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+        return sign_message(parts, key_id=self._key_id, sign=self._key.sign, created=int(time.time()), nonce=nonce)
+
+
+async def read_limited(response: httpx.Response, limit: int) -> bytes:
+    """A body of at most ``limit`` bytes; raises `UnavailableError` beyond."""
+    body = bytearray()
+    async for block in response.aiter_bytes():
+        body += block
+        if len(body) > limit:
+            raise UnavailableError(f"an answer of more than {limit} bytes", code="answer-too-large")
+    return bytes(body)
+
+
+def _policy(row: dict[str, object]) -> CarriedPolicy:
+    documents = row["documents"]
+    assert isinstance(documents, dict)
+    contents = {str(name): strict_base64(text) for name, text in documents.items()}
+    return CarriedPolicy(
+        strict_base64(str(row["root"])), strict_base64(str(row["policy"])), contents, str(row["sha256"])
+    )
+
+
+def _job(row: dict[str, object]) -> CarriedJob:
+    lists = [row["approvals"], row["evidence"]]
+    approvals, evidence = (tuple(strict_base64(text) for text in one) for one in lists if isinstance(one, list))
+    fence, lease = row.get("fence"), row.get("lease_seconds")
+    return CarriedJob(
+        id=str(row["id"]),
+        fence=fence if isinstance(fence, int) else None,
+        lease_seconds=lease if isinstance(lease, int) and lease > 0 else 60,
+        request=strict_base64(str(row["request"])),
+        approvals=approvals,
+        evidence=evidence,
+    )
