@@ -40,7 +40,7 @@ def prepare(task: Task) -> Frame:
 
 
 def embed(task: Task) -> Frame:
-    """``format``, ``prepared`` and ``patch`` (parts), ``envelopes`` (leading parts) → part 0: the composed, sealed patch."""
+    """``format``, ``prepared`` and ``patch`` (parts), ``envelopes`` (leading parts) → part 0: the sealed patch."""
     chosen = _format(task)
     prepared = _read_model(Prepared, _part(task, "prepared"), code="worker-usage")
     envelopes = task.parts[: _index(task, "envelopes")]
