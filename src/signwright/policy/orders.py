@@ -18,7 +18,7 @@ from typing import Protocol
 
 from signwright.envelopes.base import SignerContext, ToBeSigned
 from signwright.envelopes.templates import template_named
-from signwright.errors import DeniedError, MalformedError, VerificationError
+from signwright.errors import DeniedError, LimitError, MalformedError, VerificationError
 from signwright.model.operation import Many, Strict
 from signwright.model.times import parse_time
 from signwright.policy.decide import decide
@@ -27,9 +27,10 @@ from signwright.policy.facts import Counters, Facts, gather
 from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.log_trust import log_trust
 from signwright.policy.policy import Policy
-from signwright.statements.dsse import Envelope, parse_envelope
+from signwright.statements.dsse import Envelope, parse_envelope, strict_base64
 from signwright.statements.keys import verify_envelope
 from signwright.statements.models import Hex32, Order, Request, parse_statement
+from signwright.statements.parse import validate_model
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.intent import IntentLeaf, parse_intent
 from signwright.transparency.merkle import verify_consistency
@@ -38,6 +39,8 @@ from signwright.transparency.proof import TlogProof
 #: How far gate, witnesses and keyholder may disagree about the time.
 WINDOW = timedelta(minutes=5)
 MAX_ATTEMPTS = 3
+#: Most approvals, most evidence envelopes and most consistency proofs of one order.
+MAX_ATTACHED = 256
 
 
 class Memory(Protocol):
@@ -107,8 +110,10 @@ def read_order(message: dict[str, object], parts: Sequence[bytes]) -> OrderFrame
     approvals, evidence, rows = message.get("approvals"), message.get("evidence"), message.get("consistency")
     if type(approvals) is not int or type(evidence) is not int or not isinstance(rows, list):
         raise MalformedError("order message: approvals, evidence and consistency are wanted")
-    if not (approvals >= 0 and evidence >= 0 and 5 + approvals + evidence == len(parts)) or len(rows) > 64:
+    if not (approvals >= 0 and evidence >= 0 and 5 + approvals + evidence == len(parts)):
         raise MalformedError("order message: its parts do not add up")
+    if max(approvals, evidence, len(rows)) > MAX_ATTACHED:
+        raise LimitError(f"order message: more than {MAX_ATTACHED} approvals, evidence envelopes or proofs")
     envelopes = [parse_envelope(part) for part in parts[5:]]
     return OrderFrame(
         order=parse_envelope(parts[0]),
@@ -118,7 +123,7 @@ def read_order(message: dict[str, object], parts: Sequence[bytes]) -> OrderFrame
         proof=parts[4],
         approvals=tuple(envelopes[:approvals]),
         evidence=tuple(envelopes[approvals:]),
-        consistency=tuple(Consistency.model_validate(row) for row in rows),
+        consistency=tuple(validate_model(Consistency, row) for row in rows),
     )
 
 
@@ -243,7 +248,7 @@ def _continues(frame: OrderFrame, size: int, root: bytes, checkpoint: Checkpoint
     if (size, root) == (checkpoint.size, checkpoint.root):
         return
     row = next((c for c in frame.consistency if (c.size, c.root) == (size, root.hex())), None)
-    path = [base64.b64decode(h) for h in row.hashes] if row else []
+    path = [strict_base64(h) for h in row.hashes] if row else []
     try:
         verify_consistency(size, root, new_size=checkpoint.size, new_root=checkpoint.root, path=path)
     except VerificationError as problem:

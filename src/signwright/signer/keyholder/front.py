@@ -6,11 +6,13 @@ sign.
 from __future__ import annotations
 
 import base64
+import contextlib
 import select
 import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from signwright.errors import ConfigurationError, DeniedError, KeystoreError, SignwrightError
 from signwright.model.framing import Frame, encode_frame, read_frame
@@ -21,25 +23,42 @@ from signwright.signer.keyholder.pool import Pool
 from signwright.signer.keyholder.state import State
 from signwright.statements.dsse import parse_envelope
 
-#: Orders checked together share one durable commit.
-GROUP = 64
+#: Orders checked together share one durable commit. A group takes no further message beyond so many bytes.
+GROUP, GROUP_BYTES = 64, 16 << 20
+#: Longest message and details of a refusal, in characters: with every one escaped they still fit into a frame.
+MAX_WORDS = 1 << 17
+#: What a message that nobody foresaw can raise on its way to a refusal. A failing disk is not among it.
+UNFORESEEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 PROTECTION = {"software": 0, "claimed": 1, "attested": 2}
+T = TypeVar("T")
 
 
 class Front:
-    """Owns state and policy; talks to one gate. ``now``: the clock, passed in."""
+    """Owns state and policy; talks to one gate. ``now``: the clock; ``patience``: seconds that a frame may rest."""
 
     def __init__(
-        self, state: State, pool: Pool, *, profile: int, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        state: State,
+        pool: Pool,
+        *,
+        profile: int,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        patience: float = 30.0,
     ) -> None:
         self._state, self._pool, self._profile, self._now = state, pool, profile, now
+        self._patience = patience
         self._policy: Policy | None = None
         stored = state.newest_policy()
         if stored is not None:
             self._policy = self._open_policy(_stored_frame(stored[2]))
 
     def serve(self, gate: socket.socket) -> None:
-        """Until the gate hangs up."""
+        """Until the gate hangs up, stops within a frame, or sends what is no frame: nothing after it could be read."""
+        gate.settimeout(self._patience)
+        with contextlib.suppress(EOFError, OSError, SignwrightError):
+            self._serve(gate)
+
+    def _serve(self, gate: socket.socket) -> None:
         self._pool.tend(time.monotonic())
         while True:
             children = list(self._pool.channels())
@@ -48,16 +67,13 @@ class Front:
                 if channel in ready:
                     self._pool.read(key, child, now=time.monotonic())
             if gate in ready:
-                try:
-                    self._take(gate)
-                except EOFError:
-                    return
+                self._take(gate)
             self._pool.tend(time.monotonic())
 
     def _take(self, gate: socket.socket) -> None:
         """Read what lies there, up to a group, and answer it."""
         frames = [read_frame(reader(gate))]
-        while len(frames) < GROUP and select.select([gate], [], [], 0)[0]:
+        while len(frames) < GROUP and sum(map(_size, frames)) < GROUP_BYTES and select.select([gate], [], [], 0)[0]:
             frames.append(read_frame(reader(gate)))
         orders = [frame for frame in frames if frame.message.get("verb") == "order"]
         for frame in frames:
@@ -70,18 +86,16 @@ class Front:
         self, gate: socket.socket, frame: Frame, work: Callable[[], tuple[dict[str, object], list[bytes]]]
     ) -> None:
         """Answer with what ``work`` gives, or with its refusal in words."""
-        try:
-            message, parts = work()
-        except SignwrightError as problem:
-            message, parts = _refusal(problem), []
-        gate.sendall(encode_frame({"id": frame.message.get("id"), **message}, parts))
+        found = _or_refusal(work)
+        message, parts = (_refusal(found), []) if isinstance(found, SignwrightError) else found
+        gate.sendall(encode_frame({"id": _id(frame), **message}, parts))
 
     def _other(self, frame: Frame) -> tuple[dict[str, object], list[bytes]]:
         verb = frame.message.get("verb")
         if verb == "status":
             return self._status(), []
         if verb != "policy":
-            raise DeniedError(f"the keyholder knows no {verb!r}", code="unknown-verb")
+            raise DeniedError(f"the keyholder knows no {str(verb)[:40]!r}", code="unknown-verb")
         policy = self._open_policy(frame)
         if self._policy is None or policy.sha256 != self._policy.sha256:
             content = encode_frame({"documents": frame.message["documents"]}, frame.parts)
@@ -116,10 +130,11 @@ class Front:
         approved: list[tuple[Frame, Approved]] = []
         self._state.begin()
         for frame in frames:
-            try:
-                approved.append((frame, self._check(frame)))
-            except SignwrightError as problem:
-                gate.sendall(encode_frame({"id": frame.message.get("id"), **_refusal(problem)}))
+            found = _or_refusal(lambda f=frame: self._check(f))  # type: ignore[misc]
+            if isinstance(found, SignwrightError):
+                gate.sendall(encode_frame({"id": _id(frame), **_refusal(found)}))
+            else:
+                approved.append((frame, found))
         self._state.commit()
         for frame, one in approved:
             self._redeem(gate, frame, one)
@@ -152,15 +167,36 @@ class Front:
     def _redeem(self, gate: socket.socket, frame: Frame, approved: Approved) -> None:
         def answer(outcome: Frame | KeystoreError) -> None:
             if isinstance(outcome, KeystoreError):
-                gate.sendall(encode_frame({"id": frame.message.get("id"), **_refusal(outcome)}))
+                gate.sendall(encode_frame({"id": _id(frame), **_refusal(outcome)}))
             else:
-                gate.sendall(encode_frame({"id": frame.message.get("id"), "ok": True}, outcome.parts))
+                gate.sendall(encode_frame({"id": _id(frame), "ok": True}, outcome.parts))
 
         self._pool.sign(approved.key_name, question(approved.contents), answer, now=time.monotonic())
 
 
+def _or_refusal(work: Callable[[], T]) -> T | SignwrightError:
+    """What ``work`` gives, or why not. A message that makes no sense is refused; it does not end the process."""
+    try:
+        return work()
+    except SignwrightError as problem:
+        return problem
+    except UNFORESEEN as problem:
+        return DeniedError(f"the message makes no sense: {type(problem).__name__}", code="bad-message")
+
+
 def _refusal(problem: SignwrightError) -> dict[str, object]:
-    return {"ok": False, "code": problem.code, "message": problem.message, **problem.details}
+    details = problem.details if len(str(problem.details)) <= MAX_WORDS else {}
+    return {**details, "ok": False, "code": problem.code, "message": problem.message[:MAX_WORDS]}
+
+
+def _id(frame: Frame) -> int | None:
+    """A number or nothing: whatever else stands there is not repeated."""
+    found = frame.message.get("id")
+    return found if type(found) is int else None
+
+
+def _size(frame: Frame) -> int:
+    return sum(map(len, frame.parts))
 
 
 def _stored_frame(content: bytes) -> Frame:

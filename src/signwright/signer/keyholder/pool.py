@@ -93,10 +93,9 @@ class Pool:
             return
 
     def _quarantine(self, key: Key, message: str) -> None:
-        key.state, key.message = "quarantined", message
         for child in list(key.children):
-            self._end(child)
-        key.children.clear()
+            self._lost(key, child, message, 0.0)
+        key.state, key.message = "quarantined", message
 
     def sign(self, name: str, question: bytes, answer: Answer, *, now: float) -> None:
         """Queue a question; ``answer`` is called once, from `read` or at once when the key cannot be used."""
@@ -124,7 +123,9 @@ class Pool:
             yield from ((child.channel, key, child) for child in key.children)
 
     def read(self, key: Key, child: Child, *, now: float) -> None:
-        """A child's socket is readable: its answer, or its end."""
+        """A child's socket is readable: its answer, or its end. It may have been ended since somebody looked."""
+        if child not in key.children:
+            return
         try:
             frame = read_frame(reader(child.channel))
         except (EOFError, OSError, MalformedError, LimitError):
