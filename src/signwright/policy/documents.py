@@ -14,6 +14,8 @@ from signwright.model.operation import Many, Name, Parameter, Strict
 from signwright.statements.models import Hex32, KeyId, KeyText, Mode, Text, Time
 
 Kind = Literal["test", "release"]
+#: Ten years: an age that no calendar refuses.
+Hours = Annotated[int, Field(ge=1, le=87_600)]
 Base64 = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9+/]+={0,2}$", max_length=65536)]
 ExceptionName = Literal["digest-mode", "no-scan", "no-timestamp", "local-timestamp", "local-witness"]
 
@@ -32,7 +34,7 @@ class ReleaseMinimums(Strict):
     """What no project may go below."""
 
     approvals: int = Field(default=2, ge=1, le=16)
-    scan_max_age_hours: int = Field(default=24, ge=1)
+    scan_max_age_hours: Hours = 24
     approval_max_age_hours: int = Field(default=72, ge=1, le=168)
     retention_days: int = Field(default=365, ge=0)
 
@@ -171,12 +173,12 @@ class Approvals(Strict):
     eligible: Many[Name] = ()
     groups: dict[Name, Annotated[int, Field(ge=1, le=16)]] = Field(default_factory=dict)
     exclude_submitter: bool = True
-    max_age_hours: int = Field(default=72, ge=1)
+    max_age_hours: Hours = 72
 
 
 class ScanRule(Strict):
     required: bool = True
-    max_age_hours: int = Field(default=24, ge=1)
+    max_age_hours: Hours = 24
 
 
 class OptionRule(Strict):

@@ -14,7 +14,7 @@ from datetime import datetime
 from signwright.errors import SignwrightError
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope
-from signwright.statements.keys import verify_envelope
+from signwright.statements.keys import verify_envelope, verifying_key
 from signwright.statements.models import Approval, Request, ScanEvidence, Statement, parse_statement
 
 
@@ -110,10 +110,10 @@ def _approval(policy: Policy, request: Statement[Request], envelope: Envelope) -
 
 def _scan(policy: Policy, request: Statement[Request], envelope: Envelope) -> VerifiedScan:
     statement = parse_statement(envelope, ScanEvidence)
-    scanners = {s.public_key: s.name for s in policy.services.scanners}
-    signed = verify_envelope(envelope, "evidence", list(scanners))
+    scanners = {verifying_key(s.public_key).key_id: s.name for s in policy.services.scanners}
+    signed = verify_envelope(envelope, "evidence", [s.public_key for s in policy.services.scanners])
     if not signed:
         raise SignwrightError("not signed by a scanner of this policy")
     if statement.subjects[0].digest.sha256 not in {s.digest.sha256 for s in request.subjects}:
         raise SignwrightError("about an artifact that is not in this request")
-    return VerifiedScan(statement, scanners[signed[0].text])
+    return VerifiedScan(statement, scanners[signed[0].key_id])

@@ -172,7 +172,7 @@ class DocumentRef(Strict):
 class PolicyIndex(Strict):
     """The ``policy`` statement: an index of documents that travel beside it."""
 
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, lt=1 << 53)
     root_version: int = Field(ge=1)
     root_sha256: Hex32
     documents: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]+(/[a-z0-9][a-z0-9._-]{0,62})?$")], DocumentRef]

@@ -33,10 +33,10 @@ def people_who(
 def _counts(policy: Policy, rule: SigningPolicy, facts: Facts, approval: VerifiedApproval) -> bool:
     word, request = approval.statement.predicate, facts.request.predicate
     created = parse_time(word.created)
-    until = min(parse_time(word.expires), created + timedelta(hours=rule.approvals.max_age_hours))
     return (
         created <= facts.now + SKEW
-        and facts.now < until
+        and facts.now < parse_time(word.expires)
+        and facts.now - created < timedelta(hours=rule.approvals.max_age_hours)
         and word.policy_sha256 == policy.sha256
         and (word.project, word.signing_policy) == (request.project, request.signing_policy)
         and (word.artifacts_rehashed or request.mode == "digest")
