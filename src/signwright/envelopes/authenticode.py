@@ -39,6 +39,8 @@ class Authenticode:
     name = "authenticode"
     family = "cms"
     purpose = "authenticode"
+    formats = ("pe",)
+    derived_parameters = ("kind",)
     timestamped = True
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:

@@ -50,6 +50,16 @@ class Template(Protocol):
     def purpose(self) -> str: ...
 
     @property
+    def formats(self) -> tuple[str, ...]:
+        """Formats of artifacts that may be signed with it: whoever may sign one kind of file may not sign another."""
+        ...
+
+    @property
+    def derived_parameters(self) -> tuple[str, ...]:
+        """Parameters that follow from the format; every other one repeats an option of the artifact."""
+        ...
+
+    @property
     def timestamped(self) -> bool:
         """Whether the envelope has a place for an RFC 3161 token (over the signature value)."""
         ...

@@ -19,6 +19,8 @@ class CmsDetached:
     name = "cms-detached"
     family = "cms"
     purpose = "file"
+    formats = ("cms",)
+    derived_parameters = ()
     timestamped = True
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:

@@ -20,6 +20,8 @@ class Raw:
     name = "raw"
     family = "raw"
     purpose = "raw"
+    formats = ("raw",)
+    derived_parameters = ()
     timestamped = False
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:

@@ -45,6 +45,7 @@ RULES: tuple[Rule, ...] = (
     artifacts.options_are_listed,
     key.operations_fit_the_key,
     key.key_quota_is_left,
+    key.operations_fit_their_artifacts,
     scan.scan_is_clean,
     approvals.nobody_said_no,
     approvals.enough_people_approved,

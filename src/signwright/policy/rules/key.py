@@ -37,3 +37,24 @@ def key_quota_is_left(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iter
     if key.max_per_day is not None and facts.counters.key + wanted > key.max_per_day:
         found = f"{facts.counters.key} used, {wanted} more asked"
         yield Reason("key-quota", "deny", found, f"at most {key.max_per_day} in 24 h", "policy keepers")
+
+
+def operations_fit_their_artifacts(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
+    """What is signed follows from the artifact's format and options, which other rules have compared with the policy.
+
+    In digest mode nobody derives the operations again, so that without this rule they could say anything.
+    """
+    del policy, rule
+    for subject, artifact in zip(facts.request.subjects, facts.request.predicate.artifacts, strict=True):
+        for operation in artifact.operations:
+            template = TEMPLATES.get(operation.template)
+            if template is None:
+                continue  # `operations_fit_the_key` has said so
+            if artifact.format not in template.formats:
+                found = f"template {template.name!r} for {subject.name!r} as {artifact.format}"
+                yield Reason("operation-format", "deny", found, f"one of {', '.join(template.formats)}", "submitter")
+            for name, value in sorted(operation.parameters.items()):
+                option = artifact.options.get(name)
+                if name not in template.derived_parameters and (type(option) is not type(value) or option != value):
+                    found = f"{name} = {value!r} for {subject.name!r}"
+                    yield Reason("operation-option", "deny", found, f"its option, {option!r}", "submitter")
