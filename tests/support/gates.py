@@ -22,7 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from signwright.errors import ConflictError, SignwrightError
+from signwright.formats.pe import PeFormat
 from signwright.model.framing import Frame
+from signwright.model.view import BytesView
+from signwright.policy import documents as d
 from signwright.policy.orders import check_order, read_order
 from signwright.policy.policy import Policy, open_policy
 from signwright.signer.channel import Channel
@@ -35,7 +38,7 @@ from signwright.signer.worker.client import Workers
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.statements.keyfile import seed_text
-from signwright.statements.models import SeenCheckpoint
+from signwright.statements.models import RequestedArtifact, SeenCheckpoint
 from signwright.timestamps.issue import Issuer, reply_to
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.note import COSIGNATURE_V1, parse_note
@@ -43,11 +46,10 @@ from signwright.transparency.signing import SignerKey
 from signwright.witness.cosigner import Cosigner
 from signwright.witness.settings import LogSettings
 from signwright.witness.store import Store, create_store
+from tests.support.pe_builder import Pe
 from tests.support.pki import Identity, default_pki
 from tests.support.workers import worker_environment
 from tests.support.world import ORIGIN, World
-
-from signwright.policy import documents as d
 
 Errand = Callable[[Frame], Awaitable["Answer | None"]]
 
@@ -279,6 +281,7 @@ class GateSite:
     folder: Path
     world: World = field(default_factory=organisation)
     settings_changes: dict[str, Any] = field(default_factory=dict)
+    create_state: bool = True
 
     def __post_init__(self) -> None:
         keys = {"order": self.world.gate, "receipt": self.world.receipts, "log": self.world.log_private}
@@ -304,7 +307,8 @@ class GateSite:
         logs = (LogSettings(origin=ORIGIN, keys=(self.world.log_key,)),)
         self.witness = Cosigner(key, self.witness_store, logs=logs, clock=now_utc)
         (self.folder / "gate").mkdir(mode=0o700)
-        create(self.settings, root_sha256=self.root_sha256)
+        if self.create_state:
+            create(self.settings, root_sha256=self.root_sha256)
         self.changes: Callable[[Gate], None] = lambda _: None
 
     def close(self) -> None:
@@ -366,3 +370,54 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def pe_program(**changes: Any) -> bytes:
+    """A small real PE."""
+    return Pe(**changes).build()
+
+
+def pe_artifact(content: bytes, **options: Any) -> RequestedArtifact:
+    """What an honest client requests for a PE."""
+    chosen = PeFormat()
+    prepared = chosen.prepare(BytesView(content), (), chosen.options.model_validate(options))
+    return RequestedArtifact(size=len(content), format="pe", options=options, operations=prepared.operations)
+
+
+def digest_request(site: GateSite, content: bytes = b"any content", **changes: Any) -> Envelope:
+    """A digest-mode request for the test key."""
+    operation = site.world.operation(content, "authenticode", kind="pe")
+    artifact = RequestedArtifact(size=len(content), format="pe", operations=(operation,))
+    return site.world.request("test", files={"a.exe": content}, artifacts=[artifact], mode="digest", **changes)
+
+
+@dataclass
+class Release:
+    """A release request for one PE with what an honest hub would hand in."""
+
+    site: GateSite
+    courier: Courier
+    content: bytes = field(default_factory=pe_program)
+    uploaded: bool = True
+
+    def __post_init__(self) -> None:
+        if self.uploaded:
+            self.courier.blobs[sha256(self.content)] = self.content
+        self.request = self.make_request()
+
+    def make_request(self, **changes: Any) -> Envelope:
+        artifacts = changes.pop("artifacts", [pe_artifact(self.content)])
+        return self.site.world.request("release", files={"setup.exe": self.content}, artifacts=artifacts, **changes)
+
+    def approval(self, person: str, **changes: Any) -> Envelope:
+        seen = changes.pop("checkpoint", self.site.seen(self.courier))
+        request = changes.pop("request", self.request)
+        return self.site.world.approval(request, person, policy=self.site.policy, checkpoint=seen, **changes)
+
+    async def sign(self, **changes: Any) -> Frame:
+        values: dict[str, Any] = {
+            "request": self.request,
+            "approvals": [self.approval("alice"), self.approval("bob")],
+            "evidence": [self.site.world.scan(self.content)],
+        } | changes
+        return await self.courier.sign(values.pop("request"), **values)

@@ -84,6 +84,8 @@ class Gate:
             for task in [*tasks, ended]:
                 task.cancel()
             await asyncio.gather(*tasks, ended, return_exceptions=True)
+            await self.server.close()
+            await parts.keyholder.close()
 
     async def _start(self, on_ready: Callable[[], None]) -> None:
         """What was left unfinished is closed before anybody is heard."""

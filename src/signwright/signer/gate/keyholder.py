@@ -86,6 +86,10 @@ class KeyholderClient:
                 if not answer.done():
                     answer.set_exception(OutcomeUnknownError("the keyholder went away before it answered"))
 
+    async def close(self) -> None:
+        """Hang up, which ends the keyholder."""
+        await self._channel.close()
+
     async def status(self) -> dict[str, object]:
         """State of policy, log and keys as the keyholder has them; raises `UnavailableError`."""
         number, answer = self._expect()

@@ -41,7 +41,7 @@ class Server:
         self._verbs = verbs
         self._requests = requests
         self._at_work = 0
-        self._connections = 0
+        self._open: dict[Channel, asyncio.Task[None] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, path: Path) -> asyncio.Server:
@@ -58,11 +58,18 @@ class Server:
         except OSError as problem:
             raise ConfigurationError(f"gate socket {path}: {problem.strerror}", code="listen") from problem
 
+    async def close(self) -> None:
+        """Hang up on everybody and drop what is at work; what stands in the log is closed at the next start."""
+        handlers = [task for task in self._open.values() if task is not None]
+        for task in [*handlers, *self._tasks]:
+            task.cancel()
+        await asyncio.gather(*handlers, *self._tasks, return_exceptions=True)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         channel = Channel(reader, writer)
-        self._connections += 1
+        self._open[channel] = asyncio.current_task()
         try:
-            if self._connections > MAX_CONNECTIONS or not _same_user(writer.get_extra_info("socket")):
+            if len(self._open) > MAX_CONNECTIONS or not _same_user(writer.get_extra_info("socket")):
                 return
             async with asyncio.timeout(_FIRST_FRAME_SECONDS):
                 first = await channel.receive(max_body=_MAX_FIRST_FRAME)
@@ -73,7 +80,7 @@ class Server:
         except (SignwrightError, OSError, EOFError, TimeoutError):
             return  # a peer that does not keep to the form is hung up on; its requests are not lost, it asks again
         finally:
-            self._connections -= 1
+            self._open.pop(channel, None)
             self._errands.disconnect(channel)
             await channel.close()
 
