@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``signwright sign``: one command from files to signed files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from signwright.cli import hubs, settings
+from signwright.cli.console import json_result, result, say, show_error, warn
+from signwright.cli.views import request_json, signed_json
+from signwright.cli.waiting import DEFAULT_SECONDS, Reporter, check_completed, reporter, wait_for_end
+from signwright.client.hub import RequestView
+from signwright.client.results import SavedResult, Target, Trusted, output_for, requested, save_results
+from signwright.client.source import find_revision
+from signwright.client.submit import Order, PreparedRequest, prepare_request, submit
+from signwright.errors import SignwrightError, UsageError
+from signwright.statements.models import Request, parse_statement
+
+#: How long the answer to a digest-mode request may be waited for within the call that asks.
+FIRST_WAIT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The flags that say what becomes of the results."""
+
+    output: Path | None
+    in_place: bool
+    wait: bool
+    again: bool
+    idempotency_key: str | None
+    seconds: int
+    several: bool
+
+
+@dataclass(slots=True)
+class Job:
+    """One request on its way."""
+
+    prepared: PreparedRequest
+    targets: list[Target]
+    view: RequestView | None = None
+
+
+@click.command("sign")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--project", metavar="P", help="project, when --policy does not name it (SIGNWRIGHT_PROJECT)")
+@click.option("--policy", metavar="PROJECT/POLICY", help="signing policy (SIGNWRIGHT_POLICY; default: default/test)")
+@click.option("-o", "--out", "out", metavar="OUT", type=click.Path(path_type=Path), help="where the result goes; a folder for several files")
+@click.option("--in-place", is_flag=True, help="replace the files by their signed forms")
+@click.option("--mode", type=click.Choice(["artifact", "digest"]), help="digest: the files stay here")
+@click.option("--format", "format_name", metavar="NAME", help="kind of file; default: by content")
+@click.option("--separate", is_flag=True, help="one request for each file")
+@click.option("--no-wait", is_flag=True, help="print the request's name and end")
+@click.option("--again", is_flag=True, help="sign once more what was signed before")
+@click.option("--idempotency-key", metavar="K", help="default: from credential, policy, files, options and source commit")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="see: signwright formats")
+@click.option("--description", metavar="TEXT", help="the same as --option description=TEXT")
+@click.option("--url", metavar="URL", help="the same as --option url=URL")
+@click.option("--timeout", type=click.IntRange(min=1), metavar="S", help=f"seconds to wait (default: {DEFAULT_SECONDS})")
+@hubs.hub_options
+@hubs.output_option
+def sign_command(**flags: Any) -> None:
+    """Sign FILES: one request for all of them, one decision, a receipt for each.
+
+    The receipt of OUT is OUT.swreceipt; a detached signature of FILE is FILE.p7s (FILE.sig for a raw one). The same
+    command again answers with the earlier request unless that ended badly.
+    """
+    wishes = Wishes(
+        output=flags["out"],
+        in_place=flags["in_place"],
+        wait=not flags["no_wait"],
+        again=flags["again"],
+        idempotency_key=flags["idempotency_key"],
+        seconds=settings.seconds(flags["timeout"], DEFAULT_SECONDS),
+        several=len(flags["files"]) > 1,
+    )
+    _check_wishes(wishes)
+    paths: list[Path] = list(flags["files"])
+    groups = [[path] for path in paths] if flags["separate"] else [paths]
+    json_wanted = settings.output_format(flags["output"]) == "json"
+    _Run(flags, wishes, json_wanted).run(groups)
+
+
+def _check_wishes(wishes: Wishes) -> None:
+    if wishes.output is not None and wishes.in_place:
+        raise UsageError("-o and --in-place say two things", code="two-outputs")
+    if wishes.again and wishes.idempotency_key:
+        raise UsageError("--again and --idempotency-key say two things", code="two-keys")
+
+
+class _Run:
+    """One call of the verb."""
+
+    def __init__(self, flags: dict[str, Any], wishes: Wishes, json_wanted: bool) -> None:
+        self._wishes = wishes
+        self._json = json_wanted
+        self._flags = flags
+        self._credentials = hubs.credentials_of(flags["credentials"])
+        self._trust = hubs.trust_of(flags["trust"])
+        self._hub = hubs.machine_hub(flags["hub"], self._credentials)
+        self._policy = hubs.policy_of(self._hub, self._trust)
+
+    def run(self, groups: Sequence[list[Path]]) -> None:
+        jobs = [self._prepared(group) for group in groups]
+        with reporter() as report:
+            try:
+                for job in jobs:
+                    self._submit(job, report)
+                if self._wishes.wait:
+                    self._finish_all(jobs, report)
+            except KeyboardInterrupt:
+                _say_how_to_resume(jobs)
+                raise
+        if not self._wishes.wait:
+            for job in jobs:
+                self._print_submitted(job)
+
+    def _order(self, group: Sequence[Path]) -> Order:
+        project, policy = settings.signing_policy_address(self._flags["policy"], self._flags["project"])
+        return Order(
+            project=project,
+            signing_policy=policy,
+            mode=self._flags["mode"],
+            format=self._flags["format_name"],
+            options=_options(self._flags),
+            source=find_revision(group[0].parent),
+        )
+
+    def _prepared(self, group: list[Path]) -> Job:
+        wishes = self._wishes
+        prepared = prepare_request(
+            group, self._order(group), policy=self._policy, credentials=self._credentials, now=hubs.now()
+        )
+        targets = []
+        for index, file in enumerate(prepared.files if wishes.wait else ()):
+            several = wishes.several
+            output = output_for(file.format, file.path, output=wishes.output, in_place=wishes.in_place, several=several)
+            targets.append(Target(index, file.path, output))
+        outputs = [target.output for target in targets]
+        if len(set(outputs)) != len(outputs):
+            raise UsageError("two files would have the same output", code="same-output", hint="use --separate and -o")
+        return Job(prepared, targets)
+
+    def _submit(self, job: Job, report: Reporter) -> None:
+        prepared, wishes = job.prepared, self._wishes
+        self._hub.connection.use(hubs.call_key(prepared.credential))
+        key = None if wishes.again else (wishes.idempotency_key or prepared.default_key)
+        wait = min(FIRST_WAIT, wishes.seconds) if wishes.wait else None
+        view = submit(self._hub, prepared, idempotency_key=key, wait=wait, progress=report.upload)
+        if view.request_sha256 not in ("", prepared.digest):
+            say(f"this was asked for before: request {view.id} ({view.state}); --again asks anew")
+        elif not view.is_final:
+            say(f"request {view.id} submitted to {prepared.order.address}")
+        job.view = view
+
+    def _finish_all(self, jobs: Sequence[Job], report: Reporter) -> None:
+        """Wait for each; one that ends badly does not keep the others from being fetched."""
+        problems: list[SignwrightError] = []
+        printed = []
+        for job in jobs:
+            try:
+                printed.append(self._finish(job, report))
+            except SignwrightError as problem:
+                if len(jobs) == 1:
+                    raise
+                problems.append(problem)
+                show_error(problem)
+        for row in printed:
+            self._print_signed(*row)
+        if problems:
+            raise problems[0]
+
+    def _finish(self, job: Job, report: Reporter) -> tuple[RequestView, list[SavedResult]]:
+        assert job.view is not None
+        hub, ours = self._hub, job.view.request_sha256 in ("", job.prepared.digest)
+        hub.connection.use(hubs.call_key(job.prepared.credential))
+        job.view = wait_for_end(hub, job.view, seconds=self._wishes.seconds, report=report)
+        check_completed(job.view)
+        request = parse_statement(job.prepared.envelope, Request) if ours else requested(hub, job.view)
+        trusted = Trusted(self._policy, self._trust, hubs.now())
+        return job.view, save_results(hub, job.view, request, targets=job.targets, trusted=trusted)
+
+    def _print_submitted(self, job: Job) -> None:
+        assert job.view is not None
+        if self._json:
+            json_result(request_json(job.view))
+        else:
+            result(job.view.id)
+        check_completed(job.view)
+
+    def _print_signed(self, view: RequestView, saved: list[SavedResult]) -> None:
+        tell_of(view, saved)
+        if self._json:
+            json_result(signed_json(view, saved))
+            return
+        for one in saved:
+            result(str(one.target.output))
+
+
+def tell_of(view: RequestView, saved: Sequence[SavedResult]) -> None:
+    """For people: what was signed and how sure that is, on stderr."""
+    if any(one.receipt.predicate.trial for one in saved):
+        warn("TRIAL signature: it proves nothing to anybody else")
+    for one in saved:
+        said = one.receipt.predicate
+        by = f", approved by {', '.join(said.people)}" if said.people else ""
+        intents = ", ".join(map(str, said.intents))
+        say(f"{one.target.output.name} signed under {view.address or said.signing_policy}{by}, log entry {intents}")
+        if not one.checks:
+            warn(f"{one.target.output.name} was not verified: no trust file is named (SIGNWRIGHT_TRUST)")
+
+
+def _options(flags: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in flags["options"]:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--option {text!r}; wanted NAME=VALUE", code="bad-option")
+        if name in found:
+            raise UsageError(f"--option {name} is given twice", code="bad-option")
+        found[name] = value
+    for name in ("description", "url"):
+        if flags[name] is not None:
+            if name in found:
+                raise UsageError(f"--{name} and --option {name}=… say two things", code="bad-option")
+            found[name] = flags[name]
+    return found
+
+
+def _say_how_to_resume(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if job.view is not None and not job.view.is_final:
+            say(f"interrupted; request {job.view.id} goes on")
+            say(f"hint: signwright wait {job.view.id}, then signwright fetch {job.view.id} FILE...; or: signwright cancel {job.view.id}")

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files on the client's disk: hashed in one pass, replaced whole or not at all, never through a symbolic link."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from signwright.errors import SignwrightError, UsageError
+from signwright.model.view import BLOCK
+
+
+def hash_file(file: BinaryIO) -> tuple[str, int]:
+    """(hex SHA-256, bytes) of an open file, from its start."""
+    file.seek(0)
+    digest, size = hashlib.sha256(), 0
+    while block := file.read(BLOCK):
+        digest.update(block)
+        size += len(block)
+    return digest.hexdigest(), size
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Open a file to be signed; raises `UsageError` for what is no readable file."""
+    try:
+        file = path.open("rb")
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise UsageError(f"{path}: not a file", code="not-a-file")
+    except OSError as problem:
+        raise UsageError(f"{path}: {problem.strerror}", code="cannot-read") from problem
+    return file
+
+
+def check_output(path: Path) -> None:
+    """Raises `UsageError` for an output that we would not write: a symbolic link, a folder, a missing folder."""
+    if path.is_symlink():
+        raise UsageError(f"{path}: a symbolic link; the output must be a file of its own", code="symlink")
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder", code="is-a-folder", hint="name the file, or give several inputs")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: not a file", code="not-a-file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such folder", code="no-output-folder", hint="create it first")
+
+
+@dataclass(slots=True)
+class Draft:
+    """A file being written beside ``target``; it takes its place with `publish` and is gone otherwise."""
+
+    target: Path
+    path: Path
+    file: BinaryIO
+
+    def publish(self, *, mode: int | None = None) -> None:
+        """Make it durable and put it in its place. ``mode``: permission bits; else those of the target or the umask's."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        check_output(self.target)
+        if mode is None:
+            mode = stat.S_IMODE(self.target.stat().st_mode) if self.target.exists() else 0o666 & ~_umask()
+        with contextlib.suppress(OSError):  # file systems without permission bits
+            os.chmod(self.path, mode)
+        self.file.close()
+        os.replace(self.path, self.target)
+        _sync_folder(self.target.parent)
+
+
+@contextlib.contextmanager
+def draft(target: Path) -> Iterator[Draft]:
+    """A `Draft` for ``target``; whatever happens, nothing half-written is left. Raises `SignwrightError` (disk full)."""
+    check_output(target)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".new")
+    except OSError as problem:
+        raise UsageError(f"{target.parent}: {problem.strerror}", code="cannot-write") from problem
+    with os.fdopen(descriptor, "w+b") as file:
+        try:
+            yield Draft(target, Path(name), file)
+        except OSError as problem:
+            raise SignwrightError(f"{target}: {problem.strerror}; nothing was written", code="cannot-write") from problem
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+
+
+def replace_file(target: Path, content: bytes, *, mode: int | None = None) -> None:
+    """Write ``content`` to ``target`` atomically."""
+    with draft(target) as new:
+        new.file.write(content)
+        new.publish(mode=mode)
+
+
+def write_private(target: Path, content: bytes) -> None:
+    """Write a secret: mode 0600 from the first byte on."""
+    replace_file(target, content, mode=0o600)
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable where the platform can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
