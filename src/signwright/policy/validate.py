@@ -13,6 +13,7 @@ from signwright.errors import MalformedError, SignwrightError
 from signwright.policy.documents import Kind, Project, SigningPolicy
 from signwright.policy.exceptions import needed_exceptions
 from signwright.policy.log_trust import log_trust
+from signwright.statements.dsse import strict_base64
 from signwright.statements.keys import VerifyingKey, verifying_key
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def problems_of(policy: Policy) -> list[str]:
     """Every problem, in words; empty when the policy can be used."""
-    problems = [*_public_keys(policy), *_keys(policy), *_services(policy)]
+    problems = [*_public_keys(policy), *_credentials(policy), *_keys(policy), *_services(policy)]
     for name, project in sorted(policy.projects.items()):
         for signing_policy in sorted(project.signing_policies):
             problems += _signing_policy(policy, project, f"{name}/{signing_policy}")
@@ -30,7 +31,7 @@ def problems_of(policy: Policy) -> list[str]:
 
 def _public_keys(policy: Policy) -> Iterator[str]:
     """No public key stands for two things: two people, a person and a machine, test and release."""
-    seen: dict[str, str] = {}
+    seen: dict[bytes, str] = {}
     for owner, text in _all_public_keys(policy):
         try:
             key: VerifyingKey = verifying_key(text)
@@ -41,8 +42,15 @@ def _public_keys(policy: Policy) -> Iterator[str]:
             yield f"{owner}: its public key makes the KeyId {key.key_id}"
         if owner.startswith("person ") and key.scheme != "sshsig":
             yield f"{owner}: people sign with SSH keys"
-        if seen.setdefault(key.key_id, owner) != owner:
-            yield f"{owner}: the same public key also belongs to {seen[key.key_id]}"
+        if seen.setdefault(key.material, owner) != owner:
+            yield f"{owner}: the same public key also belongs to {seen[key.material]}"
+
+
+def _credentials(policy: Policy) -> Iterator[str]:
+    """A person whose name is written wrongly would be kept from approving nothing."""
+    for key_id, credential in policy.credentials.credentials.items():
+        if credential.person is not None and credential.person not in policy.people.people:
+            yield f"credential {key_id}: its person {credential.person!r} is not enrolled"
 
 
 def _all_public_keys(policy: Policy) -> Iterator[tuple[str, str]]:
@@ -61,9 +69,14 @@ def _all_public_keys(policy: Policy) -> Iterator[tuple[str, str]]:
 def _keys(policy: Policy) -> Iterator[str]:
     families = {t.name: t.family for t in TEMPLATES.values()}
     purposes = {(t.family, t.purpose) for t in TEMPLATES.values()}
-    owners: dict[str, str] = {}
+    owners: dict[bytes, str] = {}
     for name, key in sorted(policy.keys.keys.items()):
-        twin = owners.setdefault(key.public_key, name)
+        try:
+            public_key, *_ = [strict_base64(text) for text in (key.public_key, *key.chain)]
+        except MalformedError:
+            yield f"key {name}: its public key or a certificate is not base64 in its one form"
+            continue
+        twin = owners.setdefault(public_key, name)
         if twin != name:
             yield f"key {name}: the same public key as key {twin}; one key has one kind and one family"
         if key.family not in families.values():

@@ -25,11 +25,15 @@ ED25519_PREFIX = "ed25519:"
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """``key_id``: ``swk_…`` for machine keys, ``SHA256:…`` for SSH keys. ``verify(name, message, value)`` raises."""
+    """``key_id``: ``swk_…`` for machine keys, ``SHA256:…`` for SSH keys. ``verify(name, message, value)`` raises.
+
+    ``material``: the bare public key, by which one key in two written forms is recognised.
+    """
 
     scheme: str
     key_id: str
     text: str
+    material: bytes
     verify: Callable[[str, bytes, bytes], None]
 
 
@@ -61,14 +65,14 @@ def verifying_key(text: str) -> VerifyingKey:
             except InvalidSignature as problem:
                 raise VerificationError("the Ed25519 signature does not hold", code="bad-signature") from problem
 
-        return VerifyingKey("ed25519", key_id_of(raw), text, verify_ed25519)
+        return VerifyingKey("ed25519", key_id_of(raw), text, raw, verify_ed25519)
     if text.split(" ", 1)[0] in KEY_TYPES:
         ssh = SshPublicKey.parse(text)
 
         def verify_ssh(name: str, message: bytes, value: bytes) -> None:
             verify_sshsig(value, public_key=ssh, namespace=ssh_namespace(name), message=message)
 
-        return VerifyingKey("sshsig", ssh.fingerprint, ssh.line, verify_ssh)
+        return VerifyingKey("sshsig", ssh.fingerprint, ssh.line, ssh.material, verify_ssh)
     raise MalformedError(f"not a public key that we know: {text[:60]!r}", code="bad-public-key")
 
 
@@ -83,7 +87,7 @@ def verify_envelope(envelope: Envelope, name: str, keys: list[str]) -> list[Veri
     A signature by a known key that does not hold raises `VerificationError`; signatures by unknown keys are ignored.
     """
     known = {key.key_id: key for key in map(verifying_key, keys)}
-    good: dict[str, VerifyingKey] = {}
+    good: dict[bytes, VerifyingKey] = {}
     for signature in envelope.signatures:
         key = known.get(signature.keyid)
         if key is None:
@@ -91,7 +95,7 @@ def verify_envelope(envelope: Envelope, name: str, keys: list[str]) -> list[Veri
         if key.scheme != signature.scheme:
             raise VerificationError(f"{name}: key {key.key_id} is {key.scheme}, signature says {signature.scheme}")
         key.verify(name, envelope.pae, signature.value)
-        good[key.key_id] = key
+        good[key.material] = key
     return list(good.values())
 
 

@@ -93,7 +93,10 @@ class SshPublicKey:
             else:
                 if reader.string() != b"nistp256":
                     raise MalformedError("SSH public key: curve is not nistp256", code="bad-ssh")
-                key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), reader.string())
+                point = reader.string()
+                if len(point) != 65:
+                    raise MalformedError("SSH public key: wanted an uncompressed point, its one form", code="bad-ssh")
+                key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
         except ValueError as problem:
             raise MalformedError("SSH public key: not a point", code="bad-ssh") from problem
         application = reader.string() if key_type.startswith("sk-") else b""
@@ -104,6 +107,13 @@ class SshPublicKey:
     def fingerprint(self) -> str:
         """As ``ssh-keygen -l`` prints it: ``SHA256:…``."""
         return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+
+    @property
+    def material(self) -> bytes:
+        """Raw Ed25519 key or uncompressed point: the same for every form in which the key can be written."""
+        if isinstance(self.key, ed25519.Ed25519PublicKey):
+            return self.key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return self.key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 
     @property
     def line(self) -> str:
