@@ -27,7 +27,8 @@ class FormatOptions(Strict):
 class Prepared(Strict):
     """Everything ``embed`` needs, as plain data: it crosses processes (JSON, at most `MAX_PREPARED` bytes).
 
-    ``source_sha256``: of the bytes that ``prepare`` read; ``facts``: what a policy may look at (product name, subsystem);
+    ``source_sha256``: of the bytes that ``prepare`` read; ``facts``: what a policy may look at (product name,
+    subsystem);
     ``state``: private to the format.
     """
 
@@ -44,7 +45,8 @@ class Format(Protocol):
     """One kind of file.
 
     ``name``: as in requests and policies (``pe``); ``title``: for people; ``purpose``: of the keys that may sign it;
-    ``options``: its `FormatOptions`; ``digest_mode``: whether one wave of direct operations is enough, so that the file can
+    ``options``: its `FormatOptions`; ``digest_mode``: whether one wave of direct operations is enough, so that the
+    file can
     stay with the client; ``detached_suffix``: "" for an embedded signature, else what is appended to the file's name
     (the patch then replaces the whole content by the envelope); ``verifiers``: outside programs that accept the result.
     Methods raise `FormatError` and nothing else, for any input.
@@ -74,5 +76,7 @@ class Format(Protocol):
         ...
 
     def embed(self, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
-        """One envelope per operation, in order. The patch's ``result_sha256`` is empty; `signwright.model.patch.sealed` fills it."""
+        """One envelope per operation, in order. The patch's ``result_sha256`` is empty;
+        `signwright.model.patch.sealed` fills it.
+        """
         ...

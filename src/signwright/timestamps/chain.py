@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the certificate of a timestamp authority to a pinned anchor (RFC 5280 section 6, as far as it needs).
+"""From a certificate to a pinned anchor (RFC 5280 section 6, as far as timestamping and code signing need).
 
 Checks names, signatures, validity at one moment, basic constraints, path length, key usage, extended key usage, key and
 digest strength. Refuses critical extensions it does not know (name constraints among them); does not check revocation.
@@ -8,6 +8,7 @@ digest strength. Refuses critical extensions it does not know (name constraints 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import TypeVar
@@ -16,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, ObjectIdentifier
 
 from signwright.errors import ConfigurationError, VerificationError
 from signwright.timestamps.algorithms import require_strong_key
@@ -86,59 +87,84 @@ def require_valid_at(certificate: x509.Certificate, moment: datetime) -> None:
 
 
 def anchor_of(leaf: x509.Certificate, *, others: Sequence[bytes], anchors: Sequence[bytes], moment: datetime) -> bytes:
-    """The pinned anchor (DER) that ``leaf`` leads to, by way of ``others`` (DER, untrusted).
+    """The pinned timestamp anchor (DER) that ``leaf`` leads to; see `path_to_anchor`."""
+    return path_to_anchor(leaf, others=others, anchors=anchors, moment=moment)[-1].public_bytes(Encoding.DER)
 
-    ``leaf`` itself may be pinned. Raises `VerificationError` (`Check.CHAIN`) with the reason of the last path, and
+
+def path_to_anchor(
+    leaf: x509.Certificate,
+    *,
+    others: Sequence[bytes],
+    anchors: Sequence[bytes],
+    moment: datetime,
+    purpose: ObjectIdentifier = ExtendedKeyUsageOID.TIME_STAMPING,
+) -> list[x509.Certificate]:
+    """The path from ``leaf`` to a pinned anchor, by way of ``others`` (DER, untrusted).
+
+    ``purpose``: the extended key usage that authorities on the way must not exclude. ``leaf`` itself may be pinned.
+    Raises `VerificationError` (`Check.CHAIN`) with the reason of the last path, and
     `ConfigurationError` when nothing is pinned.
     """
     if not anchors:
-        raise ConfigurationError("no timestamp authority is trusted: the list of anchors is empty", code="no-anchors")
-    pinned = [load_certificate(anchor, "a pinned timestamp root") for anchor in anchors]
-    between = [load_certificate(other, "a certificate in the token") for other in others]
+        raise ConfigurationError("nothing is trusted: the list of anchors is empty", code="no-anchors")
+    pinned = [load_certificate(anchor, "a pinned root") for anchor in anchors]
+    between = [load_certificate(other, "a certificate beside the signer's") for other in others]
     if leaf in pinned:
-        return leaf.public_bytes(Encoding.DER)
-    reasons: list[str] = []
-    found = _climb([leaf], between=between, pinned=pinned, moment=moment, reasons=reasons)
+        return [leaf]
+    climb = _Climb(between, pinned, moment, purpose, [])
+    found = climb.from_([leaf])
     if found is None:
-        why = reasons[-1] if reasons else f"no issuer named {leaf.issuer.rfc4514_string()!r} at hand"
-        raise VerificationError(f"no path from the signer to a pinned timestamp root: {why}", code=Check.CHAIN)
-    return found.public_bytes(Encoding.DER)
+        why = climb.reasons[-1] if climb.reasons else f"no issuer named {leaf.issuer.rfc4514_string()!r} at hand"
+        raise VerificationError(f"no path from the signer to a pinned root: {why}", code=Check.CHAIN)
+    return found
 
 
-def _climb(
-    path: list[x509.Certificate],
-    *,
-    between: list[x509.Certificate],
-    pinned: list[x509.Certificate],
-    moment: datetime,
-    reasons: list[str],
-) -> x509.Certificate | None:
+@dataclass(frozen=True, slots=True)
+class _Climb:
     """Depth first over at most `MAX_PATH` certificates. A certificate stands in a path once, so this ends."""
-    child = path[-1]
-    for candidate in [*pinned, *between]:
-        if candidate.subject != child.issuer or candidate in path or len(path) >= MAX_PATH or len(reasons) > 50:
-            continue
-        problem = _issuer_problem(child, candidate, below=len(path) - 1, moment=moment)
+
+    between: list[x509.Certificate]
+    pinned: list[x509.Certificate]
+    moment: datetime
+    purpose: ObjectIdentifier
+    reasons: list[str]
+
+    def from_(self, path: list[x509.Certificate]) -> list[x509.Certificate] | None:
+        child = path[-1]
+        for candidate in [*self.pinned, *self.between]:
+            skipped = candidate.subject != child.issuer or candidate in path
+            if skipped or len(path) >= MAX_PATH or len(self.reasons) > 50:
+                continue
+            problem = self._issuer_problem(child, candidate, below=len(path) - 1)
+            if problem is not None:
+                self.reasons.append(f"{candidate.subject.rfc4514_string()}: {problem}")
+                continue
+            if candidate in self.pinned:
+                return [*path, candidate]
+            before = len(self.reasons)
+            found = self.from_([*path, candidate])
+            if found is not None:
+                return found
+            if len(self.reasons) == before:
+                self.reasons.append(f"no issuer named {candidate.issuer.rfc4514_string()!r} at hand")
+        return None
+
+    def _issuer_problem(self, child: x509.Certificate, issuer: x509.Certificate, *, below: int) -> str | None:
+        """Why ``issuer`` may not have issued ``child``; ``below``: authorities between it and the leaf."""
+        problem = _authority_problem(child, issuer, below=below, purpose=self.purpose)
         if problem is not None:
-            reasons.append(f"{candidate.subject.rfc4514_string()}: {problem}")
-            continue
-        if candidate in pinned:
-            return candidate
-        before = len(reasons)
-        found = _climb([*path, candidate], between=between, pinned=pinned, moment=moment, reasons=reasons)
-        if found is not None:
-            return found
-        if len(reasons) == before:
-            reasons.append(f"no issuer named {candidate.issuer.rfc4514_string()!r} at hand")
-    return None
+            return problem
+        if not issuer.not_valid_before_utc <= self.moment <= issuer.not_valid_after_utc:
+            return f"not valid at {self.moment}"
+        return _signature_problem(child, issuer)
 
 
-def _issuer_problem(child: x509.Certificate, issuer: x509.Certificate, *, below: int, moment: datetime) -> str | None:
-    """Why ``issuer`` may not have issued ``child``; ``below``: intermediate authorities between it and the leaf."""
+def _authority_problem(
+    child: x509.Certificate, issuer: x509.Certificate, *, below: int, purpose: ObjectIdentifier
+) -> str | None:
     constraints = _extension(issuer, x509.BasicConstraints)
     bits = _extension(issuer, x509.KeyUsage)
     usage = _extension(issuer, x509.ExtendedKeyUsage)
-    permitted = {ExtendedKeyUsageOID.TIME_STAMPING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
     unknown = [
         e.oid.dotted_string
         for c in (child, issuer)
@@ -151,12 +177,14 @@ def _issuer_problem(child: x509.Certificate, issuer: x509.Certificate, *, below:
         return "path length exceeded"
     if bits is not None and not bits.key_cert_sign:
         return "key usage does not permit signing certificates"
-    if usage is not None and not permitted & set(usage):
-        return "extended key usage does not permit timestamping"
+    if usage is not None and not {purpose, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & set(usage):
+        return "extended key usage does not permit this purpose"
     if unknown:
         return f"critical extension {unknown[0]} is not understood"
-    if not issuer.not_valid_before_utc <= moment <= issuer.not_valid_after_utc:
-        return f"not valid at {moment}"
+    return None
+
+
+def _signature_problem(child: x509.Certificate, issuer: x509.Certificate) -> str | None:
     if not isinstance(child.signature_hash_algorithm, hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
         return "the certificate it issued is not signed with SHA-256 or better"
     try:

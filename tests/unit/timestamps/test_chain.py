@@ -87,7 +87,7 @@ def test_a_sound_path_leads_to_the_root(between: bytes) -> None:
         (make("between", "root", NOT_CA), "not a certification authority"),
         (make("between", "root"), "not a certification authority"),
         (make("between", "root", CA, key_usage(key_cert_sign=False)), "key usage does not permit"),
-        (make("between", "root", CA, usage(ExtendedKeyUsageOID.CODE_SIGNING)), "does not permit timestamping"),
+        (make("between", "root", CA, usage(ExtendedKeyUsageOID.CODE_SIGNING)), "does not permit this purpose"),
         (make("between", "root", CA, (x509.NameConstraints([x509.DNSName("a")], None), True)), "not understood"),
         (make("between", "root", CA, (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b""), True)), "1.2.3"),
         (make("between", "root", CA, not_after=datetime(2025, 1, 1, tzinfo=UTC)), "not valid at"),

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Format ``raw``: the bare signature value over the digest of any file, in a ``.sig`` beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from signwright.formats.base import FormatOptions, Prepared
+from signwright.formats.whole_file import WholeFileOptions, prepare_whole_file, replace_by_envelope
+from signwright.model.patch import Patch
+from signwright.model.view import View
+
+
+class RawFormat:
+    """Implements `signwright.formats.base.Format`."""
+
+    name = "raw"
+    title = "Raw signature value over a file's digest"
+    purpose = "raw"
+    options: type[FormatOptions] = WholeFileOptions
+    digest_mode = True
+    detached_suffix = ".sig"
+    verifiers: tuple[str, ...] = ("openssl dgst", "openssl pkeyutl")
+
+    def recognizes(self, view: View) -> bool:
+        """Chosen by name or by policy, never by recognition."""
+        del view
+        return False
+
+    def prepare(self, view: View, chain: Sequence[bytes], options: FormatOptions) -> Prepared:
+        del chain
+        return prepare_whole_file(view, options, name=self.name, template="raw")
+
+    def embed(self, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
+        return replace_by_envelope(prepared, envelopes, name=self.name)

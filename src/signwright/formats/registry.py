@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every format that this installation can sign: the visible table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from signwright.errors import FormatError
+from signwright.formats.base import Format
+from signwright.formats.cms import CmsFormat
+from signwright.formats.pe import PeFormat
+from signwright.formats.raw import RawFormat
+from signwright.model.view import View
+
+
+def table(formats: Iterable[Format]) -> Mapping[str, Format]:
+    """Read-only name → format; a second format with a name is a programming error and raises `ValueError`."""
+    found: dict[str, Format] = {}
+    for one in formats:
+        if one.name in found:
+            raise ValueError(f"two formats are named {one.name!r}")
+        found[one.name] = one
+    return MappingProxyType(found)
+
+
+FORMATS = table((PeFormat(), CmsFormat(), RawFormat()))
+
+
+def format_named(name: str) -> Format:
+    """The format, or `FormatError`."""
+    if name not in FORMATS:
+        raise FormatError(f"no format {name[:60]!r}; known: {', '.join(sorted(FORMATS))}", code="unknown-format")
+    return FORMATS[name]
+
+
+def recognize(view: View) -> Format | None:
+    """The one format whose files look like this, by content; None when there is none."""
+    return next((one for one in FORMATS.values() if one.recognizes(view)), None)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drive a format through its waves: prepare, have the operations signed, embed, and again until it is final."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from signwright.errors import FormatError
+from signwright.formats.base import Format, FormatOptions, Prepared
+from signwright.model.patch import Patch, Patched, compose, sealed
+from signwright.model.view import View
+
+MAX_WAVES = 8
+
+#: One envelope for each operation of a wave, in order. ``wave`` counts from 0.
+Sign = Callable[[int, Prepared], Sequence[bytes]]
+
+
+def sign_in_waves(one: Format, view: View, *, chain: Sequence[bytes], options: FormatOptions, sign: Sign) -> Patch:
+    """The sealed patch from ``view`` to the finished artifact.
+
+    Raises `FormatError` for a format that never becomes final, names no operation, or whose embedding does not continue
+    what it prepared; whatever ``sign`` raises passes through.
+    """
+    patch: Patch | None = None
+    for wave in range(MAX_WAVES):
+        current = view if patch is None else Patched(view, patch)
+        prepared = one.prepare(current, chain, options)
+        check_prepared(one, prepared, current)
+        envelopes = sign(wave, prepared)
+        if len(envelopes) != len(prepared.operations):
+            raise FormatError(f"{one.name}: {len(prepared.operations)} envelopes wanted, {len(envelopes)} came")
+        step = sealed(current, one.embed(prepared, envelopes))
+        if step.source_sha256 != prepared.source_sha256:
+            raise FormatError(f"{one.name}: embedded into another content than it prepared")
+        patch = step if patch is None else compose(patch, step)
+        if prepared.final:
+            return patch
+    raise FormatError(f"{one.name}: not final after {MAX_WAVES} waves", code="too-many-waves")
+
+
+def check_prepared(one: Format, prepared: Prepared, view: View) -> None:
+    """What must hold of every wave; raises `FormatError`."""
+    if prepared.format != one.name or prepared.source_size != view.size:
+        raise FormatError(f"{one.name}: prepared for another artifact")
+    if not prepared.operations:
+        raise FormatError(f"{one.name}: a wave without an operation", code="empty-wave")
