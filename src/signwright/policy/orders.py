@@ -57,7 +57,7 @@ class Memory(Protocol):
     def is_claimed(self, leaf_index: int) -> bool: ...
 
     def used(self, name: str, hour: int) -> int:
-        """Operations counted under ``name`` in the 24 hours that end with ``hour`` (hours since the epoch)."""
+        """Operations counted under ``name`` in hour ``hour`` since the epoch and the 24 before: at least 24 h in all."""
         ...
 
 
