@@ -33,12 +33,18 @@ from tests.support.processes import stop, wait_until
 from tests.support.world import World, key_id, sign_ssh
 
 
+#: One pool of connections for each hub; closed when the hub ends.
+_CLIENTS: dict[str, httpx.Client] = {}
+
+
 class Caller:
     """Signs every call (RFC 9421) with one Ed25519 key. ``clock_off``: seconds that this caller's clock is ahead."""
 
     def __init__(self, url: str, key: Ed25519PrivateKey, *, clock_off: int = 0) -> None:
         self.key, self.key_id, self.clock_off = key, key_id(key), clock_off
-        self.http = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        if url not in _CLIENTS:
+            _CLIENTS[url] = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self.http = _CLIENTS[url]
 
     def headers(self, parts: MessageParts, **changes: Any) -> dict[str, str]:
         values: dict[str, Any] = {
@@ -157,7 +163,11 @@ class HubHome:
         command = [sys.executable, "-m", "signwright.hub", "--settings", self.write_settings(), "--ready-file", ready]
         with (self.folder / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=preexec
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=preexec,  # noqa: PLW1509 - a test's own limits
             )
         process = self.process
         wait_until(lambda: ready.exists() or process.poll() is not None, what="hub is ready")
@@ -169,11 +179,18 @@ class HubHome:
     def log(self) -> str:
         return (self.folder / "hub.log").read_text(errors="replace")
 
+    def hang_up(self) -> None:
+        """Close the connections of every caller."""
+        client = _CLIENTS.pop(self.url, None)
+        if client is not None:
+            client.close()
+
     def kill(self) -> None:
         """SIGKILL, as a power switch would."""
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.hang_up()
 
     @contextmanager
     def running(self, **how: Any) -> Iterator[HubHome]:
@@ -182,6 +199,7 @@ class HubHome:
             yield self
         finally:
             assert self.process is not None
+            self.hang_up()
             stop(self.process)
 
     def tester(self, **how: Any) -> Caller:

@@ -56,14 +56,17 @@ async def post_request(request: Request) -> Response:
         quota=Quota(limits.open_requests, limits.open_bytes),
     )
     seconds = whole_number(request, "wait", default=0, most=limits.wait_seconds)
+    waits = "wait" in request.query_params
     with hub.wakeups.watch(request_id(facts.request.digest)) as watch:
         record, missing = await hub.database.write(work)
         log.info("request", request=record.id, state=str(record.state), who=caller.name)
-        if record.id != request_id(facts.request.digest) or "wait" not in request.query_params:
-            view = request_view(record, missing)
-            return json_response(view, status=202, headers={"location": f"/v1/requests/{record.id}"})
-        record = await hub.wakeups.until(watch, record, lambda r: r.is_final, seconds=seconds)
-    return await _viewed(hub, record, request, missing)
+        if waits and record.id == request_id(facts.request.digest):
+            record = await hub.wakeups.until(watch, record, lambda r: r.is_final, seconds=seconds)
+            return await _viewed(hub, record, request, missing)
+    if waits:
+        return await _waited(hub, caller, record.id, request, seconds=seconds)
+    view = request_view(record, missing)
+    return json_response(view, status=202, headers={"location": f"/v1/requests/{record.id}"})
 
 
 def _submit_with_missing(records: SqlRecords, **asked: object) -> tuple[RequestRecord, list[str]]:
@@ -107,13 +110,23 @@ async def get_request(request: Request) -> Response:
     hub, caller, reference = hub_of(request), caller_of(request), str(request.path_params["reference"])
     seconds = whole_number(request, "wait", default=0, most=hub.settings.limits.wait_seconds)
     after = request.query_params.get("after")
-    record, missing = await hub.database.read(partial(_seen_with_missing, caller=caller, reference=reference))
     if seconds:
-        with hub.wakeups.watch(record.id) as watch:
-            record, missing = await hub.database.read(partial(_seen_with_missing, caller=caller, reference=reference))
-            record = await hub.wakeups.until(
-                watch, record, lambda r: r.is_final or (after is not None and r.state != after), seconds=seconds
-            )
+        return await _waited(hub, caller, reference, request, seconds=seconds, after=after)
+    record, missing = await hub.database.read(partial(_seen_with_missing, caller=caller, reference=reference))
+    return await _viewed(hub, record, request, missing)
+
+
+async def _waited(
+    hub: Hub, caller: Caller, reference: str, request: Request, *, seconds: float, after: str | None = None
+) -> Response:
+    """The view once the request ended, or left the state ``after``, or the time is up."""
+    seen = partial(_seen_with_missing, caller=caller, reference=reference)
+    record, missing = await hub.database.read(seen)
+    with hub.wakeups.watch(record.id) as watch:
+        record, missing = await hub.database.read(seen)
+        record = await hub.wakeups.until(
+            watch, record, lambda r: r.is_final or (after is not None and r.state != after), seconds=seconds
+        )
     return await _viewed(hub, record, request, missing)
 
 
