@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 from dataclasses import dataclass
-from typing import IO
+from typing import BinaryIO, cast
 
 from signwright.errors import LimitError, UnavailableError, VerificationError
 
@@ -19,7 +19,7 @@ _BLOCK = 1 << 20
 class Artifact:
     """``file``: unlinked, holds exactly ``size`` bytes with the hex digest ``sha256``. Close it with `close`."""
 
-    file: IO[bytes]
+    file: BinaryIO
     sha256: str
     size: int
 
@@ -46,7 +46,7 @@ class Expected:
         self.taken = True
         if announced != self.size:
             raise LimitError(f"artifact of {announced} bytes; {self.size} were asked for", code="artifact-size")
-        file = await asyncio.to_thread(tempfile.TemporaryFile)
+        file = cast(BinaryIO, await asyncio.to_thread(tempfile.TemporaryFile))
         try:
             artifact = await self._copy(reader, file)
         except BaseException:
@@ -57,7 +57,7 @@ class Expected:
         else:
             self.arrived.set_result(artifact)
 
-    async def _copy(self, reader: asyncio.StreamReader, file: IO[bytes]) -> Artifact:
+    async def _copy(self, reader: asyncio.StreamReader, file: BinaryIO) -> Artifact:
         digest = hashlib.sha256()
         left = self.size
 

@@ -17,13 +17,15 @@ from signwright.envelopes.base import SignerContext
 from signwright.envelopes.templates import template_named
 from signwright.errors import VerificationError
 from signwright.formats.registry import FORMATS
+from signwright.model.digest import sha256_hex
 from signwright.model.operation import Operation
-from signwright.model.patch import Patch
+from signwright.model.patch import Patch, Patched
 from signwright.model.times import format_time, parse_time
+from signwright.model.view import FileView
 from signwright.policy.policy import spki_sha256
 from signwright.policy.rules.approvals import people_who
 from signwright.readers.base import FoundSignature
-from signwright.readers.registry import READERS
+from signwright.readers.raw import MAX_VALUE, RawReader
 from signwright.signer.gate.derive import Derived
 from signwright.signer.gate.keyholder import Signed
 from signwright.signer.gate.outcome import SignedArtifact
@@ -112,18 +114,16 @@ class Delivery:
             patch = await asyncio.to_thread(
                 self._workers.embed, descriptor, prepared=found.prepared, envelopes=envelopes
             )
-            reading = await asyncio.to_thread(self._read, descriptor, found, patch)
+            reading = await asyncio.to_thread(self._read, case, descriptor, found, patch)
         finally:
             os.close(descriptor)
         _check_result(case, found, patch=patch, reading=reading, enveloped=enveloped)
-        stripped = reading.result.stripped_sha256 if reading is not None else found.artifact.sha256
-        return Checked(patch.encode(), patch.result_sha256, stripped)
+        return Checked(patch.encode(), patch.result_sha256, reading.result.stripped_sha256)
 
-    def _read(self, descriptor: int, found: Derived, patch: Patch) -> ResultReading | None:
-        """None for a format whose result is a bare value: its envelope was verified with the key already."""
+    def _read(self, case: Case, descriptor: int, found: Derived, patch: Patch) -> ResultReading:
         chosen = FORMATS[found.prepared.format]
-        if chosen.name not in READERS:
-            return None
+        if case.key.family == "raw":
+            return _read_raw(found, patch, public_key=base64.b64decode(case.key.public_key))
         detached = bool(chosen.detached_suffix)
         return self._workers.read_result(
             descriptor, reader=chosen.name, patch=patch, detached=detached, with_source=not detached
@@ -184,6 +184,16 @@ class Delivery:
         return sign_ed25519(statement_payload(receipt, [(subject.name, about)]), self._keys.receipt).encode()
 
 
+def _read_raw(found: Derived, patch: Patch, *, public_key: bytes) -> ResultReading:
+    """A bare value has no structure that a parser could stumble over; its reader needs the key and runs here."""
+    content = FileView(found.artifact.file)
+    result = Patched(content, patch)
+    if result.size > MAX_VALUE:
+        raise VerificationError(f"a raw signature of {result.size} bytes", code="result-mismatch")
+    reading = RawReader(public_key).read(result, content)
+    return ResultReading(sha256_hex(result.read(0, result.size)), result.size, reading, None)
+
+
 def where_stamped(rows: Sequence[Sequence[Enveloped]]) -> Where:
     """The weakest of all tokens, which is what may be said about the whole."""
     stamps = [one.stamp for row in rows for one in row]
@@ -199,11 +209,9 @@ def _grade(case: Case) -> Literal["test", "release", "automated"]:
 
 
 def _check_result(
-    case: Case, found: Derived, *, patch: Patch, reading: ResultReading | None, enveloped: Sequence[Enveloped]
+    case: Case, found: Derived, *, patch: Patch, reading: ResultReading, enveloped: Sequence[Enveloped]
 ) -> None:
     """What the stranger found is what was made, in the approved content; raises `VerificationError`."""
-    if reading is None:
-        return
     if (reading.sha256, reading.size) != (patch.result_sha256, patch.result_size):
         raise VerificationError("the result that was read is not the one that was written", code="result-mismatch")
     before = reading.source.stripped_sha256 if reading.source is not None else found.artifact.sha256

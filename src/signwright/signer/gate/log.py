@@ -19,9 +19,9 @@ from signwright.signer.gate.tiles import TileFiles
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.cosignature import Cosigned
 from signwright.transparency.growth import Frontier
+from signwright.transparency.merkle import leaf_hash
 from signwright.transparency.proof import TlogProof
 from signwright.transparency.signing import SignerKey, sign_checkpoint
-from signwright.transparency.merkle import leaf_hash
 from signwright.transparency.tiles import (
     ENTRIES,
     HEIGHT,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from signwright.envelopes.templates import template_named
 from signwright.errors import DeniedError, MalformedError
 from signwright.formats.registry import FORMATS
 from signwright.policy.decide import Decision, decide
@@ -18,12 +17,10 @@ from signwright.signer.gate.counters import UsageCounters
 from signwright.signer.gate.log import Log
 from signwright.signer.gate.policy import Opened
 from signwright.statements.dsse import Envelope, parse_envelope
-from signwright.statements.models import Request, RequestedArtifact, Statement, parse_statement
+from signwright.statements.models import Request, Statement, parse_statement
 
 MAX_APPROVALS = 64
 MAX_EVIDENCE = 256
-#: Fixed by the template and no choice of the submitter.
-_FIXED_PARAMETERS = frozenset({"kind"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,10 @@ class Verifier:
 
 
 def check_digest_mode(statement: Statement[Request]) -> None:
-    """What can be known of operations whose content stays away; raises `DeniedError`."""
+    """One operation of the whole file, in a format that can do without its content; raises `DeniedError`.
+
+    That template and parameters fit format and options is a rule of the decision.
+    """
     for subject, artifact in zip(statement.subjects, statement.predicate.artifacts, strict=True):
         chosen = FORMATS.get(artifact.format)
         if chosen is None or not chosen.digest_mode:
@@ -140,18 +140,3 @@ def check_digest_mode(statement: Statement[Request]) -> None:
             raise DeniedError(
                 f"{subject.name!r}: digest mode signs one operation of the whole file", code="digest-mode"
             )
-        _check_operation(subject.name, artifact, purpose=chosen.purpose)
-
-
-def _check_operation(name: str, artifact: RequestedArtifact, *, purpose: str) -> None:
-    operation = artifact.operations[0]
-    template = template_named(operation.template)
-    if template.purpose != purpose:
-        raise DeniedError(
-            f"{name!r}: template {template.name} is for {template.purpose}; format {artifact.format} wants {purpose}",
-            code="wrong-operations",
-        )
-    chosen = {n: v for n, v in operation.parameters.items() if n not in _FIXED_PARAMETERS}
-    asked = {n: artifact.options.get(n) for n in chosen}
-    if chosen != asked:
-        raise DeniedError(f"{name!r}: parameters that its options do not ask for", code="wrong-operations")
