@@ -7,7 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from signwright.model.framing import encode_frame, read_frame
+from signwright.policy import documents as d
 from signwright.policy.orders import Claim
+from signwright.policy.policy import open_policy
 from signwright.signer.keyholder.child import reader
 from signwright.signer.keyholder.state import State
 from tests.attacks.keyholder.test_hostile_gate import CONTENT, Keyholder, honest, keyholder
@@ -38,8 +40,6 @@ def test_orders_of_one_group_share_the_quota(keyholder: Keyholder) -> None:
     )
     signer.world.keys["release"] = release
     signer.parts = signer.world.policy_parts()
-    from signwright.policy.policy import open_policy
-
     signer.policy = open_policy(*signer.parts[:3], pinned_root_sha256=signer.parts[3])
     assert keyholder.load_policy()["ok"] is True
     orders = [honest(signer) for _ in range(3)]
@@ -82,10 +82,27 @@ def test_same_version_with_other_content_is_refused(keyholder: Keyholder) -> Non
 def test_expired_policy_signs_nothing(keyholder: Keyholder) -> None:
     signer = keyholder.signer
     signer.parts = signer.world.policy_parts(expires=NOW - timedelta(seconds=1))
-    from signwright.policy.policy import open_policy
-
     signer.policy = open_policy(*signer.parts[:3], pinned_root_sha256=signer.parts[3])
     assert keyholder.load_policy()["ok"] is True
     refused, _ = keyholder.ask(*honest(signer))
     assert (refused["ok"], refused["code"]) == (False, "policy-expired")
     assert keyholder.operations == 0
+
+
+def test_key_under_another_name_has_no_new_quota(keyholder: Keyholder) -> None:
+    signer = keyholder.signer
+    assert keyholder.ask(*honest(signer))[0]["ok"] is True
+    world = signer.world
+    project: d.Project = world.documents()["projects/default"]  # type: ignore[assignment]
+    world.keys["again"] = world.keys.pop("release").model_copy(update={"max_per_day": 1})
+    rules = {
+        n: r.model_copy(update={"key": "again"}) for n, r in project.signing_policies.items() if r.key == "release"
+    }
+    policies = {**project.signing_policies, **rules}
+    world.with_documents(projects_default=project.model_copy(update={"signing_policies": policies}))
+    signer.parts = world.policy_parts()
+    signer.policy = open_policy(*signer.parts[:3], pinned_root_sha256=signer.parts[3])
+    assert keyholder.load_policy()["ok"] is True
+    refused, _ = keyholder.ask(*honest(signer))
+    assert (refused["ok"], refused["code"]) == (False, "key-quota")
+    assert keyholder.operations == 1

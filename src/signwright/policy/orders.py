@@ -26,7 +26,7 @@ from signwright.policy.documents import Key, SigningPolicy
 from signwright.policy.facts import Counters, Facts, gather
 from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.log_trust import log_trust
-from signwright.policy.policy import Policy
+from signwright.policy.policy import Policy, spki_sha256
 from signwright.statements.dsse import Envelope, parse_envelope, strict_base64
 from signwright.statements.keys import verify_envelope
 from signwright.statements.models import Hex32, Order, Request, parse_statement
@@ -57,7 +57,7 @@ class Memory(Protocol):
     def is_claimed(self, leaf_index: int) -> bool: ...
 
     def used(self, name: str, hour: int) -> int:
-        """Operations counted under ``name`` in hour ``hour`` since the epoch and the 24 before: at least 24 h in all."""
+        """Operations under ``name`` in hour ``hour`` since the epoch and the 24 before: at least 24 h in all."""
         ...
 
 
@@ -142,9 +142,7 @@ def check_order(policy: Policy, memory: Memory, frame: OrderFrame, *, profile: i
     checkpoint = _logged(policy, memory, frame, facts, order=order, leaf=leaf, now=now)
     _attempt(memory, order)
     contents = _to_be_signed(policy, facts, signing_time=parse_time(leaf.signing_time))
-    count = len(contents)
-    names = (f"key {rule.key}", f"policy {request.project}/{request.signing_policy}")
-    used = tuple((name, count) for name in names)
+    used = tuple((name, len(contents)) for name in _counted(policy, request, rule))
     claim = Claim(order.leaf_index, order.request, order.wave, order.attempt, used)
     return Approved(rule.key, policy.key_of(rule), contents, claim, checkpoint)
 
@@ -162,12 +160,15 @@ def _order(policy: Policy, frame: OrderFrame) -> Order:
     return order
 
 
+def _counted(policy: Policy, request: Request, rule: SigningPolicy) -> tuple[str, str]:
+    """Names of the two counters. The key's is its public key: another name for it is no new quota."""
+    return f"key {spki_sha256(policy.key_of(rule))}", f"policy {request.project}/{request.signing_policy}"
+
+
 def _facts(policy: Policy, memory: Memory, frame: OrderFrame, rule: SigningPolicy, *, now: datetime) -> Facts:
     request = parse_statement(frame.request, Request).predicate
     hour = int(now.timestamp()) // 3600
-    key = memory.used(f"key {rule.key}", hour)
-    signing_policy = memory.used(f"policy {request.project}/{request.signing_policy}", hour)
-    counters = Counters(key, signing_policy)
+    counters = Counters(*(memory.used(name, hour) for name in _counted(policy, request, rule)))
     facts = gather(
         policy, frame.request, approvals=frame.approvals, evidence=frame.evidence, now=now, counters=counters
     )

@@ -78,7 +78,7 @@ class State:
         return self._db.execute("SELECT 1 FROM claim WHERE leaf_index = ?", (leaf_index,)).fetchone() is not None
 
     def used(self, name: str, hour: int) -> int:
-        """Operations counted under ``name`` in hour ``hour`` since the epoch and the 24 before: at least 24 h in all."""
+        """Operations under ``name`` in hour ``hour`` since the epoch and the 24 before: at least 24 h in all."""
         query = "SELECT COALESCE(SUM(count), 0) FROM used WHERE name = ? AND hour >= ?"
         return int(self._db.execute(query, (name, hour - 24)).fetchone()[0])
 
