@@ -301,15 +301,24 @@ class GateSite:
         self.keyholder = CountingKeyholder(self.world, self.root_sha256)
         stamping = default_pki().timestamping()
         self.issuer = Issuer(stamping.key, stamping.chain, "1.2.3.4")  # type: ignore[arg-type]
-        create_store(self.folder / "witness.sqlite3")
-        self.witness_store = Store(self.folder / "witness.sqlite3")
-        key = SignerKey("w1", COSIGNATURE_V1, self.world.witness_private.private_bytes_raw())
-        logs = (LogSettings(origin=ORIGIN, keys=(self.world.log_key,)),)
-        self.witness = Cosigner(key, self.witness_store, logs=logs, clock=now_utc)
+        self.new_witness("witness.sqlite3")
         (self.folder / "gate").mkdir(mode=0o700)
         if self.create_state:
             create(self.settings, root_sha256=self.root_sha256)
         self.changes: Callable[[Gate], None] = lambda _: None
+
+    def new_witness(self, name: str) -> None:
+        """A witness with the same key and an empty memory."""
+        create_store(self.folder / name)
+        self.witness_store = Store(self.folder / name)
+        key = SignerKey("w1", COSIGNATURE_V1, self.world.witness_private.private_bytes_raw())
+        logs = (LogSettings(origin=ORIGIN, keys=(self.world.log_key,)),)
+        self.witness = Cosigner(key, self.witness_store, logs=logs, clock=now_utc)
+
+    def forget_witness(self) -> None:
+        """Its memory is taken back to the beginning."""
+        self.witness_store.close()
+        self.new_witness("forgetful.sqlite3")
 
     def close(self) -> None:
         self.witness_store.close()
@@ -322,13 +331,14 @@ class GateSite:
     @asynccontextmanager
     async def run(self, pool: WorkerPool | None = None, *, policy: bool = True) -> AsyncIterator[tuple[Gate, Courier]]:
         """A gate at work with a connected courier; ``policy``: the world's policy is loaded."""
+        state = State(self.settings.database)
         ours, theirs = socket.socketpair()
         served = Channel(*await asyncio.open_unix_connection(sock=theirs))
         keyholder = asyncio.create_task(self.keyholder.serve(served))
-        state = State(self.settings.database)
         courier = Courier(self)
         stop, ready = asyncio.Event(), asyncio.Event()
         life: asyncio.Task[None] | None = None
+        client: KeyholderClient | None = None
         try:
             client = await KeyholderClient.connect(ours.detach(), seconds=self.settings.limits.order_seconds)
             workers = Workers(pool or unused_pool())
@@ -350,6 +360,8 @@ class GateSite:
             stop.set()
             if life is not None:
                 await asyncio.gather(life, return_exceptions=True)
+            if client is not None:
+                await client.close()
             if hasattr(courier, "channel"):
                 await courier.close()
             await served.close()

@@ -61,7 +61,9 @@ class Server:
     async def close(self) -> None:
         """Hang up on everybody and drop what is at work; what stands in the log is closed at the next start."""
         handlers = [task for task in self._open.values() if task is not None]
-        for task in [*handlers, *self._tasks]:
+        for channel in self._open:
+            channel.writer.close()
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*handlers, *self._tasks, return_exceptions=True)
 
