@@ -36,7 +36,7 @@ class Server:
     """``verbs``: handlers by message type; ``sign`` is built in."""
 
     def __init__(self, cycle: Cycle, errands: Errands, *, verbs: Mapping[str, Verb], requests: int) -> None:
-        self._cycle = cycle
+        self.cycle = cycle
         self._errands = errands
         self._verbs = verbs
         self._requests = requests
@@ -133,7 +133,7 @@ class Server:
             if at >= len(frame.parts):
                 raise MalformedError("the request is not among the parts")
             job = open_job(frame.parts[at], indexed_parts(frame, "approvals"), indexed_parts(frame, "evidence"))
-            found = await self._cycle.sign(job, progress)
+            found = await self.cycle.sign(job, progress)
         except SignwrightError as problem:
             found = outcome.failed(problem)
         answer = found.frame(number)
