@@ -2,10 +2,9 @@
 """Count an authorisation again, offline, from the statements that a receipt bundle carries.
 
 This is what the keyholder did before it signed, done by a stranger with the same pure code, years later: policy from
-its
-pinned root, facts from signatures, the decision, and the intent leaf that they make. The moment is the signing time,
-which
-witnesses have cosigned within five minutes.
+its pinned root, facts from signatures, the decision, the approved operations, and the intent leaf that they make. The
+moment is the signing time, which witnesses have cosigned within five minutes. Quotas are not counted again: they speak
+about other requests.
 """
 
 from __future__ import annotations
@@ -14,15 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from signwright.errors import VerificationError
+from signwright.errors import MalformedError, VerificationError
+from signwright.model.operation import MAX_OPERATION_LIST, ArtifactOperation
 from signwright.model.times import parse_time
 from signwright.policy.decide import decide
 from signwright.policy.facts import Facts, gather
-from signwright.policy.intent import intent_leaf
+from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.policy import Policy, open_policy
 from signwright.policy.rules.approvals import people_who
 from signwright.statements.bundle import Authorisation, Wave, open_envelope
 from signwright.statements.dsse import strict_base64
+from signwright.statements.parse import strict_json, validate_model
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.cosignature import LogTrust, Witnessed
 from signwright.transparency.leaf import IntentLeaf, parse_intent
@@ -63,6 +64,14 @@ def open_intent(wave: Wave, trust: LogTrust) -> LoggedIntent:
     return LoggedIntent(proof.index, leaf, witnessed, operations)
 
 
+def open_operations(content: bytes) -> tuple[ArtifactOperation, ...]:
+    """A logged operation list under the strict parser; raises `MalformedError` or `LimitError`."""
+    rows = strict_json(content, limit=MAX_OPERATION_LIST, depth=4)
+    if not isinstance(rows, list):
+        raise MalformedError("an operation list is an array", code="bad-operations")
+    return tuple(validate_model(ArtifactOperation, row) for row in rows)
+
+
 def recount(authorisation: Authorisation, intents: Sequence[LoggedIntent], *, policy_root_sha256: str) -> Recounted:
     """Decide again and build every intent again; raises `VerificationError` naming what does not hold."""
     documents = {name: strict_base64(content) for name, content in authorisation.documents.items()}
@@ -85,12 +94,21 @@ def recount(authorisation: Authorisation, intents: Sequence[LoggedIntent], *, po
         text = "; ".join(map(str, decision.reasons))
         raise VerificationError(f"the policy would not have allowed it: {text}", code="not-authorised")
     for intent in intents:
+        _are_the_approved_operations(facts, intent)
         _is_the_same(policy, facts, intent)
     _approvers_saw(facts, intents[0].witnessed.checkpoint)
     request = facts.request.predicate
     rule = policy.projects[request.project].signing_policies[request.signing_policy]
     people = tuple(sorted(people_who("approve", policy, rule, facts)))
     return Recounted(policy, facts, people)
+
+
+def _are_the_approved_operations(facts: Facts, intent: LoggedIntent) -> None:
+    """Direct operations: what was logged and signed is, byte for byte, what the approved request lists."""
+    if intent.operations != requested_operations(facts.request.predicate):
+        raise VerificationError(
+            f"intent {intent.index} logs other operations than the approved request", code="wrong-operations"
+        )
 
 
 def _is_the_same(policy: Policy, facts: Facts, intent: LoggedIntent) -> None:

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from signwright.client.authorisation import LoggedIntent, open_intent, recount
+from signwright.client.authorisation import WINDOW, LoggedIntent, open_intent, open_operations, recount
 from signwright.client.trust import TrustFile
+from signwright.envelopes.templates import template_named
 from signwright.errors import SignwrightError, VerificationError
 from signwright.model.digest import Digest, sha256_hex
+from signwright.model.times import parse_time
 from signwright.model.view import View, blocks
 from signwright.readers import chain
 from signwright.readers.base import FoundSignature, Reading
@@ -49,6 +50,14 @@ class Evidence:
     crls: Sequence[bytes] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """A verified timestamp token. ``outside``: as the trust file has its authority."""
+
+    info: TimestampInfo
+    outside: bool
+
+
 @dataclass
 class _Story:
     """The checks so far. `step` turns a step's words, or its refusal, into a check and hands its value on."""
@@ -72,21 +81,27 @@ def verify(evidence: Evidence, trust: TrustFile, *, at: datetime) -> list[Check]
     """Every check that can be made; the file is good when none has ``ok`` False. Raises nothing for bad input."""
     story = _Story(evidence, trust, at)
     reading = story.step("signature", lambda: _reading(evidence))
-    for signature in reading.signatures if reading else ():
-        _signature(story, signature)
+    signatures = reading.signatures if reading else ()
     if evidence.bundle is None:
+        for signature in signatures:
+            _signature(story, signature)
         story.checks.append(Check("receipt", None, "none given: who authorised this is not known"))
         return story.checks
     bundle = evidence.bundle
     receipt = story.step("receipt", lambda: _receipt(bundle, trust))
     if receipt is None:
         return story.checks
+    said = receipt.predicate
     if reading is not None:
         story.step("file", lambda: _file(evidence, reading, receipt))
+    stamps = [_signature(story, s) for s in signatures if sha256_hex(s.envelope) in said.envelopes_sha256]
+    for other in (s for s in signatures if sha256_hex(s.envelope) not in said.envelopes_sha256):
+        story.checks.append(Check("certificate", None, f"{_who(other)} signed too; this receipt is not about that"))
     intents = story.step("log", lambda: _log(bundle, trust, receipt))
     if intents is not None:
         if reading is not None:
-            story.step("operation", lambda: _operation(reading, receipt.predicate, intents))
+            story.step("operation", lambda: _operation(reading, said, intents))
+            story.step("conditions", lambda: _told_truly(said, reading, intents=intents, stamps=stamps))
         _authorisation(story, bundle, receipt=receipt, intents=intents)
     return story.checks
 
@@ -100,9 +115,9 @@ def _reading(evidence: Evidence) -> tuple[Reading, str]:
     return reading, f"{len(reading.signatures)} found, digest recomputed, value holds: {kinds}{warned}"
 
 
-def _signature(story: _Story, signature: FoundSignature) -> None:
+def _signature(story: _Story, signature: FoundSignature) -> _Stamp | None:
     """Timestamp first: it says at which moment the certificate has to be good."""
-    stamped: TimestampInfo | None = None
+    stamped: _Stamp | None = None
     if signature.timestamp_token is not None:
         token = signature.timestamp_token
         stamped = story.step("timestamp", lambda: _timestamp(token, signature, story.trust))
@@ -111,12 +126,18 @@ def _signature(story: _Story, signature: FoundSignature) -> None:
     if signature.signer_certificate is None:
         text = "none: a raw signature is bound to its key by the receipt alone"
         story.checks.append(Check("certificate", None, text))
-        return
-    moment = stamped.gen_time if stamped else story.at
+        return stamped
+    moment = stamped.info.gen_time if stamped else story.at
     story.step("certificate", lambda: _certificate(story, signature, moment))
+    return stamped
 
 
-def _timestamp(token: bytes, signature: FoundSignature, trust: TrustFile) -> tuple[TimestampInfo, str]:
+def _who(signature: FoundSignature) -> str:
+    fingerprint = sha256_hex(signature.signer_certificate or signature.public_key)
+    return f"another certificate ({fingerprint[:16]}…)"
+
+
+def _timestamp(token: bytes, signature: FoundSignature, trust: TrustFile) -> tuple[_Stamp, str]:
     imprint = Digest.of(signature.signature_value, imprint_of_token(token).algorithm)
     refusals = []
     for authority in trust.timestamp_authorities:
@@ -133,7 +154,7 @@ def _timestamp(token: bytes, signature: FoundSignature, trust: TrustFile) -> tup
             refusals.append(f"{authority.name}: {problem.message}")
             continue
         place = "an outside authority" if authority.outside else "a LOCAL authority"
-        return info, f"{info.gen_time:%Y-%m-%dT%H:%M:%SZ} by {authority.name}, {place}"
+        return _Stamp(info, authority.outside), f"{info.gen_time:%Y-%m-%dT%H:%M:%SZ} by {authority.name}, {place}"
     raise VerificationError("; ".join(refusals) or "the trust file names no timestamp authority", code="bad-timestamp")
 
 
@@ -160,7 +181,7 @@ def _receipt(bundle: ReceiptBundle, trust: TrustFile) -> tuple[Statement[Receipt
         found, wanted = ("TRIAL", "no trial") if said.trial else ("no trial", "a TRIAL")
         raise VerificationError(f"the receipt is of {found} root, the trust file of {wanted} root", code="trial")
     mark = "TRIAL: proves nothing to anybody else; " if said.trial else ""
-    text = f"{mark}{said.project}/{said.signing_policy} ({said.kind}), {_conditions(said)}"
+    text = f"{mark}{said.project}/{said.signing_policy} ({said.kind}), created {said.created}"
     return receipt, text
 
 
@@ -176,11 +197,13 @@ def _conditions(said: Receipt) -> str:
 
 def _file(evidence: Evidence, reading: Reading, receipt: Statement[Receipt]) -> tuple[None, str]:
     said = receipt.predicate
-    found = _sha256(evidence.view)
     envelopes = {sha256_hex(s.envelope) for s in reading.signatures}
-    if not set(said.envelopes_sha256) <= envelopes:
+    if not said.envelopes_sha256 or not set(said.envelopes_sha256) <= envelopes:
         raise VerificationError("the receipt's signature is not in the file", code="wrong-file")
     wanted = receipt.subjects[0].digest.sha256
+    if said.mode == "digest" and wanted in said.envelopes_sha256:
+        return None, "holds the receipt's signature (digest mode: the signer never had the file itself)"
+    found = _sha256(evidence.view)
     if found != wanted:
         raise VerificationError(f"SHA-256 {found}; the receipt is for {wanted}", code="wrong-file")
     if said.content_sha256 is not None and said.content_sha256 != reading.stripped_sha256:
@@ -211,16 +234,48 @@ def _log(bundle: ReceiptBundle, trust: TrustFile, receipt: Statement[Receipt]) -
 
 def _operation(reading: Reading, said: Receipt, intents: Sequence[LoggedIntent]) -> tuple[None, str]:
     """What the signature covers is what the witnessed intent named for this artifact."""
-    rows = [row for intent in intents for row in json.loads(intent.operations) if row["artifact"] == said.artifact]
-    named = {row["digest"] for row in rows}
+    rows = [row for intent in intents for row in open_operations(intent.operations) if row.artifact == said.artifact]
+    named = {(row.digest, template_named(row.template).purpose) for row in rows}
     ours = [s for s in reading.signatures if sha256_hex(s.envelope) in said.envelopes_sha256]
-    signed = {str(s.content_digest) for s in ours}
-    keys = {hashlib.sha256(s.public_key).hexdigest() for s in ours}
-    if not ours or signed != named:
+    if not ours or {(str(s.content_digest), s.purpose) for s in ours} != named:
         raise VerificationError("the signature covers another digest than the logged operation", code="wrong-operation")
-    if keys != {said.key}:
+    if {hashlib.sha256(s.public_key).hexdigest() for s in ours} != {said.key}:
         raise VerificationError("the signature was made with another key than the logged one", code="wrong-key")
-    return None, f"the digest that was logged before the key was used: {', '.join(sorted(named))[:30]}…"
+    digests = ", ".join(sorted(digest for digest, _ in named))
+    return None, f"the digest that was logged before the key was used: {digests[:30]}…"
+
+
+def _told_truly(
+    said: Receipt, reading: Reading, *, intents: Sequence[LoggedIntent], stamps: Sequence[_Stamp | None]
+) -> tuple[None, str]:
+    """What the receipt says about its conditions is not better than what can be seen."""
+    ours = [s for s in reading.signatures if sha256_hex(s.envelope) in said.envelopes_sha256]
+    certificates = {sha256_hex(s.signer_certificate) if s.signer_certificate else None for s in ours}
+    if certificates != {said.certificate}:
+        raise VerificationError("the receipt names another certificate", code="wrong-receipt")
+    cosigned, leaf = intents[-1].witnessed.cosigned, intents[-1].leaf
+    if said.witnesses_outside > cosigned.outside or said.witnesses_local > cosigned.local:
+        raise VerificationError("the receipt tells of more witnesses than cosigned", code="wrong-receipt")
+    found = _where(stamps)
+    if _PLACES.index(said.timestamp) > _PLACES.index(found):
+        raise VerificationError(f"the receipt tells of timestamp {said.timestamp}, found {found}", code="wrong-receipt")
+    earliest = parse_time(intents[0].leaf.signing_time) - WINDOW
+    if any(stamp is not None and stamp.info.gen_time < earliest for stamp in stamps):
+        raise VerificationError("the timestamp is older than the logged intent", code="wrong-time")
+    if (said.policy_version, said.log_origin) != (leaf.policy_version, intents[-1].witnessed.checkpoint.origin):
+        raise VerificationError("the receipt names another policy version or log", code="wrong-receipt")
+    if (said.grade == "test") != (said.kind == "test"):
+        raise VerificationError(f"a {said.kind} signature graded {said.grade}", code="wrong-receipt")
+    return None, f"as the receipt says: grade {said.grade}, {_conditions(said)}"
+
+
+_PLACES = ("none", "local", "outside")
+
+
+def _where(stamps: Sequence[_Stamp | None]) -> str:
+    if not stamps or any(stamp is None for stamp in stamps):
+        return "none"
+    return "outside" if all(stamp is not None and stamp.outside for stamp in stamps) else "local"
 
 
 def _authorisation(

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``signwright policy``, and the only reader of YAML.
+
+YAML is read as a plain notation for JSON: no tags, anchors or aliases, no key twice, one document, and no scalar that
+YAML 1.1 reads as something else than its author meant (``no``, ``0o17``, ``1:30``, ``1.0``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import yaml
+from pydantic import ValidationError
+
+from signwright.cli.console import is_terminal, json_result, result, say, warn
+from signwright.cli.settings import output_format
+from signwright.errors import ConfigurationError, SignwrightError, UsageError
+from signwright.model.operation import Strict
+from signwright.model.text import first_bad_character
+from signwright.policy.documents import DOCUMENTS, Project
+from signwright.statements.parse import MAX_DOCUMENT
+
+if TYPE_CHECKING:
+    from signwright.client.policy_files import SignedPolicy
+
+MAX_DEPTH = 16
+_PATH = click.Path(path_type=Path)
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z")
+_SURPRISES = (
+    (re.compile(r"(?i)y|n|yes|no|on|off|true|false|null|~"), "write true, false or null, or put it in quotes"),
+    (re.compile(r"[-+]?[0-9][0-9_]*:[0-5]?[0-9].*"), "YAML reads it as a number in base 60; put it in quotes"),
+    (re.compile(r"[-+]?(0[0-9_]+|0[xob][0-9a-fA-F_]+|[0-9]*_[0-9_]*|\+[0-9]+)"), "a number in another notation"),
+    (
+        re.compile(r"(?i)[-+]?([0-9][0-9_]*)?\.[0-9]+(e[-+]?[0-9]+)?|[-+]?[0-9]+\.?(e[-+]?[0-9]+)?"),
+        "only whole numbers",
+    ),
+    (re.compile(r"(?i)[-+]?\.(inf|nan)"), "only whole numbers"),
+    (
+        re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"),
+        "put it in quotes; times have the form 2026-11-21T09:30:00Z",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A parsed file. ``lines``: path of keys and indexes → line, from 1."""
+
+    file: Path
+    content: object
+    lines: dict[tuple[str | int, ...], int]
+
+    def line_of(self, place: tuple[str | int, ...]) -> int:
+        """Of the nearest thing that has one."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+
+class PolicyProblems(ConfigurationError):
+    """``details["problems"]``: one ``file:line: field: text`` each."""
+
+    default_code = "bad-policy-source"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(
+            f"{len(problems)} problems in the policy sources" if len(problems) > 1 else problems[0],
+            details={"problems": problems},
+        )
+
+
+def read_yaml(file: Path) -> Source:
+    """One strict YAML file; raises `PolicyProblems` (file, line) and `ConfigurationError`."""
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_DOCUMENT + 1)
+        if len(content) > MAX_DOCUMENT:
+            raise PolicyProblems([f"{file}:1: more than {MAX_DOCUMENT} bytes"])
+        text = content.decode("utf-8")
+        _check_events(file, text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as problem:
+        raise ConfigurationError(f"{file}: {problem.strerror}", code="no-policy-source") from problem
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as problem:
+        mark = getattr(problem, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        said = getattr(problem, "problem", None) or "not UTF-8 text that can be read"
+        raise PolicyProblems([f"{file}:{line}: not YAML: {said}"]) from problem
+    if node is None:
+        raise PolicyProblems([f"{file}:1: the file is empty"])
+    source = Source(file, None, {})
+    return Source(file, _plain(source, node, ()), source.lines)
+
+
+def _check_events(file: Path, text: str) -> None:
+    """Refuse, before anything is built, what makes YAML more than a notation."""
+    documents, depth = 0, 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise PolicyProblems([f"{file}:{line}: anchors and aliases are refused; write it out"])
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise PolicyProblems([f"{file}:{line}: tag {str(tag)[:60]!r} is refused"])
+        documents += isinstance(event, yaml.DocumentStartEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if documents > 1 or depth > MAX_DEPTH:
+            raise PolicyProblems([f"{file}:{line}: {'a second document' if documents > 1 else 'nested too deeply'}"])
+
+
+def _plain(source: Source, node: yaml.Node, place: tuple[str | int, ...]) -> object:
+    line = node.start_mark.line + 1
+    source.lines.setdefault(place, line)
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(source, node, place)
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(source, child, (*place, index)) for index, child in enumerate(node.value)]
+    assert isinstance(node, yaml.ScalarNode)
+    return _scalar(source, node, place)
+
+
+def _mapping(source: Source, node: yaml.MappingNode, place: tuple[str | int, ...]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
+            raise PolicyProblems([f"{source.file}:{line}: a key must be plain text, and nothing is merged"])
+        name = _scalar(source, key_node, (*place, key_node.value))
+        if not isinstance(name, str):
+            raise PolicyProblems([f"{source.file}:{line}: key {key_node.value!r}: put it in quotes"])
+        if name in found:
+            raise PolicyProblems([f"{source.file}:{line}: {_dotted((*place, name))}: stands twice"])
+        source.lines[(*place, name)] = line
+        found[name] = _plain(source, value_node, (*place, name))
+    return found
+
+
+def _scalar(source: Source, node: yaml.ScalarNode, place: tuple[str | int, ...]) -> str | int | bool | None:
+    text, line = node.value, node.start_mark.line + 1
+    where = f"{source.file}:{line}: {_dotted(place)}"
+    at = first_bad_character(text)
+    if at is not None:
+        raise PolicyProblems([f"{where}: character U+{ord(text[at]):04X} is not allowed (control, bidi or invisible)"])
+    if node.style in ("'", '"', "|", ">"):
+        return str(text)
+    if text in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _TIME.fullmatch(text):
+        return str(text)
+    if not text:
+        raise PolicyProblems([f"{where}: no value; write null, {{}} or [] if that is meant"])
+    for pattern, advice in _SURPRISES:
+        if pattern.fullmatch(text):
+            raise PolicyProblems([f"{where}: {text!r} can be read in two ways: {advice}"])
+    return str(text)
+
+
+def _dotted(place: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, place)) or "(top)"
+
+
+def read_sources(folder: Path) -> dict[str, Strict]:
+    """Name → document from ``folder/*.yaml`` and ``folder/projects/*.yaml``; raises `PolicyProblems` with all."""
+    files = {name: folder / f"{name}.yaml" for name in DOCUMENTS}
+    projects = sorted((folder / "projects").glob("*.yaml"))
+    files |= {f"projects/{path.stem}": path for path in projects}
+    strange = sorted(
+        p for p in [*folder.glob("*.y*ml"), *(folder / "projects").glob("*.y*ml")] if p not in files.values()
+    )
+    problems = [f"{path}:1: no document of a policy has this name" for path in strange]
+    found: dict[str, Strict] = {}
+    for name, file in files.items():
+        try:
+            source = read_yaml(file)
+            found[name] = DOCUMENTS.get(name, Project).model_validate(source.content)
+        except PolicyProblems as problem:
+            listed = problem.details["problems"]
+            problems += [str(line) for line in listed] if isinstance(listed, list) else []
+        except ValidationError as problem:
+            problems += _model_problems(source, problem)
+        except ConfigurationError as problem:
+            problems.append(problem.message)
+    if problems:
+        raise PolicyProblems(problems)
+    return found
+
+
+def _model_problems(source: Source, problem: ValidationError) -> Iterator[str]:
+    for row in problem.errors(include_url=False):
+        place = tuple(row["loc"])
+        text = "unknown field" if row["type"] == "extra_forbidden" else row["msg"]
+        shown = "" if row["type"] in ("missing", "extra_forbidden") else f" (found {str(row.get('input'))[:60]!r})"
+        yield f"{source.file}:{source.line_of(place)}: {_dotted(place)}: {text}{shown}"
+
+
+# --- the verbs -----------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def command() -> None:
+    """Check, compare, sign and load the policy.
+
+    The sources are DIR/policy/*.yaml and DIR/policy/projects/*.yaml; DIR/policy/signed is what was signed last.
+    """
+
+
+def policy_folder(folder: Path | None, home: Path | None) -> Path:
+    """The folder of the sources, from ``DIR``, ``--home`` or SIGNWRIGHT_HOME; raises `UsageError`."""
+    import os
+
+    chosen = folder or home or (Path(os.environ["SIGNWRIGHT_HOME"]) if os.environ.get("SIGNWRIGHT_HOME") else None)
+    if chosen is None:
+        raise UsageError("no home given", code="no-home", hint="DIR, --home DIR or SIGNWRIGHT_HOME")
+    for candidate in (chosen, chosen / "policy"):
+        if (candidate / "organisation.yaml").is_file():
+            return candidate
+    raise UsageError(f"{chosen}: no policy sources (organisation.yaml) here", code="no-policy-source")
+
+
+def _current(sources: Path, trust: Path | None) -> SignedPolicy:
+    """The signed policy beside the sources, under the pin of the trust file when there is one."""
+    from signwright.client.policy_files import read_signed
+    from signwright.client.trust import load_trust
+
+    where = trust or (sources.parent / "trust.json" if (sources.parent / "trust.json").is_file() else None)
+    pin = load_trust(where).policy_root_sha256 if where else None
+    if pin is None:
+        warn("no trust file: the policy root beside the sources is believed")
+    return read_signed(sources / "signed", pinned_root_sha256=pin)
+
+
+def _checked(sources: Path, current: SignedPolicy) -> dict[str, Strict]:
+    """The draft, after every check; prints lint to stderr. Raises with all problems, printed one per line."""
+    from signwright.client.policy_files import check_draft
+    from signwright.policy.lint import weaknesses
+
+    try:
+        documents = read_sources(sources)
+        policy = check_draft(current, documents)
+    except SignwrightError as problem:
+        listed = problem.details.get("problems")
+        for line in listed if isinstance(listed, list) and len(listed) > 1 else []:
+            say(f"problem: {line}")
+        raise
+    for line in weaknesses(policy, now=datetime.now(UTC)):
+        say(f"weak: {line}")
+    return documents
+
+
+_DIR = click.argument("folder", type=_PATH, required=False, metavar="[DIR]")
+_HOME = click.option("--home", type=_PATH, help="home directory; default: SIGNWRIGHT_HOME")
+_TRUST = click.option("--trust", type=_PATH, help="trust file; default: DIR/trust.json")
+_OUTPUT = click.option("--output", type=click.Choice(["text", "json"]))
+
+
+@command.command()
+@_DIR
+@_HOME
+@_TRUST
+def check(folder: Path | None, home: Path | None, trust: Path | None) -> None:
+    """Read the sources strictly; report every problem with file and line, and every weak setting in words."""
+    sources = policy_folder(folder, home)
+    documents = _checked(sources, _current(sources, trust))
+    result(f"ok: {len(documents)} documents")
+
+
+@command.command()
+@_DIR
+@_HOME
+@_TRUST
+@_OUTPUT
+def diff(folder: Path | None, home: Path | None, trust: Path | None, output: str | None) -> None:
+    """Who gains or loses what, from the signed policy to the sources."""
+    from dataclasses import asdict
+
+    from signwright.client.policy_files import documents_of
+    from signwright.policy.changes import changes
+
+    sources = policy_folder(folder, home)
+    current = _current(sources, trust)
+    found = changes(documents_of(current.policy), _checked(sources, current))
+    if output_format(output) == "json":
+        json_result({"from_version": current.policy.version, "changes": [asdict(change) for change in found]})
+        return
+    for change in found:
+        result(str(change))
+    if not found:
+        say(f"no change since version {current.policy.version}")
+
+
+@command.command()
+@_DIR
+@_HOME
+@_TRUST
+@click.option("--key", "key_file", type=_PATH, help="the keeper's SSH key; default: DIR/keeper/keeper")
+@click.option("--yes", is_flag=True, help="do not ask")
+@click.option("--no-post", is_flag=True, help="sign and write, do not hand it to the hub")
+@click.option("--post-only", is_flag=True, help="hand the policy that was signed last to the hub")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="how long it holds")
+@click.option("--hub", "hub_url", metavar="URL", help="address of the hub (SIGNWRIGHT_URL)")
+@click.option("--credentials", type=_PATH, help="credential file (SIGNWRIGHT_CREDENTIALS)")
+def apply(
+    folder: Path | None,
+    home: Path | None,
+    trust: Path | None,
+    key_file: Path | None,
+    yes: bool,
+    no_post: bool,
+    post_only: bool,
+    days: int,
+    hub_url: str | None,
+    credentials: Path | None,
+) -> None:
+    """Check, show the change in words, sign as keeper, write DIR/policy/signed and load it into the hub."""
+    sources = policy_folder(folder, home)
+    signed = _current(sources, trust)
+    if not post_only:
+        keeper = key_file or sources.parent / "keeper" / "keeper"
+        signed = _sign(sources, signed, key_file=keeper, yes=yes, days=days)
+    if not no_post:
+        from signwright.cli.hubs import credentials_of, machine_hub
+
+        hub = machine_hub(hub_url, credentials_of(credentials))
+        with hub.connection:
+            hub.load_policy(signed.parts)
+        say(f"the hub has version {signed.policy.version}")
+    result(f"version {signed.policy.version} sha256:{signed.policy.sha256}")
+
+
+def _sign(sources: Path, current: SignedPolicy, *, key_file: Path, yes: bool, days: int) -> SignedPolicy:
+    from signwright.cli.hubs import person_key
+    from signwright.client.policy_files import documents_of, sign_next, write_signed
+    from signwright.policy.changes import changes
+
+    documents = _checked(sources, current)
+    found = changes(documents_of(current.policy), documents)
+    for change in found:
+        say(str(change))
+    if not found:
+        say("no change: the same policy with a new version and a new end")
+    if not yes:
+        if not is_terminal():
+            raise UsageError("nobody can be asked here", code="not-confirmed", hint="read policy diff, then --yes")
+        click.confirm(f"sign this as version {current.policy.version + 1}?", abort=True, err=True)
+    keeper = person_key(key_file)
+    signed = sign_next(current, documents, keeper=keeper, now=datetime.now(UTC), days=days)
+    write_signed(sources / "signed", signed.parts)
+    return signed
+
+
+@command.command()
+@_DIR
+@_HOME
+@_TRUST
+@_OUTPUT
+def show(folder: Path | None, home: Path | None, trust: Path | None, output: str | None) -> None:
+    """The signed policy: version, who may approve, which signing policies."""
+    from signwright.client.policy_files import documents_of
+
+    policy = _current(policy_folder(folder, home), trust).policy
+    if output_format(output) == "json":
+        documents = {name: document.model_dump(mode="json") for name, document in documents_of(policy).items()}
+        json_result(
+            {"version": policy.version, "sha256": policy.sha256, "trial": policy.root.trial, "documents": documents}
+        )
+        return
+    result(f"version {policy.version} of {policy.organisation.name}, sha256:{policy.sha256}")
+    result(
+        f"holds until {policy.index.expires}, root until {policy.root.expires}{', TRIAL' if policy.root.trial else ''}"
+    )
+    for name, person in sorted(policy.people.people.items()):
+        result(f"person  {name}: {', '.join(person.groups) or 'no group'}{' (disabled)' if person.disabled else ''}")
+    for project, content in sorted(policy.projects.items()):
+        for name, rule in sorted(content.signing_policies.items()):
+            who = f"{rule.approvals.required} approvals" if rule.approvals.required else "automatic"
+            result(f"policy  {project}/{name}: {rule.kind}, key {rule.key}, {who}, {'/'.join(rule.modes)} mode")
+    for exception in policy.organisation.exceptions:
+        result(f"without {exception.name} for {exception.scope}: {exception.owner}, until {exception.expires}")

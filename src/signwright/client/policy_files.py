@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A signed policy in a folder: ``root.json``, ``policy.json`` (envelopes) and ``documents/**/*.json`` (exact bytes)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from signwright.client.files import replace_file
+from signwright.client.hub import PolicyParts
+from signwright.client.ssh_keys import PersonKey
+from signwright.errors import ConfigurationError, DeniedError
+from signwright.model.operation import Strict
+from signwright.policy.documents import DOCUMENTS, Credentials, Keys, Organisation, People, Project, Services
+from signwright.policy.policy import Policy, open_policy
+from signwright.policy.validate import problems_of
+from signwright.policy.write import draft_policy
+from signwright.statements.dsse import MAX_ENVELOPE, Envelope, parse_envelope, statement_digest
+from signwright.statements.parse import MAX_DOCUMENT
+
+VALID_DAYS = 365
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPolicy:
+    """``policy`` was opened from ``parts`` and its root is the pinned one."""
+
+    parts: PolicyParts
+    policy: Policy
+
+
+def documents_of(policy: Policy) -> dict[str, Strict]:
+    """Name → document, as `signwright.policy.write.draft_policy` takes them."""
+    fixed = {name: getattr(policy, name) for name in DOCUMENTS}
+    return fixed | {f"projects/{name}": project for name, project in policy.projects.items()}
+
+
+def read_signed(folder: Path, *, pinned_root_sha256: str | None) -> SignedPolicy:
+    """Read and verify; raises `ConfigurationError` for missing files and what `open_policy` raises.
+
+    Without a pin the folder's own root is believed: right for a keeper's home, which is where roots are made.
+    """
+    try:
+        root, index = (_read(folder / name, MAX_ENVELOPE) for name in ("root.json", "policy.json"))
+        files = {path: _read(path, MAX_DOCUMENT) for path in sorted((folder / "documents").rglob("*.json"))}
+    except OSError as problem:
+        raise ConfigurationError(
+            f"signed policy {folder}: {problem.filename}: {problem.strerror}", code="no-signed-policy"
+        ) from problem
+    documents = {p.relative_to(folder / "documents").with_suffix("").as_posix(): c for p, c in files.items()}
+    parts = PolicyParts(parse_envelope(root), parse_envelope(index), documents)
+    pinned = pinned_root_sha256 or statement_digest("policy-root", parts.root)
+    return SignedPolicy(parts, parts.open(pinned_root_sha256=pinned))
+
+
+def _read(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ConfigurationError(f"{path}: more than {limit} bytes", code="too-large")
+    return content
+
+
+def write_signed(folder: Path, parts: PolicyParts) -> None:
+    """Write the folder's files, the policy statement last; documents that are no longer named are removed."""
+    for name, content in parts.documents.items():
+        path = folder / "documents" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content, mode=0o644)
+    replace_file(folder / "root.json", parts.root.encode(), mode=0o644)
+    replace_file(folder / "policy.json", parts.policy.encode(), mode=0o644)
+    wanted = {folder / "documents" / f"{name}.json" for name in parts.documents}
+    for path in (folder / "documents").rglob("*.json"):
+        if path not in wanted:
+            path.unlink()
+
+
+def sign_next(
+    current: SignedPolicy, documents: Mapping[str, Strict], *, keeper: PersonKey, now: datetime, days: int = VALID_DAYS
+) -> SignedPolicy:
+    """The next version over ``documents``, signed and opened again; raises `DeniedError` for a key of no keeper.
+
+    It ends after ``days``, and never after the policy root.
+    """
+    root = current.policy.root
+    if not any(keeper.public.line == " ".join(key.split()[:2]) for key in root.policy.keys):
+        raise DeniedError(f"key {keeper.public.fingerprint} is not a policy keeper's", code="not-a-keeper")
+    draft = draft_policy(
+        documents,
+        root=root,
+        root_sha256=current.policy.root_sha256,
+        version=current.policy.version + 1,
+        created=now,
+        expires=now + timedelta(days=days),
+    )
+    envelope = keeper.sign_statement(draft.payload, "policy")
+    return _opened(current.parts.root, envelope, draft.documents, current.policy.root_sha256)
+
+
+def check_draft(current: SignedPolicy, documents: Mapping[str, Strict]) -> Policy:
+    """The policy that ``documents`` would make: every check of `open_policy` but the signature.
+
+    Raises `DeniedError` with every problem at once.
+    """
+    draft = replace(
+        current.policy,
+        organisation=cast(Organisation, documents["organisation"]),
+        services=cast(Services, documents["services"]),
+        people=cast(People, documents["people"]),
+        credentials=cast(Credentials, documents["credentials"]),
+        keys=cast(Keys, documents["keys"]),
+        projects={n.removeprefix("projects/"): cast(Project, d) for n, d in documents.items() if "/" in n},
+    )
+    problems = problems_of(draft)
+    if problems:
+        raise DeniedError("policy: " + "; ".join(problems), code="bad-policy", details={"problems": problems})
+    return draft
+
+
+def _opened(root: Envelope, policy: Envelope, documents: Mapping[str, bytes], root_sha256: str) -> SignedPolicy:
+    opened = open_policy(root, policy, documents, pinned_root_sha256=root_sha256)
+    return SignedPolicy(PolicyParts(root, policy, documents), opened)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The difference between two policies in words: who gains or loses what. For people to read before they sign.
+
+Documents are compared field by field, so that nothing can be left out: a field that no row of the table below knows is
+reported by its name, as one to look at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from signwright.errors import MalformedError
+from signwright.model.operation import Strict
+from signwright.statements.keys import verifying_key
+
+#: ``weaker``: somebody may do more, or less is demanded; ``stronger``: the reverse; ``other``: look at it.
+Effect = Literal["weaker", "stronger", "other"]
+Documents = Mapping[str, Strict]
+_MARKS = {"weaker": "WEAKER", "stronger": "stronger", "other": "changed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """``where``: the document and the field; ``text``: words without full stop."""
+
+    where: str
+    text: str
+    effect: Effect
+
+    def __str__(self) -> str:
+        return f"{_MARKS[self.effect]:<8} {self.where}: {self.text}"
+
+
+#: (pattern over ``document:field.field…``, what a new entry or a higher number means, words for it).
+#: ``{0}``, ``{1}``: names caught by the pattern. A removed entry or a lower number means the reverse.
+_TABLE: tuple[tuple[str, Effect, str], ...] = (
+    (r"people:people\.([^.]+)", "weaker", "{0} may approve"),
+    (r"people:people\.([^.]+)\.groups\[(.+)\]", "weaker", "{0} in group {1}"),
+    (r"people:people\.([^.]+)\.keys\[(.+)\]", "weaker", "{0} signs with key {1}"),
+    (r"people:people\.([^.]+)\.disabled", "stronger", "{0} is disabled"),
+    (r"credentials:credentials\.([^.]+)", "weaker", "credential {0} may be used"),
+    (r"credentials:credentials\.([^.]+)\.disabled", "stronger", "credential {0} is disabled"),
+    (r"keys:keys\.([^.]+)", "weaker", "signing key {0}"),
+    (r"keys:keys\.([^.]+)\.purposes\[(.+)\]", "weaker", "key {0} serves purpose {1}"),
+    (r"keys:keys\.([^.]+)\.disabled", "stronger", "key {0} is disabled"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)", "weaker", "signing policy {0}"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.submitters\[(.+)\]", "weaker", "credential {1} may submit to {0}"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.modes\[(.+)\]", "weaker", "{0} takes {1} mode"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.options\.([^.]+)", "weaker", "{0} lets the submitter choose {1}"),
+    (
+        r"projects/[^:]+:signing_policies\.([^.]+)\.options\.([^.]+)\.values\[(.+)\]",
+        "weaker",
+        "{0} takes option {1} = {2}",
+    ),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.options\.([^.]+)\.any", "weaker", "{0} takes any {1}"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.required", "stronger", "approvals for {0}"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.groups\.([^.]+)", "stronger", "of group {1} for {0}"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.eligible\[(.+)\]", "weaker", "group {1} may approve {0}"),
+    (
+        r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.exclude_submitter",
+        "stronger",
+        "the submitter of {0} cannot approve",
+    ),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.max_age_hours", "weaker", "hours an approval of {0} holds"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.scan\.required", "stronger", "{0} demands a scan"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.scan\.max_age_hours", "weaker", "hours a scan for {0} holds"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.max_request_age_hours", "weaker", "hours a request to {0} holds"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.retention_days", "stronger", "days that {0} keeps its files"),
+    (r"projects/[^:]+:signing_policies\.([^.]+)\.hold", "stronger", "{0} waits for a release by"),
+    (r"projects/[^:]+:artifact_configurations\.([^.]+)", "weaker", "artifact configuration {0}"),
+    (r"projects/[^:]+:artifact_configurations\.([^.]+)\.rules\[(.+)\]", "weaker", "{0} takes files {1}"),
+    (r"projects/[^:]+:artifact_configurations\.([^.]+)\.max_size", "weaker", "largest file of {0} in bytes"),
+    (r"organisation:release\.(approvals|retention_days)", "stronger", "organisation minimum for {0} of a release"),
+    (r"organisation:release\.(.+_hours)", "weaker", "organisation maximum for {0} of a release"),
+    (r"organisation:exceptions\[(.+)\]", "weaker", "exception {0}"),
+    (r"services:quorum\.(outside|local)", "stronger", "cosignatures of {0} witnesses"),
+    (r"services:scanners\[(.+)\]", "weaker", "verdicts of scanner {0} count"),
+    (r"services:witnesses\[(.+)\]", "weaker", "cosignatures of witness {0} count"),
+    (r"services:timestamp_authorities\[(.+)\]", "weaker", "timestamps of {0} count"),
+    (r"services:receipt_keys\[(.+)\]", "weaker", "receipts signed by {0} count"),
+)
+#: Fields where nothing (null) means: without limit.
+_LIMITS = re.compile(r"(projects/[^:]+:signing_policies|keys:keys)\.([^.]+)\.max_per_day")
+_ORDERED = {"protection": ("software", "claimed", "attested"), "timestamp": ("none", "required")}
+_REVERSE: dict[Effect, Effect] = {"weaker": "stronger", "stronger": "weaker", "other": "other"}
+_ABSENT = object()
+
+
+def changes(old: Documents, new: Documents) -> list[Change]:
+    """Every difference between two sets of documents (``organisation``, ``people``, …, ``projects/<name>``)."""
+    found: list[Change] = []
+    for name in sorted({*old, *new}):
+        before = old[name].model_dump(mode="json") if name in old else {}
+        after = new[name].model_dump(mode="json") if name in new else {}
+        if name not in old or name not in new:
+            found.append(Change(name, "new document" if name not in old else "document removed", "other"))
+        found += _fields(name, "", before, after)
+    return sorted(found, key=lambda change: (list(_MARKS).index(change.effect), change.where))
+
+
+def _fields(document: str, path: str, old: object, new: object) -> Iterator[Change]:
+    if old == new and type(old) is type(new):
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            below = f"{path}.{name}" if path else name
+            yield from _fields(document, below, old.get(name, _ABSENT), new.get(name, _ABSENT))
+    elif isinstance(old, list) and isinstance(new, list):
+        yield from _lists(document, path, old, new)
+    elif old is _ABSENT and isinstance(new, dict) and not _known(document, path):
+        yield from _fields(document, path, {}, new)
+    elif new is _ABSENT and isinstance(old, dict) and not _known(document, path):
+        yield from _fields(document, path, old, {})
+    else:
+        yield _value(document, path, old, new)
+
+
+def _lists(document: str, path: str, old: list[object], new: list[object]) -> Iterator[Change]:
+    """Entries that came and went. No entry in ``eligible`` means everybody, so the first one takes leave away."""
+    before, after = ({_label(row): row for row in rows} for rows in (old, new))
+    if path.endswith(".eligible") and bool(old) != bool(new):
+        who = ", ".join([*before, *after])
+        text = f"only group {who} may approve" if new else f"anybody enrolled may approve, not only group {who}"
+        yield Change(f"{document}: {path}", text, "stronger" if new else "weaker")
+        return
+    for label in sorted({*before, *after}):
+        yield from _fields_of_entry(document, f"{path}[{label}]", before.get(label, _ABSENT), after.get(label, _ABSENT))
+    if set(before) == set(after) and list(before) != list(after):
+        yield Change(f"{document}: {path}", f"in another order: {', '.join(after)}", "other")
+
+
+def _fields_of_entry(document: str, path: str, old: object, new: object) -> Iterator[Change]:
+    if old is not _ABSENT and new is not _ABSENT:
+        yield from _fields(document, path, old, new)
+    else:
+        yield _value(document, path, old, new)
+
+
+def _label(row: object) -> str:
+    """What an entry of a list is called: its name (with what else tells it apart), or its value."""
+    if isinstance(row, dict):
+        rest = [str(row[name]) for name in ("scope", "format") if name in row]
+        return " ".join([str(row.get("name", row)), *rest])
+    try:
+        return verifying_key(str(row)).key_id
+    except MalformedError:
+        return str(row)
+
+
+def _known(document: str, path: str) -> tuple[Effect, str] | None:
+    for pattern, effect, words in _TABLE:
+        match = re.fullmatch(pattern, f"{document}:{path}")
+        if match:
+            return effect, words.format(*match.groups())
+    return None
+
+
+def _value(document: str, path: str, old: object, new: object) -> Change:
+    where, field = f"{document}: {path}", path.rpartition(".")[2]
+    if _LIMITS.fullmatch(f"{document}:{path}"):
+        more = _limit(new) > _limit(old)
+        return Change(where, f"from {_shown(old)} to {_shown(new)} in 24 h", "weaker" if more else "stronger")
+    if field in _ORDERED and old in _ORDERED[field] and new in _ORDERED[field]:
+        less = _ORDERED[field].index(str(new)) < _ORDERED[field].index(str(old))
+        return Change(where, f"from {old} to {new}", "weaker" if less else "stronger")
+    known = _known(document, path)
+    if known is None:
+        return Change(where, f"from {_shown(old)} to {_shown(new)}", "other")
+    effect, words = known
+    if _amount(old) is None and _amount(new) is None and old not in (_ABSENT, None) and new not in (_ABSENT, None):
+        return Change(where, f"{words}: from {_shown(old)} to {_shown(new)}", "other")
+    grown = (_amount(new) or 0) > (_amount(old) or 0)
+    if isinstance(old, int) and isinstance(new, int) and not isinstance(old, bool):
+        return Change(where, f"{words}: from {old} to {new}", effect if grown else _REVERSE[effect])
+    shown = "" if isinstance(new, bool) or isinstance(old, bool) else f" ({_shown(new if grown else old)})"
+    return Change(
+        where, f"{words}{shown}" if grown else f"no longer: {words}{shown}", effect if grown else _REVERSE[effect]
+    )
+
+
+def _amount(value: object) -> int | None:
+    """How much of it there is: nothing is 0, an entry or a text is 1."""
+    if isinstance(value, int):
+        return int(value)
+    return 0 if value is _ABSENT or value is None else 1
+
+
+def _limit(value: object) -> float:
+    return value if isinstance(value, int) else float("inf")
+
+
+def _shown(value: object) -> str:
+    if value is _ABSENT:
+        return "nothing"
+    if value is None:
+        return "no value"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(member)}" for name, member in value.items() if member not in (None, [], {}))
+    if isinstance(value, list):
+        return "/".join(_shown(member) for member in value)
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:24]}…{text[-12:]}"
