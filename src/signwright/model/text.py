@@ -13,13 +13,17 @@ from signwright.errors import MalformedError
 #: line and
 #: paragraph separators.
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+#: Letters, marks and symbols that show nothing (Unicode: Default_Ignorable_Code_Point; and the empty Braille cell).
+_UNSEEN = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0))) | frozenset(
+    chr(c) for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF)) for c in range(first, last + 1)
+)
 
 
 def first_bad_character(text: str) -> int | None:
     """Index of the first character that must not stand in signed text, or None."""
     if text.isascii():
         return None if text.isprintable() else next(i for i, c in enumerate(text) if not c.isprintable())
-    return next((i for i, c in enumerate(text) if unicodedata.category(c) in _REFUSED), None)
+    return next((i for i, c in enumerate(text) if c in _UNSEEN or unicodedata.category(c) in _REFUSED), None)
 
 
 def check_text(text: str, where: str) -> str:
