@@ -95,12 +95,10 @@ def test_compiled_programs_are_accepted_by_both(tmp_path: Path, compiled: dict[s
 
 def test_checksum_is_the_one_that_osslsigncode_computes(tmp_path: Path) -> None:
     signed = sign(distlib_launcher().read_bytes())
-    told = osslsigncode_says(signed, tmp_path).stdout
-    assert b"PE checksum" in told
-    assert b"MISMATCH" not in told
+    assert b"invalid PE checksum" not in osslsigncode_says(signed, tmp_path).stdout
     at = int.from_bytes(signed[60:64], "little") + 24 + 64
     wrong = signed[:at] + bytes([signed[at] ^ 0x01]) + signed[at + 1 :]
-    assert b"MISMATCH" in osslsigncode_says(wrong, tmp_path).stdout
+    assert b"invalid PE checksum" in osslsigncode_says(wrong, tmp_path).stdout
 
 
 def test_replaced_and_nested_signatures_are_accepted_by_both(tmp_path: Path) -> None:
