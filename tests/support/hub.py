@@ -32,7 +32,6 @@ from signwright.statements.models import Session, statement_payload
 from tests.support.processes import stop, wait_until
 from tests.support.world import World, key_id, sign_ssh
 
-
 #: One pool of connections for each hub; closed when the hub ends.
 _CLIENTS: dict[str, httpx.Client] = {}
 

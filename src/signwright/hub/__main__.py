@@ -16,6 +16,7 @@ from signwright.hub.settings import load_settings
 
 
 def main() -> int:
+    sys.setswitchinterval(0.0005)
     parser = argparse.ArgumentParser(prog="signwright.hub", description="Take requests in and carry them on.")
     parser.add_argument("--settings", type=Path, required=True, metavar="FILE", help="TOML, or JSON if named *.json")
     parser.add_argument("--ready-file", type=Path, metavar="F", help='written once ready: {"url": "http://…"}')

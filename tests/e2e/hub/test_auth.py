@@ -20,7 +20,7 @@ def test_health_and_openapi_are_open_and_nothing_else(hub):
     document = plain.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     for path, methods in document["paths"].items():
-        if path in {"/v1/health"}:
+        if path == "/v1/health":
             continue
         for method in methods:
             target = path.replace("{index}", "0").replace("{number}", "0").replace("{", "").replace("}", "")

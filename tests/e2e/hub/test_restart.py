@@ -29,28 +29,32 @@ def scanner(home: HubHome, path: Path, *, verdict: str = "clean") -> Iterator[No
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
-    stopping = threading.Event()
+
+    def answer(channel: socket.socket) -> bool:
+        _, descriptors, _, _ = socket.recv_fds(channel, 1, 4)
+        if not descriptors:
+            return False
+        asked = read_frame(lambda n: channel.recv(n, socket.MSG_WAITALL)).message["scan"]
+        with open(descriptors[0], "rb") as file:
+            content = file.read()
+        assert isinstance(asked, dict)
+        assert hashlib.sha256(content).hexdigest() == asked["sha256"]
+        channel.sendall(encode_frame({"progress": {"scanned": 1, "members": 0}}))
+        channel.sendall(encode_frame({"verdict": verdict}, [home.world.scan(content, verdict).encode()]))
+        return True
 
     def serve() -> None:
-        while not stopping.is_set():
+        going = True
+        while going:
             channel, _ = listener.accept()
             with channel:
-                _, descriptors, _, _ = socket.recv_fds(channel, 1, 4)
-                if not descriptors:
-                    return
-                asked = read_frame(lambda n: channel.recv(n, socket.MSG_WAITALL)).message["scan"]
-                with open(descriptors[0], "rb") as file:
-                    content = file.read()
-                assert hashlib.sha256(content).hexdigest() == asked["sha256"]
-                channel.sendall(encode_frame({"progress": {"scanned": 1, "members": 0}}))
-                channel.sendall(encode_frame({"verdict": verdict}, [home.world.scan(content, verdict).encode()]))
+                going = answer(channel)
 
     thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield
     finally:
-        stopping.set()
         with socket.socket(socket.AF_UNIX) as last:
             last.connect(str(path))
         thread.join()

@@ -62,8 +62,8 @@ def submit(
     _check_quota(records, record, quota)
     now = int(facts.now.timestamp())
     record.history.append({"state": "submitted", "time": now, "who": caller})
-    records.add(record)
     records.event("submit", who=caller, request_id=record.id, details={"request_sha256": record.digest})
+    records.add(record)
     advance(records, policy, record, now=facts.now, who=caller, facts=facts)
     return record
 

@@ -8,6 +8,7 @@ import tempfile
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ class Hub(RuleBasedStateMachine):
         path = [State(str(row["state"])) for row in record.history]
         assert path[0] is State.SUBMITTED
         assert path[-1] is record.state
-        for old, new in zip(path, path[1:], strict=False):
+        for old, new in pairwise(path):
             assert new in MOVES[old]
         assert self.last not in FINAL or record.state is self.last
         self.last = record.state
@@ -206,7 +207,8 @@ class Hub(RuleBasedStateMachine):
 def test_request_that_nothing_happens_to_is_completed():
     hub = Hub()
     try:
-        for step in (hub.upload, partial(hub.scan, "clean"), hub.people_agree, hub.poll, partial(hub.result, "signed", 0)):
+        scan, answer = partial(hub.scan, "clean"), partial(hub.result, "signed", 0)
+        for step in (hub.upload, scan, hub.people_agree, hub.poll, answer):
             step()
             hub.no_step_is_skipped()
             hub.every_state_that_needs_a_job_has_one()

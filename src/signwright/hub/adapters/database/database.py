@@ -8,6 +8,7 @@ of work that fails is rolled back to its own savepoint and takes nobody with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from signwright.errors import SignwrightError, UnavailableError
 from signwright.hub.adapters.database.events import EMPTY, Event, Head, chained
-from signwright.hub.adapters.database.records import Notices, SqlRecords
+from signwright.hub.adapters.database.records import Notices, PendingEvent, SqlRecords
 from signwright.hub.adapters.database.schema import events
 
 T = TypeVar("T")
@@ -132,12 +133,13 @@ class Database:
         return group, False
 
     def _commit(self, connection: Connection, group: list[_Work]) -> None:
-        notices = Notices()
-        head = self.head
+        notices, pending = Notices(), list[PendingEvent]()
         try:
             with connection.begin():
                 for work in group:
-                    head = self._perform(connection, work, notices, head, alone=len(group) == 1)
+                    self._perform(connection, work, notices, pending, alone=len(group) == 1)
+                new, head = self._chain(pending)
+                _store(connection, new)
         except Exception as problem:  # noqa: BLE001 - whatever it was, nothing was written and everybody is told
             error = _clean_error(problem)
             for work in group:
@@ -151,40 +153,28 @@ class Database:
             else:
                 work.answer.set_result(work.result)
 
-    def _perform(self, connection: Connection, work: _Work, notices: Notices, head: Head, *, alone: bool) -> Head:
-        """Run one piece of work in a savepoint of its own and chain its events; returns the new head."""
+    def _perform(
+        self, connection: Connection, work: _Work, notices: Notices, pending: list[PendingEvent], *, alone: bool
+    ) -> None:
+        """Run one piece of work, in a savepoint of its own unless it is alone; collect its events and changes."""
         records = SqlRecords(connection)
         try:
-            if alone:
+            with contextlib.nullcontext() if alone else connection.begin_nested():
                 work.result = work.run(records)
-                new, head = self._chain(head, records)
-                _store(connection, new)
-            else:
-                with connection.begin_nested():
-                    work.result = work.run(records)
-                    new, after = self._chain(head, records)
-                    _store(connection, new)
-                head = after
+                records.flush()
         except Exception as problem:
             work.error = _clean_error(problem)
             if alone or isinstance(problem, DBAPIError):
                 raise
-            return head
+            return
+        pending += records.events
         notices.records.update(records.changed)
         notices.job_kinds |= records.jobs.put_kinds
-        return head
 
-    def _chain(self, head: Head, records: SqlRecords) -> tuple[list[Event], Head]:
-        new, now = [], self._clock()
-        for pending in records.events:
-            row = chained(
-                head,
-                time=now,
-                kind=pending.kind,
-                who=pending.who,
-                request_id=pending.request_id,
-                details=pending.details,
-            )
+    def _chain(self, pending: Sequence[PendingEvent]) -> tuple[list[Event], Head]:
+        new, now, head = [], self._clock(), self.head
+        for one in pending:
+            row = chained(head, time=now, kind=one.kind, who=one.who, request_id=one.request_id, details=one.details)
             new.append(row)
             head = Head(row.number, row.sha256)
         return new, head

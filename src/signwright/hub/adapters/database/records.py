@@ -134,6 +134,8 @@ class SqlRecords:
         self.jobs = Leases(connection)
         self.events: list[PendingEvent] = []
         self.changed: dict[str, RequestRecord] = {}
+        self._new: set[str] = set()
+        self._dirty: set[str] = set()
 
     def _request(self, statement: Select[tuple[object, ...]], values: dict[str, object]) -> RequestRecord | None:
         row = self.connection.execute(statement, values).first()
@@ -141,6 +143,9 @@ class SqlRecords:
 
     def find(self, reference: str) -> RequestRecord | None:
         """By id or by request digest."""
+        for record in self.changed.values():
+            if reference in {record.id, record.digest}:
+                return record
         statement = _BY_ID if reference.startswith("r-") else _BY_DIGEST
         return self._request(statement, {"reference": reference})
 
@@ -149,7 +154,8 @@ class SqlRecords:
         return self._request(_BY_KEY, {"submitter": submitter, "key": key})
 
     def add(self, record: RequestRecord) -> None:
-        self.connection.execute(_ADD, _row_of(record))
+        """The row itself is written by `flush`, once, however often the record is saved before."""
+        self._new.add(record.id)
         if record.mode == "artifact":
             rows = [
                 {
@@ -165,16 +171,27 @@ class SqlRecords:
         self.changed[record.id] = record
 
     def save(self, record: RequestRecord) -> None:
-        row = _row_of(record)
-        self.connection.execute(_SAVE, {"b_id": record.id, **{f"b_{name}": row[name] for name in _CHANGING}})
+        self._dirty.add(record.id)
         self.changed[record.id] = record
+
+    def flush(self) -> None:
+        """Write what was added and saved. The writer calls it at the end; queries that would miss it call it first."""
+        for request_id in self._new:
+            self.connection.execute(_ADD, _row_of(self.changed[request_id]))
+        for request_id in self._dirty - self._new:
+            row = _row_of(self.changed[request_id])
+            self.connection.execute(_SAVE, {"b_id": request_id, **{f"b_{name}": row[name] for name in _CHANGING}})
+        self._new.clear()
+        self._dirty.clear()
 
     def usage(self, submitter: str) -> tuple[int, int]:
         """(open requests, bytes of their artifacts)."""
+        self.flush()
         count, size = self.connection.execute(_USAGE, {"submitter": submitter}).one()
         return int(count), int(size)
 
     def operations_since(self, project: str, signing_policies: Sequence[str], since: int) -> int:
+        self.flush()
         statement = select(func.coalesce(func.sum(requests.c.operations), 0)).where(
             requests.c.project == project,
             requests.c.signing_policy.in_(signing_policies),
@@ -199,17 +216,21 @@ class SqlRecords:
         return [d for d in dict.fromkeys(str(a["sha256"]) for a in record.artifacts) if d in found]
 
     def waiting_for(self, submitter: str, sha256: str) -> list[RequestRecord]:
+        self.flush()
         rows = self.connection.execute(_WAITING_FOR, {"submitter": submitter, "sha256": sha256})
         return [record_of(row) for row in rows]
 
     def open_ids(self) -> list[str]:
+        self.flush()
         return list(self.connection.execute(_OPEN_IDS).scalars())
 
     def due(self, now: int) -> list[str]:
         """Open requests past their deadline that the signer does not have."""
+        self.flush()
         return list(self.connection.execute(_DUE, {"now": now}).scalars())
 
     def without_job(self) -> list[str]:
+        self.flush()
         return list(self.connection.execute(_WITHOUT_JOB).scalars())
 
     def set_result(self, request_id: str, frame: bytes) -> None:

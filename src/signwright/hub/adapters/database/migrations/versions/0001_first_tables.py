@@ -14,6 +14,7 @@ depends_on = None
 
 def upgrade() -> None:
     _requests()
+    _answers()
     _work()
     _history()
 
@@ -66,6 +67,9 @@ def _requests() -> None:
     )
     op.create_index("requests_state", "requests", ["state", "deadline"], unique=False)
     op.create_index("requests_submitter", "requests", ["submitter", "finished", "created"], unique=False)
+
+
+def _answers() -> None:
     op.create_table(
         "results",
         sa.Column("request_id", sa.String(length=24), nullable=False),
