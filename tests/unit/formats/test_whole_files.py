@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from signwright.envelopes.authenticode import indirect_data
@@ -61,6 +61,7 @@ def test_empty_file_is_signed() -> None:
 
 @given(content=st.binary(max_size=2000))
 def test_any_content_that_is_no_other_purpose_is_signed(content: bytes) -> None:
+    assume(b"ersion:" not in content.lower() and content[:1] not in (b"\x30", b"\x31", b"\xa0"))
     prepared = CmsFormat().prepare(BytesView(content), (), WholeFileOptions())
     assert prepared.source_sha256 == hashlib.sha256(content).hexdigest()
     assert prepared.operations[0].digest == "sha256:" + prepared.source_sha256
