@@ -71,9 +71,14 @@ def own_command(module: str, arguments: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """``python -m signwright.signer.start``: become the signer's launcher in the signer's own environment."""
+    """``python -m signwright.signer.start``: become the signer's launcher in the signer's own environment.
+
+    With ``--tokens`` first: become `signwright.signer.tokens`, which tells what the tokens hold.
+    """
+    asked = "signwright.signer.tokens" if arguments[:1] == ["--tokens"] else "signwright.signer"
+    own = arguments[1:] if asked.endswith(".tokens") else arguments
     try:
-        command = signer_command("signwright.signer", arguments, environment=signer_environment())
+        command = signer_command(asked, own, environment=signer_environment())
         os.execv(command[0], command)  # noqa: S606 - no shell: the program and its arguments are ours
     except ConfigurationError as problem:
         print(f"signer: error: {problem.message} ({problem.hint})", file=sys.stderr)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -73,6 +74,21 @@ def make_authority(common_name: str, *, now: datetime, passphrase: bytes | None 
         chain=(certificate.public_bytes(Encoding.DER),),
         key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption),
     )
+
+
+def create_authority(settings: Settings, common_name: str, *, now: datetime) -> bytes:
+    """`make_authority` into the files that ``settings`` name, which must not be there; returns the root in DER."""
+    made = make_authority(common_name, now=now)
+    try:
+        for path, content in ((settings.key_file, made.key_pem), (settings.chain_file, made.chain_pem)):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+    except OSError as problem:
+        raise ConfigurationError(f"{path}: {problem.strerror}", code="bad-key-file") from problem
+    return made.root
 
 
 def load_issuer(settings: Settings, now: datetime) -> Issuer:

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A home: the folder of one small installation, made by ``init``, run by ``up``. What lies where, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from signwright.client.files import replace_file, write_private
+from signwright.errors import ConfigurationError, SignwrightError, UsageError
+from signwright.model.operation import Strict
+from signwright.statements.parse import parse_model
+
+
+class HomeFile(Strict):
+    """``home.json``: what ``up`` and ``doctor`` need to know. ``release_store``: ``software`` or the key's PKCS #11 URI."""
+
+    format: Literal["signwright-home/1"] = "signwright-home/1"
+    organisation: str
+    url: str
+    trial: bool
+    release_store: str
+    policy_root_sha256: str
+    signer_env: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths below ``folder``, which is absolute."""
+
+    folder: Path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def settings(self, process: str) -> Path:
+        return self.folder / "settings" / f"{process}.toml"
+
+    @property
+    def description(self) -> Path:
+        return self.folder / "home.json"
+
+    @property
+    def genesis(self) -> Path:
+        """There from ``init`` until the signer's first start made its state; never again."""
+        return self.folder / "signer" / "genesis"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    def read(self) -> HomeFile:
+        """Raises `UsageError` when this is no home."""
+        try:
+            return parse_model(HomeFile, self.description.read_bytes())
+        except OSError as problem:
+            raise UsageError(
+                f"{self.folder}: not a home ({problem.strerror})", code="no-home", hint="signwright init --home DIR"
+            ) from problem
+        except SignwrightError as problem:
+            raise ConfigurationError(f"{self.description}: {problem.message}", code="bad-home") from problem
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """A file that everybody on the machine may read; its folder is made."""
+        path = self._path(name)
+        replace_file(path, content.encode() if isinstance(content, str) else content, mode=0o644)
+        return path
+
+    def write_secret(self, name: str, content: str | bytes) -> Path:
+        """A file of mode 0600."""
+        path = self._path(name)
+        write_private(path, content.encode() if isinstance(content, str) else content)
+        return path
+
+    def _path(self, name: str) -> Path:
+        path = self.folder / name
+        for folder in reversed([p for p in path.parents if p == self.folder or self.folder in p.parents]):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+
+def home_of(flag: Path | None) -> Home:
+    """The home from ``--home`` or SIGNWRIGHT_HOME; raises `UsageError` without either."""
+    named = flag or (Path(os.environ["SIGNWRIGHT_HOME"]) if os.environ.get("SIGNWRIGHT_HOME") else None)
+    if named is None:
+        raise UsageError("no home given", code="no-home", hint="--home DIR, or SIGNWRIGHT_HOME")
+    return Home(named.absolute())
+
+
+def new_home(folder: Path) -> Home:
+    """An empty folder of mode 0700; raises `UsageError` when something is there already."""
+    home = Home(folder.absolute())
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UsageError(f"{folder}: not a folder", code="bad-home")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty", code="home-not-empty", hint="an existing home is never changed by init")
+    try:
+        home.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.folder.chmod(0o700)
+    except OSError as problem:
+        raise UsageError(f"{folder}: {problem.strerror}", code="bad-home") from problem
+    return home
