@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import stat
@@ -230,5 +231,6 @@ async def serve(
         pool = WorkerPool(worker_command, sandbox_none=settings.sandbox == "none", parallel=settings.workers)
         stack.callback(pool.close)
         keyholder = await KeyholderClient.connect(keyholder_fd, seconds=settings.limits.order_seconds)
+        gc.freeze()  # what is loaded stays; only what requests leave behind is looked through
         gate = await assemble(settings, keyholder=keyholder, workers=Workers(pool), state=state)
         await gate.serve(on_ready=on_ready, stop=stop)

@@ -112,14 +112,13 @@ class Cycle:
         """Decide, and go on when the decision is to allow."""
         await progress("verifying")
         case = self._parts.verifier.gather(job, self._parts.policies.in_force)
+        self._check_attempts(job)
+        if job.statement.predicate.mode == "digest":
+            return await self._wave(case, [], progress)
         refusal = self._refusal(case)
         if refusal is not None:
             return refusal
         self._parts.verifier.check_approvers_log(case)
-        self._check_attempts(job)
-        if job.statement.predicate.mode == "digest":
-            check_digest_mode(job.statement)
-            return await self._wave(case, [], progress)
         await progress("deriving")
         async with AsyncExitStack() as stack:
             work = derived(case, errands=self._parts.errands, workers=self._parts.workers, limits=self._parts.limits)
@@ -142,13 +141,17 @@ class Cycle:
 
     async def _wave(self, case: Case, found: Sequence[Derived], progress: Progress) -> Outcome:
         """Log the intent, have it cosigned and signed, deliver; whatever goes wrong after the intent is logged as well."""
-        self._parts.delivery.check_authorities(case)
         await progress("logging")
         if case.opened is not self._parts.policies.in_force:
             return await self._again(case.job, progress)
-        refusal = self._refusal(case)  # time has passed and others have used the key
+        # The decision that counts: nobody else can use up a quota between it and the intent.
+        refusal = self._refusal(case)
         if refusal is not None:
             return refusal
+        if not found:
+            self._parts.verifier.check_approvers_log(case)
+            check_digest_mode(case.job.statement)
+        self._parts.delivery.check_authorities(case)
         logged = await self._intent(case, sandbox=self._sandbox(found))
         signed: Signed | None = None
         try:

@@ -35,7 +35,7 @@ from signwright.transparency.tiles import (
 )
 
 #: How long a group waits for company when it is not full.
-GATHER_SECONDS = 0.001
+GATHER_SECONDS = 0.003
 #: Leaves that nobody waits for (results, denials) are cosigned after so long.
 LAZY_SECONDS = 1.0
 

@@ -25,6 +25,8 @@ from signwright.signer.gate.outcome import Outcome
 from signwright.signer.gate.verify import open_job
 
 MAX_CONNECTIONS = 64
+#: A request that is done sooner has no news of its progress.
+QUIET_SECONDS = 0.2
 _FIRST_FRAME_SECONDS = 10.0
 _MAX_FIRST_FRAME = 8 << 20
 
@@ -125,8 +127,11 @@ class Server:
             self._at_work -= 1
 
     async def _sign(self, channel: Channel, number: int, frame: Frame) -> None:
+        began = asyncio.get_running_loop().time()
+
         async def progress(state: str) -> None:
-            await channel.send({"type": "progress", "id": number, "state": state})
+            if asyncio.get_running_loop().time() - began > QUIET_SECONDS:
+                await channel.send({"type": "progress", "id": number, "state": state})
 
         try:
             at = number_field(frame.message, "request")
