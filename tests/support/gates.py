@@ -329,13 +329,15 @@ class GateSite:
         return SeenCheckpoint(origin=ORIGIN, size=checkpoint.size, root=checkpoint.root.hex())
 
     @asynccontextmanager
-    async def run(self, pool: WorkerPool | None = None, *, policy: bool = True) -> AsyncIterator[tuple[Gate, Courier]]:
-        """A gate at work with a connected courier; ``policy``: the world's policy is loaded."""
+    async def run(
+        self, pool: WorkerPool | None = None, *, policy: bool = True, courier: bool = True
+    ) -> AsyncIterator[tuple[Gate, Courier]]:
+        """A gate at work with a connected courier; ``courier``: or nobody; ``policy``: the world's is loaded."""
         state = State(self.settings.database)
         ours, theirs = socket.socketpair()
         served = Channel(*await asyncio.open_unix_connection(sock=theirs))
         keyholder = asyncio.create_task(self.keyholder.serve(served))
-        courier = Courier(self)
+        carrier = Courier(self)
         stop, ready = asyncio.Event(), asyncio.Event()
         life: asyncio.Task[None] | None = None
         client: KeyholderClient | None = None
@@ -350,20 +352,21 @@ class GateSite:
             started.cancel()
             if life.done():
                 life.result()
-            await courier.connect()
+            if courier:
+                await carrier.connect()
             if policy:
-                answer = await courier.policy(self.policy_parts)
+                answer = await carrier.policy(self.policy_parts)
                 assert answer.message["ok"], answer.message
-                await until(lambda: "checkpoint" in courier.published)
-            yield gate, courier
+                await until(lambda: "checkpoint" in carrier.published)
+            yield gate, carrier
         finally:
             stop.set()
             if life is not None:
                 await asyncio.gather(life, return_exceptions=True)
             if client is not None:
                 await client.close()
-            if hasattr(courier, "channel"):
-                await courier.close()
+            if hasattr(carrier, "channel"):
+                await carrier.close()
             await served.close()
             await asyncio.gather(keyholder, return_exceptions=True)
             state.close()
