@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The monitor: an honest log is quiet, and each rule that is broken in it is one alarm with its code."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from signwright.cli.monitor import check_log, load_state, recheck, save_state
+from signwright.client.log_reader import open_log
+from signwright.client.monitoring import Limits, Monitor
+from signwright.errors import ConfigurationError, NotFoundError, UsageError, VerificationError
+from signwright.model.times import format_time
+from signwright.statements.models import SeenCheckpoint
+from signwright.transparency.intent import IntentLeaf
+from signwright.transparency.leaf import DenyLeaf, EpochLeaf, GenesisLeaf, PolicyLeaf, ResultLeaf
+from tests.support.receipts import SignedWorld
+from tests.support.signing import MemoryLog
+from tests.support.world import NOW, ORIGIN
+
+ROOT, POLICY, REQUEST, OTHER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+T = format_time(NOW)
+
+
+def at(minutes: float) -> str:
+    return format_time(NOW + timedelta(minutes=minutes))
+
+
+def genesis(**changes):
+    values = {"root_sha256": ROOT, "origin": ORIGIN, "profile": 0, "trial": True, "time": T}
+    return GenesisLeaf(**(values | changes))
+
+
+def policy(version=1, **changes):
+    values = {"policy_sha256": POLICY, "policy_version": version, "root_sha256": ROOT, "root_version": 1}
+    return PolicyLeaf(**(values | {"weakening": (), "time": T} | changes))
+
+
+def intent(**changes):
+    values = {
+        "request": REQUEST,
+        "wave": 0,
+        "attempt": 1,
+        "operations_sha256": OTHER,
+        "key": OTHER,
+        "kind": "release",
+        "trial": True,
+        "policy_sha256": POLICY,
+        "policy_version": 1,
+        "approvals": (OTHER,),
+        "evidence": (OTHER,),
+        "mode": "artifact",
+        "content_seen": True,
+        "derived": False,
+        "exceptions": (),
+        "profile": 0,
+        "sandbox": "none",
+        "key_protection": "software",
+        "signing_time": T,
+    }
+    return IntentLeaf(**(values | changes))
+
+
+def result(intent_index=2, **changes):
+    values = {
+        "intent": intent_index,
+        "request": REQUEST,
+        "wave": 0,
+        "attempt": 1,
+        "outcome": "signed",
+        "signature_sha256": (OTHER,),
+        "result_sha256": (OTHER,),
+        "timestamps": "local",
+        "time": T,
+    }
+    return ResultLeaf(**(values | changes))
+
+
+def codes(*leaves, now=NOW, trial=True) -> list[str]:
+    monitor = Monitor(trial, ORIGIN, ROOT)
+    monitor.see(enumerate(leaf if isinstance(leaf, bytes) else leaf.encode() for leaf in leaves))
+    return [alarm.code for alarm in monitor.end(now=now)]
+
+
+BEAT = EpochLeaf(time=T)
+HONEST = (genesis(), policy(), intent(), result(), BEAT)
+
+
+def test_an_honest_log_is_quiet():
+    assert codes(*HONEST) == []
+
+
+@pytest.mark.parametrize(
+    ("leaves", "code"),
+    [
+        ((genesis(root_sha256=OTHER), policy(), BEAT), "genesis"),
+        ((genesis(origin="elsewhere"), policy(), BEAT), "genesis"),
+        ((policy(), BEAT), "genesis"),
+        ((genesis(), genesis(), policy(), BEAT), "genesis"),
+        ((genesis(), policy(2), policy(1), BEAT), "policy-rollback"),
+        ((genesis(), policy(1), policy(1), BEAT), "policy-rollback"),
+        ((genesis(), policy(), b"not a leaf", BEAT), "bad-leaf"),
+        ((genesis(), policy(), intent(policy_sha256=OTHER), result(), BEAT), "unknown-policy"),
+        ((genesis(), policy(), intent(policy_version=2), result(), BEAT), "unknown-policy"),
+        ((genesis(), policy(), policy(2), intent(), result(3), BEAT), "old-policy"),
+        ((genesis(), policy(), intent(trial=False, key_protection="claimed"), result(), BEAT), "trial"),
+        ((genesis(), policy(), intent(approvals=()), result(), BEAT), "no-approval"),
+        ((genesis(), policy(), intent(evidence=()), result(), BEAT), "no-evidence"),
+        ((genesis(), policy(), intent(mode="digest", content_seen=False), result(), BEAT), "no-exception"),
+        ((genesis(), policy(), intent(content_seen=False), result(), BEAT), "bad-intent"),
+        ((genesis(), policy(), intent(), intent(), result(2), result(3, outcome="failed"), BEAT), "attempt"),
+        ((*HONEST, intent(attempt=2), result(5, attempt=2, outcome="failed")), "signed-again"),
+        ((*HONEST, result()), "stray-result"),
+        ((genesis(), policy(), result(), BEAT), "stray-result"),
+        ((genesis(), policy(), intent(), result(request=OTHER), BEAT), "wrong-result"),
+        ((genesis(), policy(), intent(), result(signature_sha256=()), BEAT), "wrong-result"),
+        ((genesis(), policy(), intent(), result(timestamps="none"), BEAT), "no-timestamp"),
+        ((*HONEST, EpochLeaf(time=at(-30))), "clock"),
+        ((*HONEST, EpochLeaf(time=at(60))), "future"),
+        ((genesis(), policy()), "no-heartbeat"),
+    ],
+)
+def test_a_broken_rule_is_an_alarm(leaves, code):
+    assert codes(*leaves) == [code]
+
+
+def test_an_intent_without_result_is_an_alarm_after_a_while():
+    leaves = (genesis(), policy(), intent(), BEAT)
+    assert codes(*leaves, now=NOW + timedelta(minutes=14)) == []
+    assert codes(*leaves, now=NOW + timedelta(minutes=16)) == ["no-result"]
+
+
+def test_a_missing_heartbeat_is_an_alarm_now_and_in_the_past():
+    assert codes(*HONEST, now=NOW + timedelta(hours=3)) == ["no-heartbeat"]
+    assert codes(*HONEST, EpochLeaf(time=at(180)), now=NOW + timedelta(hours=3)) == ["heartbeat-gap"]
+
+
+def test_an_unknown_result_may_become_known_once():
+    leaves = (genesis(), policy(), intent(), result(outcome="unknown"), result(), BEAT)
+    assert codes(*leaves) == []
+    assert codes(*leaves, result()) == ["stray-result"]
+
+
+def test_many_refusals_in_a_short_time_are_one_alarm():
+    denials = [DenyLeaf(request=OTHER, codes=("approvals",), count=5, time=at(i)) for i in range(6)]
+    assert codes(*HONEST, *denials, now=NOW + timedelta(minutes=10)) == ["denials"]
+    slow = [DenyLeaf(request=OTHER, codes=("approvals",), count=5, time=at(15 * i)) for i in range(6)]
+    assert codes(*HONEST, *slow, now=NOW + timedelta(minutes=90)) == []
+    assert Limits().denials == 20
+
+
+def test_a_software_key_for_a_release_outside_a_trial_is_an_alarm():
+    found = codes(genesis(trial=False), policy(), intent(trial=False), result(), BEAT, trial=False)
+    assert found == ["software-key"]
+
+
+@pytest.fixture(scope="module")
+def world():
+    return SignedWorld()
+
+
+def log_of(world, leaves, **note):
+    log = MemoryLog(world.world)
+    log.append(*(leaf.encode() for leaf in leaves))
+    return log, open_log(world.trust().log_trust, log.note(NOW, **note), log.tiles.__getitem__)
+
+
+def test_leaves_are_proved_against_the_checkpoint_across_bundles(world):
+    log, reader = log_of(world, [*HONEST, *(EpochLeaf(time=at(i / 60)) for i in range(600))])
+    assert [index for index, _ in reader.leaves(250, 260)] == list(range(250, 260))
+    assert len(list(reader.all_leaves())) == log.frontier.size == 605
+    content, proof = reader.proof(300)
+    assert proof.verify(content, world.trust().log_trust)
+    with pytest.raises(UsageError):
+        list(reader.leaves(606, 700))
+
+
+def test_an_edited_entry_is_noticed_even_when_the_tiles_are_true(world):
+    log, reader = log_of(world, HONEST)
+    (name,) = [path for path in log.tiles if "entries" in path]
+    log.tiles[name] = log.tiles[name].replace(b'"approve', b'"approvE').replace(OTHER.encode(), b"e" * 64, 1)
+    with pytest.raises(VerificationError):
+        list(reader.all_leaves())
+    with pytest.raises(VerificationError):
+        list(reader.leaves(2, 3))
+
+
+def test_an_unwitnessed_checkpoint_is_not_opened(world):
+    with pytest.raises(VerificationError) as caught:
+        log_of(world, HONEST, witnesses=[])
+    assert caught.value.code == "no-quorum"
+
+
+def checked(world, reader, before=None, now=NOW):
+    trust = world.trust(policy_root_sha256=ROOT)
+    return [alarm.code for alarm in check_log(reader, trust, before, now=now)]
+
+
+def test_a_log_that_went_back_or_was_forked_is_an_alarm(world):
+    _, short = log_of(world, HONEST)
+    log, long = log_of(world, [*HONEST, BEAT])
+    seen = SeenCheckpoint(origin=ORIGIN, size=log.checkpoint.size, root=log.checkpoint.root.hex())
+    assert checked(world, long, seen) == []
+    assert checked(world, short, seen) == ["log-rollback"]
+    _, forked = log_of(world, [*HONEST, EpochLeaf(time=at(1))])
+    assert checked(world, forked, seen) == ["bad-proof"]
+
+
+def test_a_hidden_bundle_is_an_alarm(world):
+    log, _ = log_of(world, HONEST)
+
+    def missing(path):
+        raise NotFoundError(f"no {path}")
+
+    reader = open_log(world.trust().log_trust, log.note(NOW), missing)
+    assert checked(world, reader) == ["log-incomplete"]
+
+
+def test_a_checkpoint_that_grew_old_is_an_alarm(world):
+    _, reader = log_of(world, HONEST)
+    assert checked(world, reader, now=NOW + timedelta(hours=3)) == ["stale-checkpoint", "no-heartbeat"]
+
+
+def test_the_newest_checkpoint_is_remembered(world, tmp_path):
+    _, reader = log_of(world, HONEST)
+    file = tmp_path / "state.json"
+    assert load_state(file) is None
+    save_state(file, reader)
+    assert load_state(file).size == len(HONEST)
+    file.write_text("{}")
+    with pytest.raises(ConfigurationError):
+        load_state(file)
+
+
+def test_a_receipt_is_counted_again_against_the_log_as_it_is(world):
+    made = world.make("pe")
+    reader = open_log(world.trust().log_trust, world.log.note(world.now), world.log.tiles.__getitem__)
+    recheck(made.bundle, world.trust(), reader)
+    fewer = made.with_authorisation(approvals=()).bundle
+    with pytest.raises(VerificationError) as caught:
+        recheck(fewer, world.trust(), reader)
+    assert caught.value.code == "not-authorised"
+    log = MemoryLog(world.world)
+    log.append(*(b"x" for _ in range(world.log.frontier.size)))
+    forked = open_log(world.trust().log_trust, log.note(world.now), log.tiles.__getitem__)
+    with pytest.raises(VerificationError) as caught:
+        recheck(made.bundle, world.trust(), forked)
+    assert caught.value.code == "log-fork"
