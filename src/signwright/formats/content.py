@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Content that a signature of another purpose would cover. A detached or raw signature of it would *be* that
-signature.
+"""Content that is the signed content of another purpose.
+
+A raw signature of CMS attributes is a CMS signature, and one of an SpcIndirectDataContent is an old PKCS #7 signature
+without attributes. Looked at is the shape, never a digest or a name, and only the head: content that has the shape is
+refused whatever follows, so that nothing can be hidden behind a large first element.
 """
 
 from __future__ import annotations
@@ -10,25 +13,17 @@ import re
 from signwright.errors import FormatError
 from signwright.model.view import View
 
-#: Longer DER structures are not signed attributes or an SpcIndirectDataContent.
-_HEAD = 64 << 10
-_OID_ATTRIBUTE_SETS = (
-    bytes.fromhex("06092a864886f70d010903"),  # contentType, first of every set of signed attributes (RFC 5652 11.1)
-    bytes.fromhex("06092a864886f70d010904"),  # messageDigest
-)
-_INDIRECT_DATA = (
-    bytes.fromhex("060a2b06010401823702010f"),  # SPC_PE_IMAGE_DATA
-    bytes.fromhex("060a2b060104018237020104"),  # SPC_INDIRECT_DATA
-    bytes.fromhex("060a2b06010401823702011e"),  # SPC_SIPINFO
-)
-_TRUST_LIST = bytes.fromhex("06092b060104018237")  # Microsoft arc, as in a CTL's subject usage
+_HEAD = 4 << 10
+_SEQUENCE, _SET, _CONTEXT_0, _OID, _INTEGER = 0x30, 0x31, 0xA0, 0x06, 0x02
+#: 1.3.6.1.4.1.311, below which Microsoft names kinds of indirect data and usages of trust lists.
+_MICROSOFT = bytes.fromhex("2b060104018237")
 _NUGET = re.compile(rb"Version:1\r?\n\r?\n[0-9.]+-Hash:")
 
 
 def refuse_other_purposes(view: View) -> None:
     """Raise `FormatError` (``other-purpose``) for content that is signed content of another purpose.
 
-    CMS signed attributes (a raw signature of them is a CMS signature), SpcIndirectDataContent and catalog lists
+    CMS signed attributes (RFC 5652 5.4), SpcIndirectDataContent and certificate trust lists, among them catalogs
     (Authenticode), ``.SF`` files (JAR), NuGet signature text.
     """
     head = view.read(0, min(view.size, _HEAD))
@@ -44,10 +39,45 @@ def _other_purpose(head: bytes) -> str | None:
         return "a JAR signature file (.SF)"
     if _NUGET.match(text):
         return "NuGet signature content"
-    if head[:1] in (b"\x31", b"\xa0") and any(oid in head for oid in _OID_ATTRIBUTE_SETS):
-        return "a set of CMS signed attributes"
-    if head[:1] == b"\x30" and any(oid in head[:64] for oid in _INDIRECT_DATA):
-        return "Authenticode indirect data"
-    if head[:1] == b"\x30" and _TRUST_LIST in head[:64]:
-        return "a certificate trust list or catalog"
+    if _begins_attribute_set(head):
+        return "a set of CMS attributes"
+    if _first_oid(head).startswith(_MICROSOFT):
+        return "Authenticode indirect data or a certificate trust list"
     return None
+
+
+def _inside(head: bytes, at: int) -> int:
+    """Where the content of the element at ``at`` begins; any form of length, because verifiers read more than DER."""
+    length = head[at + 1] if at + 1 < len(head) else 0
+    return at + 2 + (length & 0x7F if length > 0x80 else 0)
+
+
+def _tag(head: bytes, at: int) -> int | None:
+    return head[at] if at < len(head) else None
+
+
+def _begins_attribute_set(head: bytes) -> bool:
+    """SET OF (or [0], as stored) whose first element is SEQUENCE { OBJECT IDENTIFIER, SET }: RFC 5652 5.3 Attribute."""
+    if _tag(head, 0) not in (_SET, _CONTEXT_0):
+        return False
+    at = _inside(head, 0)
+    if _tag(head, at) != _SEQUENCE:
+        return False
+    at = _inside(head, at)
+    if _tag(head, at) != _OID:
+        return False
+    length = _tag(head, at + 1) or 0
+    return length < 0x80 and _tag(head, at + 2 + length) == _SET
+
+
+def _first_oid(head: bytes) -> bytes:
+    """Content of the OBJECT IDENTIFIER that stands first within one to three SEQUENCEs, behind at most one version."""
+    at, depth = 0, 0
+    while depth < 3 and _tag(head, at) == _SEQUENCE:
+        at, depth = _inside(head, at), depth + 1
+        if head[at : at + 2] == bytes((_INTEGER, 1)):
+            at += 3
+    if not depth or _tag(head, at) != _OID:
+        return b""
+    start = _inside(head, at)
+    return head[start : start + (_tag(head, at + 1) or 0)]
