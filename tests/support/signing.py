@@ -107,21 +107,10 @@ class SignerWorld:
         if operations is None:
             operations = requested_operations(statement.predicate)
         if leaf is None:
-            facts = gather(self.policy, request, approvals=approvals, evidence=evidence, now=now)
-            intent = intent_leaf(
-                self.policy,
-                facts,
-                operations=operations,
-                wave=wave,
-                attempt=attempt,
-                profile=0,
-                sandbox="landlock7-seccomp",
-                signing_time=now,
-            )
-            leaf = intent.model_copy(update=leaf_changes or {}).encode()
+            statements = (request, approvals, evidence)
+            leaf = self._leaf(statements, operations, wave=wave, attempt=attempt, changes=leaf_changes)
         seen = [*seen, *((s.size, s.root) for s in self._approvers_saw(approvals))]
         index = self.log.append(leaf)
-        checkpoint = self.log.checkpoint
         tree = self.log.tree()
         proof = TlogProof(
             index, tuple(tree.inclusion(index)), note if note is not None else self.log.note(now)
@@ -137,11 +126,7 @@ class SignerWorld:
             "created": format_time(now),
         }
         payload = statement_payload(Order(**(values | (changes or {}))), [("request", statement.digest)])
-        rows = [
-            {"size": size, "root": root, "hashes": [base64.b64encode(h).decode() for h in tree.consistency(size)]}
-            for size, root in sorted(set(seen))
-            if 0 < size < checkpoint.size
-        ]
+        rows = self._consistency(seen)
         message = {
             "verb": "order",
             "id": 1,
@@ -153,6 +138,38 @@ class SignerWorld:
         order = sign_ed25519(payload, world.gate)
         parts = [order.encode(), request.encode(), operations, leaf, proof, *(e.encode() for e in envelopes)]
         return message, parts
+
+    def _leaf(
+        self,
+        statements: tuple[Envelope, Sequence[Envelope], Sequence[Envelope]],
+        operations: bytes,
+        *,
+        wave: int,
+        attempt: int,
+        changes: dict[str, Any] | None,
+    ) -> bytes:
+        request, approvals, evidence = statements
+        now = self.world.now
+        intent = intent_leaf(
+            self.policy,
+            gather(self.policy, request, approvals=approvals, evidence=evidence, now=now),
+            operations=operations,
+            wave=wave,
+            attempt=attempt,
+            profile=0,
+            sandbox="landlock7-seccomp",
+            signing_time=now,
+        )
+        return intent.model_copy(update=changes or {}).encode()
+
+    def _consistency(self, seen: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
+        """Proofs from every tree that somebody saw to the one of today."""
+        tree = self.log.tree()
+        return [
+            {"size": size, "root": root, "hashes": [base64.b64encode(h).decode() for h in tree.consistency(size)]}
+            for size, root in sorted(set(seen))
+            if 0 < size < self.log.checkpoint.size
+        ]
 
     def _approvers_saw(self, approvals: Sequence[Envelope]) -> list[SeenCheckpoint]:
         from signwright.statements.models import Approval

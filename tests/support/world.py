@@ -101,47 +101,57 @@ class World:
             protection="software",
         )
 
-    def documents(self) -> dict[str, Strict]:
-        names = ("test", "release")
-        keys = {**{n: self.default_key(n) for n in names}, "test-raw": self.default_key("test", "raw"), **self.keys}  # type: ignore[arg-type]
-        rules = {n: d.ArtifactRule(name="*", format=n) for n in ("pe", "cms", "raw")}
+    def signing_policies(self) -> dict[str, d.SigningPolicy]:
         options = {n: d.OptionRule(any=True) for n in ("description", "url", "digest", "existing")}
         test, release = (key_id(c) for c in (self.test_credential, self.release_credential))
-        modes: Any = {"modes": ("artifact", "digest"), "scan": d.ScanRule(required=False)}
-        approvals = d.Approvals(required=2, eligible=("release",))
-        policies = {
-            "test": d.SigningPolicy(
-                kind="test", key="test", artifact_configuration="programs", submitters=(test,), options=options, **modes
-            ),
-            "release": d.SigningPolicy(
-                kind="release",
-                key="release",
-                artifact_configuration="programs",
-                submitters=(release,),
-                approvals=approvals,
-                options=options,
-            ),
-            "test-file": d.SigningPolicy(
-                kind="test", key="test", artifact_configuration="files", submitters=(test,), options=options, **modes
-            ),
-            "release-file": d.SigningPolicy(
-                kind="release",
-                key="release",
-                artifact_configuration="files",
-                submitters=(release,),
-                approvals=approvals,
-                options=options,
-            ),
-            "test-raw": d.SigningPolicy(
-                kind="test",
-                key="test-raw",
-                artifact_configuration="raw",
-                submitters=(test,),
-                timestamp="none",
-                options=options,
-                **modes,
-            ),
+        both = {
+            "kind": "test",
+            "submitters": (test,),
+            "modes": ("artifact", "digest"),
+            "scan": d.ScanRule(required=False),
+            "options": options,
         }
+        approved = {
+            "kind": "release",
+            "key": "release",
+            "submitters": (release,),
+            "approvals": d.Approvals(required=2, eligible=("release",)),
+            "options": options,
+        }
+        rows: dict[str, dict[str, Any]] = {
+            "test": {**both, "key": "test", "artifact_configuration": "programs"},
+            "release": {**approved, "artifact_configuration": "programs"},
+            "test-file": {**both, "key": "test", "artifact_configuration": "files"},
+            "release-file": {**approved, "artifact_configuration": "files"},
+            "test-raw": {**both, "key": "test-raw", "artifact_configuration": "raw", "timestamp": "none"},
+        }
+        return {name: d.SigningPolicy(**row) for name, row in rows.items()}
+
+    def services(self) -> d.Services:
+        return d.Services(
+            log=d.LogIdentity(origin=ORIGIN, key=self.log_key),
+            witnesses=self.witnesses,
+            quorum=d.Quorum(outside=0, local=1),
+            timestamp_authorities=self.authorities,
+            scanners=(d.Scanner(name="scanner", public_key=public_text(self.scanner)),),
+            gate_key=public_text(self.gate),
+            receipt_keys=(public_text(self.receipts),),
+        )
+
+    def project(self) -> d.Project:
+        rules = {n: d.ArtifactRule(name="*", format=n) for n in ("pe", "cms", "raw")}
+        return d.Project(
+            artifact_configurations={
+                "programs": d.ArtifactConfiguration(rules=(rules["pe"],)),
+                "files": d.ArtifactConfiguration(rules=(rules["cms"],)),
+                "raw": d.ArtifactConfiguration(rules=(rules["raw"],)),
+            },
+            signing_policies=self.signing_policies(),
+        )
+
+    def documents(self) -> dict[str, Strict]:
+        kinds: tuple[d.Kind, ...] = ("test", "release")
+        keys = {**{n: self.default_key(n) for n in kinds}, "test-raw": self.default_key("test", "raw"), **self.keys}
         expires = format_time(self.now + timedelta(days=30))
         exceptions = tuple(
             d.NamedException(name=n, scope="*", owner="carol", reason="tests run on one host", expires=expires)
@@ -151,37 +161,20 @@ class World:
             name: d.Person(groups=("release", "qa") if name == "carol" else ("release",), keys=(ssh_line(key),))
             for name, key in self.people.items()
         }
+        machines = {"test": self.test_credential, "release": self.release_credential}
+        credentials = {
+            key_id(machines[kind]): d.Credential(
+                public_key=public_text(machines[kind]), kind=kind, description=f"CI, {kind}"
+            )
+            for kind in kinds
+        }
         found: dict[str, Strict] = {
             "organisation": d.Organisation(name="Example", exceptions=exceptions),
-            "services": d.Services(
-                log=d.LogIdentity(origin=ORIGIN, key=self.log_key),
-                witnesses=self.witnesses,
-                quorum=d.Quorum(outside=0, local=1),
-                timestamp_authorities=self.authorities,
-                scanners=(d.Scanner(name="scanner", public_key=public_text(self.scanner)),),
-                gate_key=public_text(self.gate),
-                receipt_keys=(public_text(self.receipts),),
-            ),
+            "services": self.services(),
             "people": d.People(people=people),
-            "credentials": d.Credentials(
-                credentials={
-                    test: d.Credential(
-                        public_key=public_text(self.test_credential), kind="test", description="CI, test"
-                    ),
-                    release: d.Credential(
-                        public_key=public_text(self.release_credential), kind="release", description="CI, release"
-                    ),
-                }
-            ),
+            "credentials": d.Credentials(credentials=credentials),
             "keys": d.Keys(keys=keys),
-            "projects/default": d.Project(
-                artifact_configurations={
-                    "programs": d.ArtifactConfiguration(rules=(rules["pe"],)),
-                    "files": d.ArtifactConfiguration(rules=(rules["cms"],)),
-                    "raw": d.ArtifactConfiguration(rules=(rules["raw"],)),
-                },
-                signing_policies=policies,
-            ),
+            "projects/default": self.project(),
         }
         return {**found, **self.overrides}
 
