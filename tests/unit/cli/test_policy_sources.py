@@ -33,8 +33,10 @@ def test_plain_data_is_read_with_lines(tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    ["no", "Yes", "on", "OFF", "y", "~", "NULL", "True", "0o17", "017", "0x1f", "1_000", "+1", "1.0", ".5", "1e3"]
-    + [".inf", ".NaN", "1:30", "2026-11-21", "2026-11-21 09:30:00", "", "-1.5e-3", "9" * 19],
+    [
+        *("no", "Yes", "on", "OFF", "y", "~", "NULL", "True", "0o17", "017", "0x1f", "1_000", "+1", "1.0", ".5", "1e3"),
+        *(".inf", ".NaN", "1:30", "2026-11-21", "2026-11-21 09:30:00", "", "-1.5e-3", "9" * 19),
+    ],
 )
 def test_a_scalar_that_can_be_read_in_two_ways_is_refused(tmp_path, value):
     with pytest.raises(PolicyProblems) as caught:

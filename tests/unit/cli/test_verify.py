@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``signwright verify`` and ``receipt`` on files: what belongs together, exit codes, what is said."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from signwright.cli.main import run
+from signwright.statements.bundle import ReceiptBundle
+from tests.support.receipts import SOURCES, SignedWorld
+
+AT = "2026-11-21T12:30:00Z"
+
+
+@pytest.fixture(scope="module")
+def world():
+    return SignedWorld()
+
+
+@pytest.fixture
+def files(world, tmp_path, monkeypatch):
+    """A signed program, a detached signature and a raw one, each with its receipt, as the client leaves them."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("SIGNWRIGHT_TRUST", "SIGNWRIGHT_OUTPUT"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "trust.json").write_bytes(world.trust().encode())
+    for kind, name in (("pe", "setup.exe"), ("cms", "notes.txt.p7s"), ("raw", "fw.bin.sig")):
+        made = world.make(kind)
+        (tmp_path / name).write_bytes(made.view)
+        (tmp_path / f"{name}.swreceipt").write_bytes(made.bundle.encode())
+    (tmp_path / "notes.txt").write_bytes(SOURCES["cms"])
+    (tmp_path / "fw.bin").write_bytes(SOURCES["raw"])
+    return tmp_path
+
+
+def verify(*arguments: str) -> int:
+    return run(["verify", "--trust", "trust.json", "--at", AT, *arguments])
+
+
+@pytest.mark.parametrize("name", ["setup.exe", "notes.txt", "notes.txt.p7s", "fw.bin", "fw.bin.sig"])
+def test_a_good_file_passes_from_either_side(files, capsys, name):
+    assert verify(name) == 0
+    said = capsys.readouterr()
+    assert "TRIAL" in said.err
+    assert "counted again" in said.out
+    assert "FAILED" not in said.out
+
+
+def test_json_names_every_check(files, capsys):
+    assert verify("setup.exe", "--output", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] is True
+    assert found["trial"] is True
+    names = [row["name"] for row in found["checks"]]
+    assert names == [
+        *("signature", "receipt", "file", "timestamp", "certificate", "log", "operation", "conditions", "authorisation")
+    ]
+
+
+@pytest.mark.parametrize("name", ["setup.exe", "notes.txt", "fw.bin"])
+def test_a_flipped_byte_fails_with_exit_code_8(files, capsys, name):
+    content = bytearray((files / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (files / name).write_bytes(bytes(content))
+    assert verify(name) == 8
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_the_receipt_of_another_file_fails(files):
+    assert verify("setup.exe", "--receipt", "notes.txt.p7s.swreceipt") == 8
+
+
+def test_a_file_without_receipt_passes_and_says_so(files, capsys):
+    (files / "notes.txt.p7s.swreceipt").unlink()
+    assert verify("notes.txt") == 0
+    assert "who authorised this is not known" in capsys.readouterr().out
+
+
+def test_an_unsigned_file_fails(files, capsys):
+    (files / "plain").write_bytes(b"plain")
+    assert verify("plain") == 8
+    assert "not-signed" in capsys.readouterr().out
+
+
+def test_content_may_lie_elsewhere(files):
+    (files / "notes.txt").rename(files / "elsewhere")
+    assert verify("notes.txt.p7s", "--content", "elsewhere") == 0
+    assert verify("notes.txt.p7s", "--content", "fw.bin") == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["absent"], 2),
+        (["setup.exe", "--format", "elf"], 2),
+        (["setup.exe", "--at", "yesterday"], 2),
+        (["setup.exe", "--crl", "trust.json"], 2),
+        (["setup.exe", "--receipt", "absent"], 2),
+    ],
+)
+def test_a_wrong_question_is_a_usage_error(files, arguments, code):
+    assert verify(*arguments) == code
+
+
+def test_without_trust_file_nothing_is_believed(files, capsys):
+    assert run(["verify", "setup.exe"]) == 2
+    assert "no trust file given" in capsys.readouterr().err
+
+
+def test_a_broken_receipt_is_an_error_that_names_it(files):
+    (files / "setup.exe.swreceipt").write_bytes(b"{}")
+    assert verify("setup.exe") != 0
+
+
+def test_the_shareable_receipt_is_exported_and_verifies(files, capsys):
+    assert run(["receipt", "export", "--public", "setup.exe.swreceipt", "-o", "public"]) == 0
+    bundle = ReceiptBundle.decode((files / "public").read_bytes())
+    assert bundle.authorisation is None
+    assert verify("setup.exe", "--receipt", "public") == 0
+    assert "attested by the signer, not re-checked" in capsys.readouterr().out
+    assert run(["receipt", "export", "setup.exe.swreceipt", "-o", "other"]) == 2
+
+
+def test_a_receipt_is_shown_with_the_warning_that_nothing_was_checked(files, capsys):
+    assert run(["receipt", "show", "setup.exe.swreceipt"]) == 0
+    said = capsys.readouterr()
+    assert "nothing is verified here" in said.err
+    assert said.out.startswith("TRIAL")
+    assert "default" in said.out
+    assert run(["receipt", "show", "setup.exe.swreceipt", "--output", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shareable"] is False
