@@ -47,10 +47,10 @@ class Case:
     def word(self, person: str, **changes: Any):
         return self.world.approval(self.request, person, policy=self.policy, **changes)
 
-    def facts(self, *, hours: float = 0, counters: Counters = Counters()) -> Facts:
+    def facts(self, *, hours: float = 0, counters: Counters | None = None) -> Facts:
         now = NOW + timedelta(hours=hours)
         found = gather(self.policy, self.request, approvals=self.approvals, evidence=self.scans, now=now)
-        return replace(found, counters=counters)
+        return replace(found, counters=counters or Counters())
 
     def decide(self, **how: Any) -> Decision:
         return decide(self.policy, self.facts(**how))
