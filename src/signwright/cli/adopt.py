@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take over the key and certificate on a PKCS #11 token. The token is touched by a helper in the signer's environment."""
+"""Take over the key and certificate on a PKCS #11 token; a helper in the signer's environment touches the token."""
 
 from __future__ import annotations
 
@@ -111,19 +111,25 @@ def _choose(rows: list[dict[str, Any]], *, generate: bool, uri: str) -> dict[str
     if len(rows) == 1:
         return rows[0]
     for number, row in enumerate(rows, 1):
-        say(f"  {number}: {row['label']} ({row['type']}, certificate: {'yes' if row['certificate'] else 'no'}) {row['uri']}")
+        say(
+            f"  {number}: {row['label']} ({row['type']}, {'with' if row['certificate'] else 'no'} certificate) {row['uri']}"
+        )
     if not is_terminal():
-        raise UsageError(f"the token has {len(rows)} keys", code="several-keys", hint="name one: --release-store 'pkcs11:…;id=%…'")
+        raise UsageError(
+            f"the token has {len(rows)} keys", code="several-keys", hint="name one: --release-store 'pkcs11:…;id=%…'"
+        )
     return rows[click.prompt("key", type=click.IntRange(1, len(rows)), err=True) - 1]
 
 
 def _check(row: dict[str, Any]) -> None:
     if row["public_key"] is None:
-        raise ConfigurationError(f"key {row['label']!r} has no public half on the token that we can read", code="bad-key")
+        raise ConfigurationError(
+            f"key {row['label']!r} has no public half on the token that we can read", code="bad-key"
+        )
     if not row["sensitive"] or row["extractable"] or not row["sign"]:
         raise ConfigurationError(
-            f"the token reports key {row['label']!r} as sensitive {row['sensitive']}, extractable {row['extractable']}, "
-            f"sign {row['sign']}; wanted a signing key that cannot leave it",
+            f"the token reports key {row['label']!r} as sensitive {row['sensitive']}, "
+            f"extractable {row['extractable']}, sign {row['sign']}; wanted a signing key that cannot leave it",
             code="key-attributes",
         )
 
@@ -136,7 +142,9 @@ def _chain(
     if row["certificate"] is None:
         if not generate:
             raise UsageError(
-                f"key {row['label']!r} has no certificate on the token", code="no-certificate", hint="put it there first"
+                f"key {row['label']!r} has no certificate on the token",
+                code="no-certificate",
+                hint="put it there first",
             )
         return _local_chain(spki, organisation)
     leaf = x509.load_der_x509_certificate(base64.b64decode(row["certificate"]))
@@ -159,7 +167,7 @@ def _local_chain(spki: bytes, organisation: str) -> tuple[list[bytes], tuple[byt
     if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise ConfigurationError("the new key is of a kind that we do not use", code="bad-key")
     authority = TrialAuthority(organisation, mark="INTERNAL", now=hubs.now())
-    warn("the new key has a certificate for internal use only: put your authority's into policy/keys.yaml when it arrives")
+    warn("the new key has a certificate for internal use only: put the real one into policy/keys.yaml when it arrives")
     return [authority.issue(key, "release signing")], (authority.root,)
 
 

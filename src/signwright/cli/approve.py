@@ -160,9 +160,7 @@ def _confirm(question: str, yes: bool) -> None:
         raise click.Abort
 
 
-def _finish(
-    caller: Hub, seen: Review, key: PersonKey, *, word: Word, comment: str | None, json_wanted: bool
-) -> None:
+def _finish(caller: Hub, seen: Review, key: PersonKey, *, word: Word, comment: str | None, json_wanted: bool) -> None:
     if comment is not None:
         check_text(comment, "comment")
     view, statement = say_word(caller, seen, key, word=word, comment=comment, now=hubs.now())

@@ -60,7 +60,7 @@ def _is_ours(pid: int, home: Home) -> bool:
         return True
     if not words or words == [b""]:  # a zombie: it has ended
         return False
-    supervises = b"signwright.cli.supervisor" in words or b"up" in words
+    supervises = str(home.folder).encode() in words or b"up" in words
     return supervises and pid != os.getpid()
 
 

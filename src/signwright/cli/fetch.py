@@ -23,7 +23,14 @@ from signwright.statements.models import Request, Statement
 @click.command("fetch")
 @click.argument("request")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-o", "--out", "out", metavar="OUT", type=click.Path(path_type=Path), help="where the result goes; a folder for several")
+@click.option(
+    "-o",
+    "--out",
+    "out",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="where the result goes; a folder for several",
+)
 @click.option("--in-place", is_flag=True, help="replace the files by their signed forms")
 @hubs.hub_options
 @hubs.person_options
@@ -46,8 +53,7 @@ def fetch_command(
     """
     if out is not None and in_place:
         raise UsageError("-o and --in-place say two things", code="two-outputs")
-    caller = hubs.caller_hub(hub, credentials, key, person)
-    view = caller.request(request)
+    caller, view = hubs.caller_of(hub, credentials, key, person).find(request)
     if not view.is_final:
         raise pending(view, 0)
     check_completed(view)
@@ -68,9 +74,7 @@ def _trusted(hub: Hub, flag: Path | None) -> Trusted:
     return Trusted(hubs.policy_of(hub, trust), trust, hubs.now())
 
 
-def _targets(
-    request: Statement[Request], files: tuple[Path, ...], out: Path | None, *, in_place: bool
-) -> list[Target]:
+def _targets(request: Statement[Request], files: tuple[Path, ...], out: Path | None, *, in_place: bool) -> list[Target]:
     if files:
         return _matched(request, files, out, in_place=in_place)
     if in_place:
@@ -90,17 +94,18 @@ def _targets(
     return targets
 
 
-def _matched(
-    request: Statement[Request], files: tuple[Path, ...], out: Path | None, *, in_place: bool
-) -> list[Target]:
-    wanted = {subject.digest.sha256: index for index, subject in enumerate(request.subjects)}
+def _matched(request: Statement[Request], files: tuple[Path, ...], out: Path | None, *, in_place: bool) -> list[Target]:
+    left = dict(enumerate(request.subjects))
     targets = []
     for path in files:
         with open_input(path) as opened:
             sha256, _ = hash_file(opened)
-        if sha256 not in wanted:
+        alike = [index for index, subject in left.items() if subject.digest.sha256 == sha256]
+        if not alike:
             raise UsageError(f"{path}: not a file of this request (SHA-256 {sha256})", code="other-file")
-        index = wanted[sha256]
+        # Two files may have the same content: then the name tells them apart.
+        index = next((i for i in alike if left[i].name == path.name), alike[0])
+        del left[index]
         chosen = format_named(request.predicate.artifacts[index].format)
         several = len(files) > 1
         targets.append(Target(index, path, output_for(chosen, path, output=out, in_place=in_place, several=several)))

@@ -22,7 +22,8 @@ def formats_command(output: str | None) -> None:
         return
     for each in rows:
         place = f"FILE{each.detached_suffix}" if each.detached_suffix else "in the file"
-        result(f"{each.name}: {each.title} (signature {place}; {'artifact or digest' if each.digest_mode else 'artifact'} mode)")
+        modes = "artifact or digest mode" if each.digest_mode else "artifact mode"
+        result(f"{each.name}: {each.title} (signature {place}; {modes})")
         for name, values, default in describe_options(each.options):
             result(f"  --option {name}=…  {values}" + (f" (default: {default})" if default else ""))
         result(f"  verified by: signwright verify{''.join(f', {v}' for v in each.verifiers)}")

@@ -15,7 +15,7 @@ from signwright.statements.parse import parse_model
 
 
 class HomeFile(Strict):
-    """``home.json``: what ``up`` and ``doctor`` need to know. ``release_store``: ``software`` or the key's PKCS #11 URI."""
+    """``home.json``: what ``up`` and ``doctor`` need to know. ``release_store``: ``software`` or a PKCS #11 URI."""
 
     format: Literal["signwright-home/1"] = "signwright-home/1"
     organisation: str
@@ -95,7 +95,9 @@ def new_home(folder: Path) -> Home:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UsageError(f"{folder}: not a folder", code="bad-home")
     if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty", code="home-not-empty", hint="an existing home is never changed by init")
+        raise UsageError(
+            f"{folder} is not empty", code="home-not-empty", hint="an existing home is never changed by init"
+        )
     try:
         home.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.folder.chmod(0o700)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,10 +15,10 @@ import click
 from signwright.cli import settings
 from signwright.client.credentials import MachineCredential, load_credentials
 from signwright.client.http import CallKey, HubConnection
-from signwright.client.hub import Hub
+from signwright.client.hub import Hub, RequestView
 from signwright.client.ssh_keys import PersonKey, load_person_key
 from signwright.client.trust import TrustFile, load_trust
-from signwright.errors import AuthenticationError, SignwrightError, UsageError
+from signwright.errors import AuthenticationError, NotFoundError, SignwrightError, UsageError
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import statement_digest
 
@@ -30,7 +31,9 @@ def now() -> datetime:
 
 def output_option(command: F) -> F:
     """``--output text|json``."""
-    return click.option("--output", type=click.Choice(["text", "json"]), help="what stdout gets (default: text)")(command)
+    return click.option("--output", type=click.Choice(["text", "json"]), help="what stdout gets (default: text)")(
+        command
+    )
 
 
 def hub_options(command: F) -> F:
@@ -48,7 +51,7 @@ def person_options(command: F) -> F:
     return click.option(
         "--key",
         type=click.Path(path_type=Path),
-        help="your SSH key: a private key file, or a .pub one whose other half an agent or security key has (SIGNWRIGHT_KEY)",
+        help="your SSH key: a private key file, or a .pub one whose other half an agent or token has (SIGNWRIGHT_KEY)",
     )(command)
 
 
@@ -83,7 +86,7 @@ def call_key(credential: MachineCredential) -> CallKey:
 
 
 def policy_of(hub: Hub, trust: TrustFile | None) -> Policy:
-    """The policy in force, verified from the trust file's root; without one only against the root that it brings along."""
+    """The policy in force, verified from the trust file's root; without one only from the root that it brings along."""
     parts = hub.policy()
     pinned = trust.policy_root_sha256 if trust else statement_digest("policy-root", parts.root)
     return parts.open(pinned_root_sha256=pinned)
@@ -107,11 +110,44 @@ def person_hub(hub: str | None, key_flag: Path | None, person: str | None) -> tu
     return open_known(url, name, key, now=now()), key, name
 
 
-def caller_hub(hub: str | None, credentials: Path | None, key: Path | None, person: str | None) -> Hub:
-    """As a person when a key is named, else as a machine."""
-    if key is not None or (settings.setting("credentials", credentials) is None and settings.setting("key") is not None):
-        return person_hub(hub, key, person)[0]
-    return machine_hub(hub, credentials_of(credentials))
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks about requests: one person, or every credential of a file, each of which sees its own requests only."""
+
+    hub: Hub
+    credentials: tuple[MachineCredential, ...]
+
+    def find(self, reference: str) -> tuple[Hub, RequestView]:
+        """The request and the hub as whoever may see it sees it; raises `NotFoundError`."""
+        for credential in self.credentials[:-1]:
+            self.hub.connection.use(call_key(credential))
+            try:
+                return self.hub, self.hub.request(reference)
+            except NotFoundError:
+                continue
+        if self.credentials:
+            self.hub.connection.use(call_key(self.credentials[-1]))
+        return self.hub, self.hub.request(reference)
+
+    def requests(self, *, state: str | None, limit: int) -> list[RequestView]:
+        """Newest first."""
+        if not self.credentials:
+            return self.hub.requests(state=state, limit=limit)
+        found: list[RequestView] = []
+        for credential in self.credentials:
+            self.hub.connection.use(call_key(credential))
+            found += self.hub.requests(state=state, limit=limit)
+        return sorted(found, key=lambda view: str(view.created), reverse=True)[:limit]
+
+
+def caller_of(hub: str | None, credentials: Path | None, key: Path | None, person: str | None) -> Caller:
+    """A person when a key is named, else a machine."""
+    if key is not None or (
+        settings.setting("credentials", credentials) is None and settings.setting("key") is not None
+    ):
+        return Caller(person_hub(hub, key, person)[0], ())
+    found = credentials_of(credentials)
+    return Caller(machine_hub(hub, found), found)
 
 
 def _name_of(url: str, key: PersonKey, key_flag: Path | None, person: str | None) -> str:
@@ -146,4 +182,8 @@ def _comment(file: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     text = words[2] if len(words) == 3 else ""
-    return text if text and text.replace("-", "").replace(".", "").replace("_", "").isalnum() and text == text.lower() else None
+    return (
+        text
+        if text and text.replace("-", "").replace(".", "").replace("_", "").isalnum() and text == text.lower()
+        else None
+    )

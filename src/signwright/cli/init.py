@@ -40,14 +40,30 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 @click.option("--home", "folder", required=True, type=click.Path(path_type=Path), help="folder to make; must be empty")
 @click.option("--release-store", metavar="software|pkcs11:URI", help="where the release key is; software makes a trial")
 @click.option("--module", metavar="SO", help="the token maker's PKCS#11 library")
-@click.option("--pin-file", type=click.Path(path_type=Path), help="file with the token's PIN, mode 0600; else it is asked for")
+@click.option(
+    "--pin-file", type=click.Path(path_type=Path), help="file with the token's PIN, mode 0600; else it is asked for"
+)
 @click.option("--generate", is_flag=True, help="make a new key on the token instead of adopting the one there")
-@click.option("--chain", "chain_file", type=click.Path(path_type=Path), help="PEM: intermediate and root certificates of the token's certificate")
-@click.option("--approver", "approvers", multiple=True, metavar="NAME=FILE.pub", help="who approves releases; twice or more")
-@click.option("--keeper", "keeper_file", type=click.Path(path_type=Path), help="SSH key of the policy keeper (.pub: held by an agent or security key); else one is made")
+@click.option(
+    "--chain",
+    "chain_file",
+    type=click.Path(path_type=Path),
+    help="PEM: intermediate and root certificates of the token's certificate",
+)
+@click.option(
+    "--approver", "approvers", multiple=True, metavar="NAME=FILE.pub", help="who approves releases; twice or more"
+)
+@click.option(
+    "--keeper",
+    "keeper_file",
+    type=click.Path(path_type=Path),
+    help="SSH key of the policy keeper (.pub: held by an agent or security key); else one is made",
+)
 @click.option("--organisation", metavar="NAME", default="Signwright trial", help="stands in policy and trust file")
 @click.option("--address", metavar="HOST:PORT", help="where clients reach the hub (default: 127.0.0.1 and a free port)")
-@click.option("--signer-env", type=click.Path(path_type=Path), help="virtual environment of the signer (SIGNWRIGHT_SIGNER_ENV)")
+@click.option(
+    "--signer-env", type=click.Path(path_type=Path), help="virtual environment of the signer (SIGNWRIGHT_SIGNER_ENV)"
+)
 @hubs.output_option
 def init_command(**flags: Any) -> None:
     """Make a home: keys, first policy, trust file, settings, credentials.
@@ -127,7 +143,9 @@ def _ask_store(flags: dict[str, Any]) -> str:
     say("which token holds the release key?")
     say("  0: none, make a TRIAL with software keys")
     for number, row in enumerate(rows, 1):
-        say(f"  {number}: {row.get('label')} (serial {row.get('serial')}, {row.get('manufacturer')} {row.get('model')})")
+        say(
+            f"  {number}: {row.get('label')} (serial {row.get('serial')}, {row.get('manufacturer')} {row.get('model')})"
+        )
     chosen = click.prompt("token", type=click.IntRange(0, len(rows)), default=0, err=True)
     return SOFTWARE if chosen == 0 else str(rows[chosen - 1]["uri"])
 
@@ -153,7 +171,8 @@ def _module(flag: str | None) -> str:
     found = [module for module in MODULES if Path(module).is_file()]
     if len(found) != 1:
         raise UsageError(
-            f"{len(found)} PKCS#11 modules are installed where they usually lie" + (f": {', '.join(found)}" if found else ""),
+            f"{len(found)} PKCS#11 modules are installed where they usually lie"
+            + (f": {', '.join(found)}" if found else ""),
             code="no-module",
             hint="--module SO",
         )
@@ -177,7 +196,9 @@ def _approvers(given: Sequence[str]) -> dict[str, str]:
         raise UsageError("two approvers share a key", code="bad-approver")
     if len(found) < 2:
         raise UsageError(
-            f"{len(found)} approvers; a release wants two", code="too-few-approvers", hint="--approver NAME=FILE.pub, twice"
+            f"{len(found)} approvers; a release wants two",
+            code="too-few-approvers",
+            hint="--approver NAME=FILE.pub, twice",
         )
     return found
 
@@ -186,7 +207,9 @@ def _public_line(file: Path) -> str:
     try:
         text = file.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise UsageError(f"{file}: {getattr(problem, 'strerror', None) or 'not text'}", code="bad-approver") from problem
+        raise UsageError(
+            f"{file}: {getattr(problem, 'strerror', None) or 'not text'}", code="bad-approver"
+        ) from problem
     if "PRIVATE KEY" in text:
         raise UsageError(f"{file}: a private key; the .pub file is wanted", code="bad-approver")
     return SshPublicKey.parse(text).line
@@ -227,8 +250,10 @@ def _clear(home: Home) -> None:
 
 def _say_next(home: Home, described: HomeFile, *, keeper_made: bool) -> None:
     if described.trial:
-        warn("TRIAL: software keys; signatures prove nothing to anybody else, and this home can never become a real one")
+        warn(
+            "TRIAL: software keys; signatures prove nothing to anybody else, and this home can never become a real one"
+        )
     if keeper_made and not described.trial:
         warn(f"{home / 'keeper' / 'keeper'} decides what the policy says: move it off this machine")
-    say(f"policy sources in {home / 'policy'}, trust file {home / 'trust.json'}: give the trust file to those who verify")
+    say(f"policy sources in {home / 'policy'}, trust file {home / 'trust.json'} for those who verify")
     say(f"next: signwright up --home {home.folder}; then: . {home / 'env'}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: one table of verbs, one table of exit codes. Each verb is a file of its own, imported when asked for."""
+"""The command line: one table of verbs, one table of exit codes. A verb's own file is imported when it is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from signwright.cli.console import error_json, json_result, say, show_error
 
 
 class Verb(NamedTuple):
-    """``module`` has a click command or group ``<verb>_command`` (or just ``command``); ``help``: its line in the list."""
+    """``module`` has a click command or group ``<verb>_command`` (or just ``command``); ``help``: its line in a list."""
 
     module: str
     help: str
@@ -116,7 +116,9 @@ class _Verbs(click.Group):
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], VERBS, n=1)
-            raise click.UsageError(f"no verb {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else "")) from problem
+            raise click.UsageError(
+                f"no verb {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            ) from problem
 
 
 @click.command(cls=_Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

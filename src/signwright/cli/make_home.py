@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that ``init`` makes, in order: keys of the services, signing keys, policy sources, the signed policy, trust
-file, settings, credentials. Nothing is asked here; `signwright.cli.init` has the answers.
+"""Everything that ``init`` makes, in order: keys of the services, signing keys, policy sources, the signed policy,
+trust file, settings, credentials. Nothing is asked here; `signwright.cli.init` has the answers.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ MAX_SOCKET_PATH = 100
 class Answers:
     """What ``init`` was told. ``host``, ``ports``: where servers listen; ``url``: how clients reach the hub.
 
-    ``approvers``: name → public key line, empty for a trial, whose two are made here; ``release``: the adopted key, None
-    for software keys under a trial root; ``release_roots``: DER; ``release_store``: ``software`` or the key's URI.
+    ``approvers``: name → public key line, empty for a trial, whose two are made here; ``release``: the adopted key,
+    None for software keys under a trial root; ``release_roots``: DER; ``release_store``: ``software`` or the key's URI.
     """
 
     organisation: str
@@ -128,7 +128,10 @@ def _services(home: Home, told: Answers, sockets: dict[str, str]) -> _Service:
     origin = f"{_slug(told.organisation)}/{secrets.token_hex(4)}"
     log_key = str(VerifierKey(origin, ED25519, publics["log"].public_key().public_bytes_raw()))
     ports = told.ports
-    home.write("settings/witness.toml", settings_text.witness_toml(name=WITNESS, port=ports.witness, origin=origin, log_key=log_key))
+    home.write(
+        "settings/witness.toml",
+        settings_text.witness_toml(name=WITNESS, port=ports.witness, origin=origin, log_key=log_key),
+    )
     home.write("settings/tsa.toml", settings_text.tsa_toml(port=ports.tsa))
     home.write("settings/scanner.toml", settings_text.scanner_toml(socket=sockets["scanner"]))
     for folder in ("witness", "tsa", "scanner"):
@@ -167,7 +170,8 @@ def _credentials(home: Home) -> list[policy_text.Submitter]:
     made = [new_credential("test"), new_credential("release")]
     home.write_secret("credentials/ci.json", encode_credentials(made))
     return [
-        policy_text.Submitter(c.key_id, public_text(c.key), c.kind, f"build server, {c.kind}; made by init") for c in made
+        policy_text.Submitter(c.key_id, public_text(c.key), c.kind, f"build server, {c.kind}; made by init")
+        for c in made
     ]
 
 
@@ -182,7 +186,7 @@ def _sources(
     now: datetime,
 ) -> None:
     """The YAML that people will edit; what is signed is read back from it."""
-    owner = sorted(approvers)[0]
+    owner = min(approvers)
     days = TRIAL_EXCEPTION_DAYS if told.trial else EXCEPTION_DAYS
     exceptions = policy_text.local_exceptions(owner, now=now, days=days)
     by_kind = {s.kind: s.key_id for s in submitters}

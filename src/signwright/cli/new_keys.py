@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Software keys and certificates of a new home. The authority that issues them is forgotten at once: it signs nothing more."""
+"""Software keys and certificates of a new home. The authority that issues them is forgotten: it signs nothing more."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def software_key(
     make: Callable[[], SigningKey],
     authority: TrialAuthority | None,
 ) -> NewKey:
-    """A key in a file of the home, encrypted under a passphrase in a file beside it. Without ``authority``: a raw key."""
+    """A key in a file of the home, encrypted, its passphrase in a file beside it. Without ``authority``: a raw key."""
     key, passphrase = make(), secrets.token_urlsafe(32)
     folder = "signer/keyholder/keys"
     file = home.write_secret(f"{folder}/{name}.p8", encrypted_pkcs8(key, passphrase.encode()))
@@ -127,6 +127,14 @@ def _builder(
 
 
 def _usage(*allowed: str) -> x509.KeyUsage:
-    names = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
-    names += ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
-    return x509.KeyUsage(**{name: name in allowed for name in names})
+    return x509.KeyUsage(
+        digital_signature="digital_signature" in allowed,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign="key_cert_sign" in allowed,
+        crl_sign="crl_sign" in allowed,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -29,7 +29,7 @@ def status_command(
 ) -> None:
     """Show REQUEST; always exits 0 when there is such a request."""
     del trust
-    view = hubs.caller_hub(hub, credentials, key, person).request(request)
+    _, view = hubs.caller_of(hub, credentials, key, person).find(request)
     if settings.output_format(output) == "json":
         json_result(request_json(view))
     else:
@@ -38,7 +38,9 @@ def status_command(
 
 @click.command("wait")
 @click.argument("request")
-@click.option("--timeout", type=click.IntRange(min=1), metavar="S", help=f"seconds to wait (default: {DEFAULT_SECONDS})")
+@click.option(
+    "--timeout", type=click.IntRange(min=1), metavar="S", help=f"seconds to wait (default: {DEFAULT_SECONDS})"
+)
 @hubs.hub_options
 @hubs.person_options
 @hubs.output_option
@@ -54,8 +56,7 @@ def wait_command(
 ) -> None:
     """Wait until REQUEST ends; the exit code says how."""
     del trust
-    caller = hubs.caller_hub(hub, credentials, key, person)
-    view = caller.request(request)
+    caller, view = hubs.caller_of(hub, credentials, key, person).find(request)
     try:
         with reporter() as report:
             seconds = settings.seconds(timeout, DEFAULT_SECONDS)
@@ -86,7 +87,8 @@ def cancel_command(
 ) -> None:
     """Give REQUEST up, before the signer has it."""
     del trust
-    view = hubs.caller_hub(hub, credentials, key, person).cancel(request)
+    caller, view = hubs.caller_of(hub, credentials, key, person).find(request)
+    view = caller.cancel(view.id)
     if settings.output_format(output) == "json":
         json_result(request_json(view))
     else:
@@ -112,7 +114,7 @@ def requests_command(
 ) -> None:
     """List requests, newest first: a credential's own, for a person (--key) all."""
     del trust
-    views = hubs.caller_hub(hub, credentials, key, person).requests(state=state, limit=limit)
+    views = hubs.caller_of(hub, credentials, key, person).requests(state=state, limit=limit)
     if settings.output_format(output) == "json":
         json_result({"requests": [request_json(view) for view in views]})
     else:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a verb's settings come from: flag, environment, project file, user file, in that order.
+r"""Where a verb's settings come from: flag, environment, project file, user file, in that order.
 
 The project file is ``.signwright.toml`` in this folder or the nearest one above; the user file is
-``$XDG_CONFIG_HOME/signwright/config.toml`` (``%APPDATA%\\signwright\\config.toml`` on Windows). Both hold the names below
-and nothing else::
+``$XDG_CONFIG_HOME/signwright/config.toml`` (``%APPDATA%\signwright\config.toml`` on Windows). Both hold the names
+below and nothing else::
 
     url = "https://sign.example.com"
     credentials = "/home/ci/ci.json"     # credential file (secrets stay in it)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings file of each process of a home, as ``init`` writes them: TOML with the comments an administrator needs."""
+"""The settings file of each process of a home, as ``init`` writes them: TOML with an administrator's comments."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tsa_toml(*, port: int) -> str:
 
 def scanner_toml(*, socket: str) -> str:
     return (
-        "# The scanner. To add clamd: engines = [\"yara-x\", \"clamd\"] and a table [clamd] with its address.\n"
+        '# The scanner. To add clamd: engines = ["yara-x", "clamd"] and a table [clamd] with its address.\n'
         f"socket = {q(socket)}\n"
         'key_file = "../scanner/scanner.key"\n'
         'spool = "../scanner/spool"\n'

@@ -51,18 +51,29 @@ class Job:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--project", metavar="P", help="project, when --policy does not name it (SIGNWRIGHT_PROJECT)")
 @click.option("--policy", metavar="PROJECT/POLICY", help="signing policy (SIGNWRIGHT_POLICY; default: default/test)")
-@click.option("-o", "--out", "out", metavar="OUT", type=click.Path(path_type=Path), help="where the result goes; a folder for several files")
+@click.option(
+    "-o",
+    "--out",
+    "out",
+    metavar="OUT",
+    type=click.Path(path_type=Path),
+    help="where the result goes; a folder for several files",
+)
 @click.option("--in-place", is_flag=True, help="replace the files by their signed forms")
 @click.option("--mode", type=click.Choice(["artifact", "digest"]), help="digest: the files stay here")
 @click.option("--format", "format_name", metavar="NAME", help="kind of file; default: by content")
 @click.option("--separate", is_flag=True, help="one request for each file")
 @click.option("--no-wait", is_flag=True, help="print the request's name and end")
 @click.option("--again", is_flag=True, help="sign once more what was signed before")
-@click.option("--idempotency-key", metavar="K", help="default: from credential, policy, files, options and source commit")
+@click.option(
+    "--idempotency-key", metavar="K", help="default: from credential, policy, files, options and source commit"
+)
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="see: signwright formats")
 @click.option("--description", metavar="TEXT", help="the same as --option description=TEXT")
 @click.option("--url", metavar="URL", help="the same as --option url=URL")
-@click.option("--timeout", type=click.IntRange(min=1), metavar="S", help=f"seconds to wait (default: {DEFAULT_SECONDS})")
+@click.option(
+    "--timeout", type=click.IntRange(min=1), metavar="S", help=f"seconds to wait (default: {DEFAULT_SECONDS})"
+)
 @hubs.hub_options
 @hubs.output_option
 def sign_command(**flags: Any) -> None:
@@ -237,4 +248,5 @@ def _say_how_to_resume(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.view is not None and not job.view.is_final:
             say(f"interrupted; request {job.view.id} goes on")
-            say(f"hint: signwright wait {job.view.id}, then signwright fetch {job.view.id} FILE...; or: signwright cancel {job.view.id}")
+            name = job.view.id
+            say(f"hint: signwright wait {name}, then signwright fetch {name} FILE...; or: signwright cancel {name}")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps the processes of a home running: starts them in order, says when the first request can be served, starts a crashed
-one again after a growing pause, ends all of them together.
+"""Keeps the processes of a home running: starts them in order, says when the first request can be served, starts a
+crashed one again after a growing pause, ends all of them together.
 
 ``python -m signwright.cli.supervisor --home DIR`` is what ``up --detach`` leaves behind.
 """
@@ -61,7 +61,7 @@ class Supervisor:
         self._stopping.set()
 
     def run(self, *, on_ready: Callable[[], None], can_serve: Callable[[], bool]) -> None:
-        """Until `stop`. ``can_serve``: the last test before ``on_ready``. Raises `UnavailableError` when it cannot start."""
+        """Until `stop`. ``can_serve``: the last test before ``on_ready``. Raises `UnavailableError` at a bad start."""
         try:
             self._start_all(can_serve)
             if not self._stopping.is_set():
@@ -100,7 +100,9 @@ class Supervisor:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         said = lines[-1][:500] if lines else "nothing"
         return UnavailableError(
-            f"{child.name} ended with status {child.running.returncode}; it said: {said}", code="start-failed", hint=str(log)
+            f"{child.name} ended with status {child.running.returncode}; it said: {said}",
+            code="start-failed",
+            hint=str(log),
         )
 
     def _start(self, child: Child) -> None:
@@ -129,7 +131,9 @@ class Supervisor:
             if child.running is not None and child.running.poll() is not None:
                 ran = now - child.started
                 child.pause = FIRST_PAUSE if ran > STABLE_SECONDS else min(2 * child.pause, LONGEST_PAUSE)
-                say(f"{child.name} ended with status {child.running.returncode}; starting it again in {child.pause:g} s")
+                say(
+                    f"{child.name} ended with status {child.running.returncode}; starting it again in {child.pause:g} s"
+                )
                 child.ready.clear()
                 child.running, child.not_before = None, now + child.pause
             if child.running is None and now >= child.not_before:
@@ -196,9 +200,7 @@ def main(arguments: Sequence[str]) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, supervisor.stop)
         ready_file = home.run / "up.ready"
-        supervisor.run(
-            on_ready=lambda: _announce(ready_file, described.url), can_serve=can_serve(home, described)
-        )
+        supervisor.run(on_ready=lambda: _announce(ready_file, described.url), can_serve=can_serve(home, described))
     except SignwrightError as problem:
         say(f"error: {problem.message}")
         if problem.hint:

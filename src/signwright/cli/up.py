@@ -72,7 +72,9 @@ def _detach(home: Home, described: HomeFile) -> None:
         if time.monotonic() > deadline:
             child.terminate()
             child.wait()
-            raise UnavailableError("the home does not become ready", code="not-ready", hint=f"the logs are in {home.run}")
+            raise UnavailableError(
+                "the home does not become ready", code="not-ready", hint=f"the logs are in {home.run}"
+            )
         time.sleep(0.05)
     result(f"ready {described.url}")
 

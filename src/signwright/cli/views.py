@@ -68,8 +68,6 @@ def show_request(view: RequestView) -> None:
 
 def list_requests(views: list[RequestView]) -> None:
     """One line for each request, on stdout."""
-    rows = [
-        (v.id, v.state, v.address, str(v.created), ", ".join(a.name for a in v.artifacts[:3])) for v in views
-    ]
+    rows = [(v.id, v.state, v.address, str(v.created), ", ".join(a.name for a in v.artifacts[:3])) for v in views]
     for line in table(("request", "state", "policy", "created", "files"), rows):
         result(line)

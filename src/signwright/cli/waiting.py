@@ -118,7 +118,8 @@ def described(view: RequestView) -> str:
 def wait_for_end(hub: Hub, view: RequestView, *, seconds: float, report: Reporter) -> RequestView:
     """The request in its final state; raises `PendingError` when the time is over."""
     started = last_line = time.monotonic()
-    report.state(view)
+    if view.state not in ("submitted", "uploading"):  # by now its files were sent
+        report.state(view)
     while not view.is_final:
         left = started + seconds - time.monotonic()
         if left <= 0:

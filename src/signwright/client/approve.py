@@ -60,7 +60,7 @@ class ReviewedFile:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """Everything here was verified. ``changes``: since the last release under the same policy, None when there is none."""
+    """Everything here was verified. ``changes``: since the last release under this policy, None without one."""
 
     view: RequestView
     request: Statement[Request]
@@ -82,7 +82,7 @@ class Review:
 
 
 def review(hub: Hub, reference: str, *, trust: TrustFile, now: datetime, read_artifacts: bool = True) -> Review:
-    """Fetch and verify everything about a request. Raises `VerificationError` for a lie, `DeniedError` for what may not be.
+    """Fetch and verify everything about a request. Raises `VerificationError` for a lie, `DeniedError` when hopeless.
 
     ``read_artifacts``: False for a no, which needs no look inside.
     """
@@ -118,14 +118,10 @@ def review(hub: Hub, reference: str, *, trust: TrustFile, now: datetime, read_ar
 
 def _unread(request: Statement[Request], index: int) -> ReviewedFile:
     subject, artifact = request.subjects[index], request.predicate.artifacts[index]
-    return ReviewedFile(
-        subject.name, subject.digest.sha256, artifact.size, artifact.format, dict(artifact.options), {}
-    )
+    return ReviewedFile(subject.name, subject.digest.sha256, artifact.size, artifact.format, dict(artifact.options), {})
 
 
-def _read(
-    hub: Hub, view: RequestView, request: Statement[Request], index: int, *, chain: list[bytes]
-) -> ReviewedFile:
+def _read(hub: Hub, view: RequestView, request: Statement[Request], index: int, *, chain: list[bytes]) -> ReviewedFile:
     """Hash the bytes again and derive the operations from them, as the signer will."""
     plain = _unread(request, index)
     artifact = request.predicate.artifacts[index]
@@ -151,7 +147,9 @@ def person_of(policy: Policy, key: PersonKey) -> str:
         if not person.disabled and key.public.fingerprint in {verifying_key(text).key_id for text in person.keys}:
             return name
     raise AuthenticationError(
-        f"key {key.public.fingerprint} is not enrolled in this policy", code="unknown-person", hint="ask a policy keeper"
+        f"key {key.public.fingerprint} is not enrolled in this policy",
+        code="unknown-person",
+        hint="ask a policy keeper",
     )
 
 

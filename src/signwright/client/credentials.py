@@ -80,7 +80,9 @@ def load_credentials(file: Path) -> tuple[MachineCredential, ...]:
         # The message may quote what stands in the file.
         raise ConfigurationError(f"credential file {file}: not in its form", code="bad-credentials") from problem
     if sys.platform != "win32" and mode & 0o077:
-        raise ConfigurationError(f"credential file {file}: mode {mode & 0o777:04o}; wanted 0600", code="open-credentials")
+        raise ConfigurationError(
+            f"credential file {file}: mode {mode & 0o777:04o}; wanted 0600", code="open-credentials"
+        )
     return tuple(_open(file, row) for row in rows)
 
 
@@ -93,7 +95,9 @@ def _open(file: Path, row: _Row) -> MachineCredential:
         raise ConfigurationError(f"credential file {file}: {row.key_id}: not a KeySecret", code="bad-credentials")
     key = Ed25519PrivateKey.from_private_bytes(seed)
     if key_id_of(key.public_key().public_bytes_raw()) != row.key_id:
-        raise ConfigurationError(f"credential file {file}: {row.key_id}: the secret of another KeyId", code="bad-credentials")
+        raise ConfigurationError(
+            f"credential file {file}: {row.key_id}: the secret of another KeyId", code="bad-credentials"
+        )
     return MachineCredential(row.key_id, row.kind, key)
 
 

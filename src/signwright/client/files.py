@@ -60,7 +60,7 @@ class Draft:
     file: BinaryIO
 
     def publish(self, *, mode: int | None = None) -> None:
-        """Make it durable and put it in its place. ``mode``: permission bits; else those of the target or the umask's."""
+        """Make it durable and put it in its place. ``mode``: permission bits; else the target's or the umask's."""
         self.file.flush()
         os.fsync(self.file.fileno())
         check_output(self.target)
@@ -75,7 +75,7 @@ class Draft:
 
 @contextlib.contextmanager
 def draft(target: Path) -> Iterator[Draft]:
-    """A `Draft` for ``target``; whatever happens, nothing half-written is left. Raises `SignwrightError` (disk full)."""
+    """A `Draft` for ``target``; nothing half-written is ever left. Raises `SignwrightError` (disk full)."""
     check_output(target)
     try:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".new")
@@ -85,7 +85,9 @@ def draft(target: Path) -> Iterator[Draft]:
         try:
             yield Draft(target, Path(name), file)
         except OSError as problem:
-            raise SignwrightError(f"{target}: {problem.strerror}; nothing was written", code="cannot-write") from problem
+            raise SignwrightError(
+                f"{target}: {problem.strerror}; nothing was written", code="cannot-write"
+            ) from problem
         finally:
             with contextlib.suppress(OSError, ValueError):
                 file.close()

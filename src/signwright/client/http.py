@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from signwright import errors
 from signwright.errors import SignwrightError, UnavailableError
@@ -80,7 +80,7 @@ class HubConnection:
         """Sign the calls to come with another key."""
         self._key = key
 
-    def __enter__(self) -> HubConnection:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,9 +142,7 @@ class HubConnection:
                     raise problem_of(Answer(response.status_code, dict(response.headers), response.read()))
                 yield response.iter_bytes(1 << 20)
 
-    def _send(
-        self, parts: MessageParts, body: bytes, headers: dict[str, str], seconds: float | None
-    ) -> httpx.Response:
+    def _send(self, parts: MessageParts, body: bytes, headers: dict[str, str], seconds: float | None) -> httpx.Response:
         import httpx
 
         url = self.url + parts.path + (f"?{parts.query}" if parts.query else "")
@@ -156,9 +154,7 @@ class HubConnection:
         if self._key is None:
             return {}
         nonce = secrets.token_urlsafe(16)
-        return sign_message(
-            parts, key_id=self._key.key_id, sign=self._key.sign, created=int(time.time()), nonce=nonce
-        )
+        return sign_message(parts, key_id=self._key.key_id, sign=self._key.sign, created=int(time.time()), nonce=nonce)
 
     @contextmanager
     def _lost_connections(self, *, last: bool, attempt: int) -> Iterator[None]:

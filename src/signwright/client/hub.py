@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hub's API in types. What the hub says is a claim: whoever decides from it verifies the signed bytes it hands out."""
+"""The hub's API in types. What the hub says is a claim: whoever decides from it verifies the signed bytes."""
 
 from __future__ import annotations
 
@@ -201,8 +201,7 @@ class Hub:
     def download(self, reference: str, artifact: int, into: BinaryIO) -> None:
         """The bytes of an artifact of a request, streamed; the caller hashes them."""
         with self.connection.download(f"{_request(reference)}/artifacts/{artifact}") as blocks:
-            for block in blocks:
-                into.write(block)
+            into.writelines(blocks)
 
     def add_word(self, reference: str, approval: Envelope) -> RequestView:
         """Hand in a person's word (yes, no, release)."""
@@ -263,7 +262,9 @@ def _read(model: type[M], value: object) -> M:
 
 def _unexpected(wanted: str) -> MalformedError:
     return MalformedError(
-        f"the hub's answer does not read as {wanted}", code="bad-answer", hint="do client and hub have the same version?"
+        f"the hub's answer does not read as {wanted}",
+        code="bad-answer",
+        hint="do client and hub have the same version?",
     )
 
 
@@ -277,4 +278,3 @@ def _envelopes(texts: Sequence[str]) -> tuple[Envelope, ...]:
 
 def _blob(envelope: Envelope) -> str:
     return base64.b64encode(envelope.encode()).decode()
-

@@ -30,10 +30,10 @@ def format_named(name: str) -> Format:
 
 
 def choose_format(view: View, name: str, configuration: ArtifactConfiguration, asked: str | None) -> Format:
-    """The format to sign ``name`` as: the one asked for, else one that the artifact configuration lists for such a name.
+    """The format to sign ``name`` as: the one asked for, else one that the artifact configuration lists for its name.
 
-    Of several, the first that recognises the content. Where none does, a lone candidate is returned all the same, so that
-    its own words say why the file is not one. Raises `FormatError` when there is none.
+    Of several, the first that recognises the content. Where none does, a lone candidate is returned all the same, so
+    that its own words say why the file is not one. Raises `FormatError` when there is none.
     """
     if asked is not None:
         return format_named(asked)
@@ -68,7 +68,9 @@ def typed_options(chosen: Format, given: Mapping[str, str]) -> tuple[FormatOptio
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"option {where}: {first['msg'].removeprefix('Value error, ')}", code="bad-option") from problem
+        raise UsageError(
+            f"option {where}: {first['msg'].removeprefix('Value error, ')}", code="bad-option"
+        ) from problem
 
 
 def options_of(chosen: Format, plain: Mapping[str, Parameter]) -> FormatOptions:
@@ -110,4 +112,5 @@ def describe_options(model: type[BaseModel]) -> list[tuple[str, str, str]]:
 
 def _kind_name(kind: object) -> str:
     kinds = [k for k in getattr(kind, "__args__", (kind,)) if k is not type(None)]
-    return "|".join({str: "text", int: "number", bool: "yes|no"}.get(k, str(k)) for k in kinds)  # type: ignore[call-overload]
+    words: dict[object, str] = {str: "text", int: "number", bool: "yes|no"}
+    return "|".join(words.get(k, str(k)) for k in kinds)

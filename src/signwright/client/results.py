@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a completed request to signed files: fetched, applied beside the output, checked by a stranger, then put in place.
+"""From a completed request to signed files: fetched, applied beside the output, checked by a stranger, put in place.
 
 Either every output of a request appears, each with its receipt, or none does.
 """
@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from signwright.client.files import Draft, check_output, draft, hash_file, open_input
 from signwright.client.hub import Hub, RequestView
+from signwright.client.raw import ReceiptKeyReader
 from signwright.client.recognise import format_named, options_of, prepare
 from signwright.client.trust import TrustFile
 from signwright.client.verify import Check, Evidence, verify
@@ -78,7 +79,7 @@ def requested(hub: Hub, view: RequestView) -> Statement[Request]:
 
 
 def output_for(chosen: Format, source: Path, *, output: Path | None, in_place: bool, several: bool) -> Path:
-    """Where the result of ``source`` goes; raises `UsageError` for what would overwrite an input without being told to."""
+    """Where the result of ``source`` goes; raises `UsageError` for what would overwrite an input unasked."""
     if in_place:
         if chosen.detached_suffix:
             raise UsageError(
@@ -161,9 +162,11 @@ def _source(hub: Hub, view: RequestView, target: Target, sha256: str) -> Iterato
         else:
             check_output(target.output)
             # Beside the output: the same file system, with room for the result as well.
-            file = stack.enter_context(tempfile.TemporaryFile(dir=target.output.parent))  # type: ignore[assignment]
+            file = stack.enter_context(tempfile.TemporaryFile(dir=target.output.parent))
             if view.mode == "digest":
-                raise NotFoundError("a file signed in digest mode never was at the hub", code="no-source", hint="name it")
+                raise NotFoundError(
+                    "a file signed in digest mode never was at the hub", code="no-source", hint="name it"
+                )
             hub.download(view.id, target.artifact, file)
         found, _ = hash_file(file)
         if found != sha256:
@@ -232,13 +235,12 @@ def _checks(
     """An independent look at what was written; raises `VerificationError` for the first check that fails."""
     if trusted.trust is None:
         return []
-    reader = READERS[chosen.name]
+    read = ReceiptKeyReader(bundle).read if chosen.name == "raw" else READERS[chosen.name].read
     content = FileView(source) if chosen.detached_suffix else None
-    evidence = Evidence(FileView(result), content, reader.read, bundle)
+    evidence = Evidence(FileView(result), content, read, bundle)
     checks = verify(evidence, trusted.trust, at=trusted.now)
     bad = [check for check in checks if check.ok is False]
     if bad:
         text = "; ".join(f"{check.name}: {check.text}" for check in bad)
         raise VerificationError(f"the result does not hold, nothing was written: {text}", code=bad[0].code)
     return checks
-

@@ -31,7 +31,9 @@ class _Seen(Strict):
     seen: SeenCheckpoint
 
 
-def follow_log(trust: LogTrust, checkpoint: bytes, read_file: ReadFile, *, folder: Path | None = None) -> SeenCheckpoint:
+def follow_log(
+    trust: LogTrust, checkpoint: bytes, read_file: ReadFile, *, folder: Path | None = None
+) -> SeenCheckpoint:
     """Verify ``checkpoint`` (a signed note), prove that it continues what was seen, and remember it.
 
     Raises `VerificationError` (``log-rollback`` when the log is shorter than it was, ``bad-proof`` when it was forked).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A person's session: a fresh Ed25519 key that their SSH key vouches for, good for reading and posting, not for approving.
+"""A person's session: a fresh Ed25519 key that their SSH key vouches for, to read and to post with, not to approve.
 
 It is kept in a file of mode 0600 until it ends, so that looking twice does not ask for the touch twice.
 """
@@ -43,7 +43,7 @@ class _Kept(Strict):
 
 
 def state_folder() -> Path:
-    """Where the client remembers things (``$XDG_STATE_HOME/signwright``, ``%LOCALAPPDATA%\\signwright``); it is made."""
+    r"""Where the client remembers things (``$XDG_STATE_HOME/signwright``, ``%LOCALAPPDATA%\signwright``); made if absent."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     else:
@@ -62,7 +62,9 @@ def open_hub(url: str, person: str, key: PersonKey, *, now: datetime) -> Hub:
     secret = Ed25519PrivateKey.generate()
     hub = Hub(HubConnection(url, _call_key(secret)))
     expires = now + LIFETIME - timedelta(minutes=1)
-    word = Session(person=person, public_key=public_text(secret), created=format_time(now), expires=format_time(expires))
+    word = Session(
+        person=person, public_key=public_text(secret), created=format_time(now), expires=format_time(expires)
+    )
     payload = statement_payload(word, [session_subject(word.public_key)])
     hub.open_session(key.sign_statement(payload, "session"))
     row = _Kept(

@@ -75,7 +75,9 @@ def _private(file: Path, content: bytes, ask: AskPassphrase) -> PersonKey:
         except ValueError as problem:
             raise UsageError(f"key {file}: the passphrase does not open it", code="wrong-passphrase") from problem
     except (ValueError, UnsupportedAlgorithm) as problem:
-        raise ConfigurationError(f"key {file}: not an OpenSSH private key that we can read", code="bad-key") from problem
+        raise ConfigurationError(
+            f"key {file}: not an OpenSSH private key that we can read", code="bad-key"
+        ) from problem
     if not isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
         raise ConfigurationError(f"key {file}: wanted an Ed25519 or ECDSA P-256 key", code="bad-key")
     line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

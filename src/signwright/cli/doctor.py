@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``signwright doctor``: in plain words, what a home gives and what it does not. It changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import platform
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import click
+from cryptography import x509
+
+import signwright
+from signwright.cli import hubs
+from signwright.cli.console import json_result, result
+from signwright.cli.down import running_pid
+from signwright.cli.home import Home, HomeFile, home_of
+from signwright.cli.settings import output_format
+from signwright.client.policy_files import read_signed
+from signwright.client.trust import load_trust
+from signwright.errors import ConfigurationError, SignwrightError
+from signwright.model.times import parse_time
+from signwright.policy.policy import Policy
+
+SOON = timedelta(days=30)
+MAX_TAIL = 64 << 10
+Level = Literal["ok", "weak", "bad", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``level``: ``ok`` given, ``weak`` not given and knowingly so, ``bad`` to be mended, ``note`` for information."""
+
+    level: Level
+    topic: str
+    text: str
+
+
+@click.command("doctor")
+@click.option("--home", "folder", type=click.Path(path_type=Path), help="the home (SIGNWRIGHT_HOME)")
+@hubs.output_option
+def doctor_command(folder: Path | None, output: str | None) -> None:
+    """Say what this home gives and what it does not. Exit code 1 when something must be mended."""
+    home = home_of(folder)
+    findings = list(examine(home, now=hubs.now()))
+    bad = [finding for finding in findings if finding.level == "bad"]
+    if output_format(output) == "json":
+        json_result({"home": str(home.folder), "ok": not bad, "findings": [asdict(f) for f in findings]})
+    else:
+        for finding in findings:
+            result(f"{finding.level:<5} {finding.topic:<12} {finding.text}")
+    if bad:
+        raise ConfigurationError(f"{len(bad)} things to mend", code="doctor", hint="the lines that begin with bad")
+
+
+def examine(home: Home, *, now: datetime) -> Iterator[Finding]:
+    """Everything there is to say; raises `UsageError` when this is no home."""
+    described = home.read()
+    yield Finding("note", "version", f"signwright {signwright.__version__}, Python {platform.python_version()}")
+    yield from _root(described)
+    try:
+        trust = load_trust(home / "trust.json")
+        policy = read_signed(home / "policy" / "signed", pinned_root_sha256=trust.policy_root_sha256).policy
+    except SignwrightError as problem:
+        yield Finding("bad", "policy", problem.message)
+    else:
+        yield from _policy(policy, now)
+        yield from _services(policy)
+        yield from _keys(policy, now)
+    yield from _boundary()
+    yield from _sandbox(home)
+    yield from _secrets(home)
+    yield from _running(home)
+    yield from _scanner(home)
+
+
+def _root(described: HomeFile) -> Iterator[Finding]:
+    if described.trial:
+        yield Finding("weak", "root", "TRIAL root for ever: its signatures prove nothing to anybody else")
+    else:
+        yield Finding("ok", "root", f"policy root {described.policy_root_sha256[:16]}… of {described.organisation}")
+
+
+def _policy(policy: Policy, now: datetime) -> Iterator[Finding]:
+    for what, text in (("policy", policy.index.expires), ("policy root", policy.root.expires)):
+        expires = parse_time(text)
+        level: Level = "bad" if expires <= now else "weak" if expires - now < SOON else "ok"
+        verb = "expired" if expires <= now else "holds until"
+        yield Finding(level, what, f"version {policy.version} {verb} {text}" if what == "policy" else f"{verb} {text}")
+    for exception in policy.organisation.exceptions:
+        over = parse_time(exception.expires) <= now
+        text = (
+            f"{exception.name} for {exception.scope}: {exception.reason} ({exception.owner}, until {exception.expires})"
+        )
+        yield Finding(
+            "bad" if over else "weak", "exception", text + (" - expired: releases are refused" if over else "")
+        )
+    if policy.root.policy.threshold == 1:
+        yield Finding("weak", "keeper", "one keeper's key decides what the policy says: keep it off this machine")
+
+
+def _services(policy: Policy) -> Iterator[Finding]:
+    services = policy.services
+    if services.quorum.outside:
+        yield Finding("ok", "witness", f"{services.quorum.outside} cosignatures from outside are wanted")
+    else:
+        text = "only local: whoever has this machine can rewrite the log, unless an approver's client notices"
+        yield Finding("weak", "witness", text)
+    if any(authority.outside for authority in services.timestamp_authorities):
+        yield Finding("ok", "timestamp", "an outside authority stamps")
+    else:
+        yield Finding("weak", "timestamp", "only the built-in authority: its clock is this machine's clock")
+
+
+def _keys(policy: Policy, now: datetime) -> Iterator[Finding]:
+    for name, key in sorted(policy.keys.keys.items()):
+        words = {
+            "software": "a file: whoever reads it and its passphrase file has the key",
+            "claimed": "in a token that says it cannot leave; not proved by an attestation",
+            "attested": "in a token whose maker attests that it cannot leave",
+        }
+        kind = f"key {name} ({key.kind}): {words[key.protection]}"
+        yield Finding("weak" if key.kind == "release" and key.protection != "attested" else "note", "key", kind)
+        for certificate in key.chain[:1]:
+            yield _certificate(name, base64.b64decode(certificate), now)
+
+
+def _certificate(name: str, content: bytes, now: datetime) -> Finding:
+    expires = x509.load_der_x509_certificate(content).not_valid_after_utc
+    days = (expires - now).days
+    if expires <= now:
+        return Finding("bad", "certificate", f"of key {name} expired {expires:%Y-%m-%d}")
+    return Finding("weak" if expires - now < SOON else "ok", "certificate", f"of key {name} holds {days} days more")
+
+
+def _boundary() -> Iterator[Finding]:
+    text = "profile 0: every process runs as one user; between them stands a process boundary, not a user boundary"
+    yield Finding("weak", "separation", f"{text}: whoever becomes this user has everything in this home")
+    if sys.platform != "linux":
+        yield Finding("bad", "sandbox", "none on this system: artifact mode is refused")
+
+
+def _sandbox(home: Home) -> Iterator[Finding]:
+    """What the settings demand; a process that is told to have one refuses to read files without it."""
+    for process, table in (("signer", "gate"), ("scanner", "")):
+        try:
+            found = tomllib.loads(home.settings(process).read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as problem:
+            yield Finding("bad", "settings", f"{process}: {problem}")
+            continue
+        wanted = (found.get(table, {}) if table else found).get("sandbox", "required")
+        if wanted == "required":
+            yield Finding("ok", "sandbox", f"{process}: required; no file is parsed outside Landlock and seccomp")
+        else:
+            yield Finding("weak", "sandbox", f"{process}: given up by its settings; every receipt says so")
+
+
+def _secrets(home: Home) -> Iterator[Finding]:
+    """Files that nobody else may read."""
+    wanted = ("*.key", "*.p8", "*.pass", "*.pin", "ci.json", "keeper", "key.pem")
+    files = [p for pattern in wanted for p in home.folder.rglob(pattern) if p.is_file()]
+    files += [p for p in (home / "people").glob("*") if p.is_file() and p.suffix != ".pub"]
+    open_to_others = [p for p in files if sys.platform != "win32" and p.stat().st_mode & 0o077]
+    for path in open_to_others:
+        yield Finding("bad", "secret", f"{path} can be read by others; wanted mode 0600")
+    if not open_to_others:
+        yield Finding("ok", "secret", f"{len(files)} secret files, none readable by others")
+    if (home / "keeper" / "keeper").exists():
+        yield Finding(
+            "weak", "secret", f"the keeper's key lies on this machine, without a passphrase: {home / 'keeper'}"
+        )
+    for path in sorted((home / "people").glob("*.pub")):
+        if path.with_suffix("").exists():
+            yield Finding(
+                "weak", "secret", f"the approver's key {path.stem} lies on this machine, without a passphrase"
+            )
+
+
+def _running(home: Home) -> Iterator[Finding]:
+    pid = running_pid(home)
+    if pid is None:
+        yield Finding("note", "processes", "not up: signwright up")
+        return
+    yield Finding("ok", "processes", f"up, supervised by process {pid}")
+    if home.genesis.exists():
+        yield Finding("note", "processes", "the signer has not finished its first start")
+
+
+def _scanner(home: Home) -> Iterator[Finding]:
+    """What the scanner said when it last proved its engines."""
+    import json
+
+    try:
+        with (home.run / "scanner.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - MAX_TAIL))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        yield Finding("note", "scanner", "has not run yet")
+        return
+    found: dict[str, str] = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row.get("event") == "engine":
+            found[str(row.get("name"))] = (
+                f"{row.get('name')} {row.get('version')}, definitions {row.get('definitions')}"
+            )
+    for text in found.values():
+        yield Finding("ok", "scanner", text)
+    if set(found) == {"yara-x"}:
+        yield Finding(
+            "weak", "scanner", "yara-x alone with the few rules that are shipped: it finds EICAR, not what is new"
+        )
