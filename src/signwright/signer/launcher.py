@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts keyholder and gate, each with one end of a socket pair; starts both again when either dies. Holds no secret."""
+"""Starts keyholder and gate, each with one end of a socket pair; starts both again when either dies. Holds no
+secret.
+"""
 
 from __future__ import annotations
 
@@ -69,11 +71,12 @@ class Launcher:
             self._limit_rate()
             pair = self._start()
             try:
-                if self._wait_ready(pair) and not announced:
-                    _announce(on_ready, ready_file)
-                    announced = True
-                self._genesis = None
-                self._watch(pair)
+                if self._wait_ready(pair):
+                    if not announced:
+                        _announce(on_ready, ready_file)
+                        announced = True
+                    self._genesis = None
+                    self._watch(pair)
             finally:
                 why = pair.dead()
                 _end(pair)
@@ -124,7 +127,9 @@ class Launcher:
         with ExitStack() as stack:
             ends = []
             for process in (pair.gate, pair.keyholder):
-                ends.append(os.pidfd_open(process.pid))
+                if process.poll() is not None:
+                    return
+                ends.append(os.pidfd_open(process.pid))  # a child that ends now stays a zombie until it is waited for
                 stack.callback(os.close, ends[-1])
             while not self._stopping:
                 try:

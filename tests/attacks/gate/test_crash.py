@@ -114,7 +114,7 @@ def _check_log(site: GateSite, step: str, request: str) -> None:
     assert set(site.keyholder.claims) <= set(intents), "no signature without a leaf"
     assert len(site.keyholder.claims) == site.keyholder.operations, "no intent was used twice"
     first = "signed" if step in ("before-intent", "after-result") else "unknown"
-    assert [leaf.outcome for leaf in results][0] == first
+    assert results[0].outcome == first
     assert results[-1].outcome == "signed"
     assert len(intents) == (1 if step in ("before-intent", "after-result") else 2)
     assert site.keyholder.operations == (2 if step in KEY_USED - {"after-result"} else 1)

@@ -222,7 +222,7 @@ def test_policy_written_for_another_gate_is_refused(site: GateSite) -> None:
 )
 def test_garbage_is_hung_up_on_and_the_gate_goes_on(site: GateSite, bytes_in: bytes) -> None:
     async def scenario() -> None:
-        async with site.run() as (_, courier):
+        async with site.run():
             reader, writer = await asyncio.open_unix_connection(site.settings.socket)
             writer.write(bytes_in)
             async with asyncio.timeout(10):

@@ -24,12 +24,14 @@ from signwright.model.framing import Frame, read_frame
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.keyfile import seed_text
 from signwright.timestamps.issue import reply_to
-from tests.support.gates import GateSite, digest_request, now_utc, pe_artifact, pe_program, sha256, unused_pool, until
+from tests.support.gates import GateSite, digest_request, now_utc, pe_artifact, pe_program, sha256, until, unused_pool
 from tests.support.processes import stop
 
 
 class SmallHub:
-    """Jobs out, results in; every call must carry a message signature of the courier's key. Plays witness and TSA too."""
+    """Jobs out, results in; every call must carry a message signature of the courier's key. Plays witness and TSA
+    too.
+    """
 
     def __init__(self, site: GateSite, key: Ed25519PrivateKey) -> None:
         self.site = site

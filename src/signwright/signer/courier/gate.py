@@ -84,7 +84,9 @@ class GateLink:
         return next(self._numbers)
 
     async def call(self, number: int, message: dict[str, object], parts: Sequence[bytes] = ()) -> Frame:
-        """The gate's answer to ``message``, however long it takes; raises `UnavailableError` when the gate goes away."""
+        """The gate's answer to ``message``, however long it takes; raises `UnavailableError` when the gate goes
+        away.
+        """
         reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._replies[number] = reply
         try:

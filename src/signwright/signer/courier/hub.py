@@ -38,7 +38,9 @@ class CarriedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class CarriedJob:
-    """A request that the hub wants signed. ``id``: the hub's name for it; ``fence``: of the hub's lease, repeated to it."""
+    """A request that the hub wants signed. ``id``: the hub's name for it; ``fence``: of the hub's lease, repeated
+    to it.
+    """
 
     id: str
     fence: int | None
@@ -58,7 +60,9 @@ class Work:
 
 
 class Hub:
-    """``client``: open, with the hub's address as base. Every method raises `UnavailableError` when the hub does not do it."""
+    """``client``: open, with the hub's address as base. Every method raises `UnavailableError` when the hub does
+    not do it.
+    """
 
     def __init__(self, client: httpx.AsyncClient, key: Ed25519PrivateKey) -> None:
         self._client = client

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The courier's life: poll the hub, hand policies and jobs to the gate, bring back results; come back after each failure.
+"""The courier's life: poll the hub, hand policies and jobs to the gate, bring back results; come back after each
+failure.
 
 It decides nothing and keeps nothing: what is lost on the way is asked for again, and the gate answers the same request
 with the same result.

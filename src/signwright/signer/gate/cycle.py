@@ -140,7 +140,9 @@ class Cycle:
             )
 
     async def _wave(self, case: Case, found: Sequence[Derived], progress: Progress) -> Outcome:
-        """Log the intent, have it cosigned and signed, deliver; whatever goes wrong after the intent is logged as well."""
+        """Log the intent, have it cosigned and signed, deliver; whatever goes wrong after the intent is logged as
+        well.
+        """
         await progress("logging")
         if case.opened is not self._parts.policies.in_force:
             return await self._again(case.job, progress)

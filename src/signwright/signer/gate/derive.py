@@ -32,7 +32,8 @@ class Derived:
 async def derived(case: Case, *, errands: Errands, workers: Workers, limits: Limits) -> AsyncIterator[list[Derived]]:
     """Every artifact of the request, fetched, hashed, derived and compared; the files are gone after the block.
 
-    Raises `LimitError`, `VerificationError`, `UnavailableError`, `FormatError`, and `DeniedError` (``wrong-operations``).
+    Raises `LimitError`, `VerificationError`, `UnavailableError`, `FormatError`, and `DeniedError`
+    (``wrong-operations``).
     """
     statement = case.job.statement
     rows = list(zip(statement.subjects, statement.predicate.artifacts, strict=True))
@@ -80,7 +81,8 @@ def _compare(name: str, requested: tuple[Operation, ...], found: tuple[Operation
     if requested == found:
         return
     raise DeniedError(
-        f"{name!r}: the request's operations are not those of the artifact: found {_words(found)}, wanted {_words(requested)}",
+        f"{name!r}: the request's operations are not those of the artifact:"
+        f" found {_words(found)}, wanted {_words(requested)}",
         code="wrong-operations",
     )
 

@@ -48,7 +48,9 @@ class Errands:
             answer.set_result(frame)
 
     async def run(self, name: str, fields: dict[str, object], parts: Sequence[bytes] = (), *, seconds: float) -> Frame:
-        """The courier's answer to one errand; raises `UnavailableError` when there is none, or it says that it failed."""
+        """The courier's answer to one errand; raises `UnavailableError` when there is none, or it says that it
+        failed.
+        """
         number = next(self._numbers)
         return await self._ask(number, {"name": name, **fields}, parts=parts, seconds=seconds)
 

@@ -122,7 +122,8 @@ class KeyholderClient:
             async with self._sending:
                 if len(self._candidates) > _MAX_CANDIDATES:
                     await self.status()
-                # The newest one, not the first that has the leaf: an earlier order may have gone out with a later checkpoint.
+                # The newest one, not the first that has the leaf: an earlier order may have gone out with a later
+                # checkpoint.
                 witnessed = await log.cosigned(index)
                 proof = witnessed.proof(index).encode()
                 await self._send_order(number, parts, witnessed, proof)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from signwright.errors import ConfigurationError, MalformedError, SignwrightError, UnavailableError, VerificationError
@@ -80,7 +81,9 @@ class _Waiter:
 
 @dataclass(slots=True)
 class Log:
-    """``frontier`` comes from `load_frontier`; `run` is its life. ``changed``: called after each commit and each quorum."""
+    """``frontier`` comes from `load_frontier`; `run` is its life. ``changed``: called after each commit and each
+    quorum.
+    """
 
     state: State
     files: TileFiles
@@ -120,7 +123,9 @@ class Log:
         return await done
 
     async def cosigned(self, index: int) -> WitnessedCheckpoint:
-        """A checkpoint over the leaf at ``index`` with a quorum of cosignatures; raises what the witnesses' round raises."""
+        """A checkpoint over the leaf at ``index`` with a quorum of cosignatures; raises what the witnesses' round
+        raises.
+        """
         if self.witnessed is not None and self.witnessed.checkpoint.size > index:
             return self.witnessed
         waiter = _Waiter(index, asyncio.get_running_loop().create_future())
@@ -130,18 +135,20 @@ class Log:
 
     async def run(self) -> None:
         """Write and have cosigned until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write_groups())
-            tasks.create_task(self._cosign_rounds())
+        # A thread of its own: workers that take their time must not keep the log from being written.
+        with ThreadPoolExecutor(1, "log") as writer:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._write_groups(writer))
+                tasks.create_task(self._cosign_rounds())
 
-    async def _write_groups(self) -> None:
+    async def _write_groups(self, writer: ThreadPoolExecutor) -> None:
         while True:
             entries = [await self._queue.get()]
             await asyncio.sleep(GATHER_SECONDS)
             while len(entries) < self.group and not self._queue.empty():
                 entries.append(self._queue.get_nowait())
             try:
-                await asyncio.to_thread(self._commit, entries)
+                await asyncio.get_running_loop().run_in_executor(writer, self._commit, entries)
             except SignwrightError as problem:
                 # What is on disk is no longer known for sure: nothing more is written until a restart has looked.
                 self._broken = problem
@@ -217,7 +224,9 @@ class Log:
 
 
 def load_frontier(state: State, files: TileFiles) -> Frontier:
-    """The log's end as database and tiles agree on it, every tile read; raises `ConfigurationError` when they do not."""
+    """The log's end as database and tiles agree on it, every tile read; raises `ConfigurationError` when they do
+    not.
+    """
     pinned = state.pinned()
     try:
         frontier = Frontier.load(pinned.log_size, files.read)

@@ -148,7 +148,9 @@ def refused(reasons: Sequence[Reason], ignored: Sequence[str], effect: Literal["
 
 
 def failed(problem: SignwrightError) -> Outcome:
-    """The outcome of an error on the way: denied when it speaks about the request, failed when trying again may help."""
+    """The outcome of an error on the way: denied when it speaks about the request, failed when trying again may
+    help.
+    """
     reasons = problem.details.get("reasons", [])
     rows = tuple(row for row in reasons if isinstance(row, dict)) if isinstance(reasons, list) else ()
     about_request = isinstance(problem, _ABOUT_THE_REQUEST) and not problem.code.startswith("worker-")

@@ -80,7 +80,8 @@ class PolicyHolder:
     ) -> int:
         """Verify, log, have witnessed and hand on a policy; its version. The one in force is accepted again silently.
 
-        Raises `ConflictError` for an older version or another policy of the same version, and what `open_policy` raises.
+        Raises `ConflictError` for an older version or another policy of the same version, and what `open_policy`
+        raises.
         """
         async with self._accepting:
             opened = self._verified(root, policy, documents)
@@ -154,7 +155,9 @@ class PolicyHolder:
         self._origin = origin
 
     def authorisation(self, version: int, envelopes: tuple[bytes, Sequence[bytes], Sequence[bytes]]) -> Authorisation:
-        """What a receipt carries so that its authorisation can be counted again. ``envelopes``: request, approvals, evidence."""
+        """What a receipt carries so that its authorisation can be counted again. ``envelopes``: request,
+        approvals, evidence.
+        """
         current = self.in_force.stored
         stored = current if current.version == version else self._state.policy(version)
         if stored is None:

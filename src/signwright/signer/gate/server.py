@@ -48,17 +48,8 @@ class Server:
 
     async def listen(self, path: Path) -> asyncio.Server:
         """A socket at ``path``, mode 0600; raises `ConfigurationError`."""
-        try:
-            if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
-                raise ConfigurationError(f"gate socket {path}: something else is there", code="listen")
-            path.unlink(missing_ok=True)
-            before = os.umask(0o177)
-            try:
-                return await asyncio.start_unix_server(self._connected, path, limit=STREAM_LIMIT)
-            finally:
-                os.umask(before)
-        except OSError as problem:
-            raise ConfigurationError(f"gate socket {path}: {problem.strerror}", code="listen") from problem
+        listener = _bound(path)
+        return await asyncio.start_unix_server(self._connected, sock=listener, limit=STREAM_LIMIT)
 
     async def close(self) -> None:
         """Hang up on everybody and drop what is at work; what stands in the log is closed at the next start."""
@@ -150,6 +141,23 @@ class Server:
         except SignwrightError as problem:
             fields = {"ok": False, "code": problem.code, "message": problem.message, "details": problem.details}
         await channel.send({"type": "done", "id": number, **fields})
+
+
+def _bound(path: Path) -> socket.socket:
+    """A socket at ``path`` that only its user may connect to. What a gate before us left there is removed."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+            raise ConfigurationError(f"gate socket {path}: something else is there", code="listen")
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+    except (OSError, ConfigurationError) as problem:
+        listener.close()
+        raise ConfigurationError(f"gate socket {path}: {problem}", code="listen") from problem
+    finally:
+        os.umask(before)
+    return listener
 
 
 def _busy(kind: str, number: int, problem: SignwrightError) -> tuple[dict[str, object], tuple[bytes, ...]]:

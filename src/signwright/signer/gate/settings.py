@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gate's table ``[gate]`` in the signer's settings file. The keyholder's own table stands beside it and is not read here.
+"""The gate's table ``[gate]`` in the signer's settings file. The keyholder's own table stands beside it and is not
+read here.
 
     [gate]
     state = "../signer/gate"                # folder: gate.sqlite3, tiles/
@@ -34,7 +35,9 @@ Seconds = Annotated[int, Field(ge=1, le=600)]
 
 
 class Limits(Strict):
-    """``requests``: at work at once; ``artifact_bytes``: of one artifact; ``group``: leaves in one commit of the log."""
+    """``requests``: at work at once; ``artifact_bytes``: of one artifact; ``group``: leaves in one commit of the
+    log.
+    """
 
     requests: int = Field(default=256, ge=1, le=4096)
     artifact_bytes: int = Field(default=8 << 30, ge=1)

@@ -21,20 +21,24 @@ from signwright.model.framing import Frame, encode_frame, read_frame
 from signwright.transparency.merkle import EMPTY_ROOT
 
 _VERSION = 1
-_TABLES = (
-    "CREATE TABLE pinned (root_sha256 TEXT NOT NULL, origin TEXT, log_size INTEGER NOT NULL, log_root BLOB NOT NULL) STRICT",
-    "CREATE TABLE policies (version INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, leaf_index INTEGER NOT NULL,"
-    " content BLOB NOT NULL) STRICT",
-    "CREATE TABLE intents (leaf_index INTEGER PRIMARY KEY, request TEXT NOT NULL, wave INTEGER NOT NULL,"
-    " attempt INTEGER NOT NULL, key TEXT NOT NULL, signing_policy TEXT NOT NULL, operations INTEGER NOT NULL,"
-    " time INTEGER NOT NULL, outcome TEXT, UNIQUE (request, wave, attempt)) STRICT",
-    "CREATE INDEX intents_by_time ON intents (time)",
-    "CREATE INDEX intents_open ON intents (leaf_index) WHERE outcome IS NULL",
-    "CREATE TABLE results (request TEXT PRIMARY KEY, policy_version INTEGER NOT NULL, content BLOB NOT NULL)"
-    " STRICT, WITHOUT ROWID",
-    "CREATE TABLE denied (request TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
-    "CREATE TABLE witnesses (name TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-)
+_TABLES = """
+CREATE TABLE pinned (root_sha256 TEXT NOT NULL, origin TEXT, log_size INTEGER NOT NULL, log_root BLOB NOT NULL) STRICT;
+CREATE TABLE policies (
+    version INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, leaf_index INTEGER NOT NULL, content BLOB NOT NULL
+) STRICT;
+CREATE TABLE intents (
+    leaf_index INTEGER PRIMARY KEY, request TEXT NOT NULL, wave INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    key TEXT NOT NULL, signing_policy TEXT NOT NULL, operations INTEGER NOT NULL, time INTEGER NOT NULL, outcome TEXT,
+    UNIQUE (request, wave, attempt)
+) STRICT;
+CREATE INDEX intents_by_time ON intents (time);
+CREATE INDEX intents_open ON intents (leaf_index) WHERE outcome IS NULL;
+CREATE TABLE results (
+    request TEXT PRIMARY KEY, policy_version INTEGER NOT NULL, content BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE denied (request TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE witnesses (name TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
 
 #: One statement and its values.
 Write = tuple[str, tuple[object, ...]]
@@ -94,7 +98,7 @@ def create_state(path: Path, *, root_sha256: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
-        for table in _TABLES:
+        for table in _TABLES.split(";")[:-1]:
             connection.execute(table)
         connection.execute("INSERT INTO pinned VALUES (?, NULL, 0, ?)", (root_sha256, EMPTY_ROOT))
         connection.execute(f"PRAGMA user_version = {_VERSION}")
@@ -109,7 +113,7 @@ class State:
             raise ConfigurationError(
                 f"gate state {path} is missing",
                 code="no-state",
-                hint="a gate without its state would sign again what it signed before; --genesis ROOT-DIGEST makes the first",
+                hint="without it the gate would sign again what it signed; --genesis ROOT-DIGEST makes the first",
             )
         self._lock = threading.Lock()
         self._alone = _locked(path)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log's files: tiles and entry bundles under one folder, each written beside its place, synced and renamed into it."""
+"""The log's files: tiles and entry bundles under one folder, each written beside its place, synced and renamed
+into it.
+"""
 
 from __future__ import annotations
 

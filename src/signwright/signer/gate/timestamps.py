@@ -50,7 +50,9 @@ class Timestamps:
             raise TimestampError("every timestamp authority failed lately or may not be asked for this policy")
 
     async def stamp(self, opened: Opened, signature_value: bytes, *, outside_only: bool) -> Stamp:
-        """A verified token over ``signature_value``; raises `TimestampError` that names each authority and its cause."""
+        """A verified token over ``signature_value``; raises `TimestampError` that names each authority and its
+        cause.
+        """
         usable = _usable(opened, outside_only=outside_only)
         if opened.authorities is None:
             raise TimestampError("the policy lists no timestamp authority")

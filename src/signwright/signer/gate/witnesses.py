@@ -53,7 +53,9 @@ class Witnesses:
         self._sizes = state.witness_sizes()
 
     async def collect(self, checkpoint: Checkpoint, note: bytes, tree: TileTree) -> tuple[bytes, Cosigned]:
-        """``note`` with cosignatures of a quorum. Raises `UnavailableError` (``no-quorum``) that names each witness's reason."""
+        """``note`` with cosignatures of a quorum. Raises `UnavailableError` (``no-quorum``) that names each
+        witness's reason.
+        """
         services = self._services()
         trust = log_trust(services)
         keys = {witness.name: key for witness, key in zip(services.witnesses, trust.quorum.witnesses, strict=True)}
