@@ -151,7 +151,7 @@ def test_without_state_nothing_starts(site: GateSite) -> None:
     environment = {**os.environ, "SIGNWRIGHT_SIGNER_ENV": str(worker_environment())}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
-    assert "missing" in ended.stderr
+    assert "ended before it was ready" in ended.stderr
     assert "ready" not in ended.stdout
 
 
