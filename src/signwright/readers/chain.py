@@ -16,6 +16,7 @@ from itertools import pairwise
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from signwright.errors import FormatError, VerificationError
@@ -41,8 +42,7 @@ def check_code_signing(
     ``others``: DER certificates from the signature, untrusted; ``crls``: DER, each must hold under an authority of
     the path.
     Codes: ``no-trusted-roots``, ``certificate-chain``, ``certificate-validity``, ``certificate-usage``,
-    ``certificate-revoked``,
-    ``bad-crl``.
+    ``certificate-revoked``, ``bad-crl`` (does not parse, or not a whole list that reaches ``at``).
     """
     if not anchors:
         raise VerificationError("the trust file names no code-signing root", code="no-trusted-roots")
@@ -93,28 +93,53 @@ def _check_revocation(path: Sequence[x509.Certificate], crls: Sequence[bytes], *
     checked = False
     for content in crls:
         crl = _load_crl(content)
-        issuers = [c for c in path[1:] if c.subject == crl.issuer]
-        if not any(_holds(crl, issuer) for issuer in issuers):
+        issued = [(child, issuer) for child, issuer in pairwise(path) if _holds(crl, issuer)]
+        if not issued:
             raise VerificationError(
                 f"CRL of {crl.issuer.rfc4514_string()}: of no authority of this chain, or its signature does not hold",
                 code="bad-crl",
             )
-        for child, issuer in pairwise(path):
-            if issuer.subject == crl.issuer:
-                _check_entry(crl, child, at=at)
-                checked = checked or child is path[0]
+        _require_complete(crl, at=at)
+        for child, _ in issued:
+            _check_entry(crl, child, at=at)
+            checked = checked or child is path[0]
     return checked
+
+
+def _require_complete(crl: x509.CertificateRevocationList, *, at: datetime) -> None:
+    """A list that ended before ``at`` says nothing about it; one with a critical extension (RFC 5280 5.2: a delta, or
+    only some certificates or reasons) is not the whole list.
+    """
+    name = f"CRL of {crl.issuer.rfc4514_string()}"
+    ends = crl.next_update_utc or crl.last_update_utc
+    if ends < at:
+        raise VerificationError(
+            f"{name}: ends {ends:%Y-%m-%dT%H:%M:%SZ}, before {at:%Y-%m-%dT%H:%M:%SZ}", code="bad-crl"
+        )
+    critical = [extension.oid.dotted_string for extension in crl.extensions if extension.critical]
+    critical += [e.oid.dotted_string for entry in crl for e in entry.extensions if e.critical]
+    if critical:
+        raise VerificationError(f"{name}: critical extension {critical[0]} is not understood", code="bad-crl")
 
 
 def _load_crl(content: bytes) -> x509.CertificateRevocationList:
     try:
-        return x509.load_der_x509_crl(content)
-    except (ValueError, UnsupportedAlgorithm) as problem:
+        crl = x509.load_der_x509_crl(content)
+        for part in (crl, *crl):
+            list(part.extensions)
+        crl.issuer.rfc4514_string()  # the library parses most fields when they are first asked for
+        return crl
+    except Exception as problem:  # the library lets several kinds through, InvalidVersion among them
         raise FormatError("the CRL does not parse", code="bad-crl") from problem
 
 
 def _holds(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    """Whether ``issuer`` may sign lists (RFC 5280 6.3.3, f) and signed this one, with SHA-256 or better."""
     try:
+        bits = [e.value for e in issuer.extensions if isinstance(e.value, x509.KeyUsage)]
+        strong = isinstance(crl.signature_hash_algorithm, hashes.SHA256 | hashes.SHA384 | hashes.SHA512)
+        if crl.issuer != issuer.subject or not strong or not all(one.crl_sign for one in bits):
+            return False
         return crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False

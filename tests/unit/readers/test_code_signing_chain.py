@@ -6,6 +6,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.x509 import load_der_x509_certificate
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from signwright.errors import SignwrightError, VerificationError
@@ -102,3 +103,19 @@ def test_garbage_certificate_is_refused() -> None:
         check_code_signing(b"\x30\x03\x02\x01\x01", [], anchors=[default_pki().root], at=NOW)
     assert problem.value.code == "certificate-chain"
     assert NOT_AFTER > NOW
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_flipped_byte_in_a_certificate_is_a_clean_refusal(place: int) -> None:
+    """Leaf or intermediate: nothing may pass and nothing may crash.
+
+    Left out is the octet that counts unused bits of the signature value: the library does not look at it, and neither
+    what is signed nor the value changes.
+    """
+    chain = list(default_pki().code_signing("p256", "Flipped Software").chain)
+    whole = chain[place]
+    unused_bits = len(whole) - len(load_der_x509_certificate(whole).signature) - 1
+    for at in set(range(len(whole))) - {unused_bits}:
+        chain[place] = whole[:at] + bytes([whole[at] ^ 0x01]) + whole[at + 1 :]
+        with pytest.raises(SignwrightError):
+            check_code_signing(chain[0], chain[1:], anchors=[default_pki().root], at=NOW)
