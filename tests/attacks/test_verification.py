@@ -65,6 +65,13 @@ def test_the_shareable_receipt_passes_and_says_what_was_not_checked(good, world,
     assert "attested by the signer, not re-checked" in authorisation.text
 
 
+def test_a_program_signed_in_digest_mode_passes_by_the_envelope_in_it(world):
+    made = world.make("pe", mode="digest")
+    assert made.receipt.content_seen is False
+    assert failed(made, world) == {}
+    assert failed(made.but(view=world.make("pe").view), world).keys() >= {"file", "operation"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_receipt_of_another_file_is_refused(world, good, kind):
     another = world.make(kind, SOURCES[kind] + b"another", people=("alice", "bob"))

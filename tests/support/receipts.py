@@ -91,6 +91,7 @@ class SignedWorld:
         authority = d.TimestampAuthority(name="builtin", anchors=(root,), outside=False)
         self.world = World(trial=self.trial, authorities=(authority,))
         self.identity: Identity = self.pki.code_signing("p256")
+        self.test_identity: Identity = self.pki.code_signing("p384", "Example Test")
         self.raw_key = private_key("p256", "raw")
         release, raw = self.world.default_key("release"), self.world.default_key("test", "raw")
         public, chain = self.identity.public_key, tuple(base64.b64encode(c).decode() for c in self.identity.chain)
@@ -101,6 +102,10 @@ class SignedWorld:
             ),
             "test-raw": raw.model_copy(update={"public_key": base64.b64encode(public_bytes(self.raw_key)).decode()}),
         }
+        test, chain = self.test_identity, tuple(base64.b64encode(c).decode() for c in self.test_identity.chain)
+        self.world.keys["test"] = self.world.default_key("test").model_copy(
+            update={"public_key": base64.b64encode(test.public_key).decode(), "chain": chain}
+        )
         self.load()
         self.log = MemoryLog(self.world)
         self.log.append(b"genesis", b"policy")
@@ -135,9 +140,11 @@ class SignedWorld:
         query = Query(Digest.of(value), None, True, None)
         return issue_token(query, issuer=issuer, now=at or self.now, serial=1)
 
-    def request(self, kind: str, source: bytes) -> Envelope:
+    def request(self, kind: str, source: bytes, mode: str = "artifact") -> Envelope:
+        """Digest mode goes to the test policy."""
         artifact = RequestedArtifact(size=len(source), format=kind, operations=self.operations(kind, source))
-        return self.world.request(POLICIES[kind], files={f"file.{kind}": source}, artifacts=[artifact])
+        policy = POLICIES[kind] if mode == "artifact" else "test"
+        return self.world.request(policy, mode=mode, files={f"file.{kind}": source}, artifacts=[artifact])
 
     def operations(self, kind: str, source: bytes) -> tuple[Operation, ...]:
         if kind == "pe":
@@ -159,13 +166,14 @@ class SignedWorld:
         leaf_changes: dict[str, Any] | None = None,
         witnesses: Sequence[Any] | None = None,
         signed_source: bytes | None = None,
+        mode: str = "artifact",
     ) -> Made:
         """Every keyword puts another part where an honest gate has its own."""
         source = SOURCES[kind] if source is None else source
-        request = self.request(kind, source)
+        request, automatic = self.request(kind, source, mode), kind == "raw" or mode == "digest"
         approvals = [self.world.approval(request, p, policy=self.policy, checkpoint=self.log.seen) for p in people]
-        approvals = [] if kind == "raw" else approvals
-        evidence = [] if kind == "raw" else [self.world.scan(source)]
+        approvals = [] if automatic else approvals
+        evidence = [] if automatic else [self.world.scan(source)]
         facts = gather(self.policy, request, approvals=approvals, evidence=evidence, now=self.now)
         statement = parse_statement(request, Request)
         listed = requested_operations(statement.predicate) if operations is None else operations
@@ -176,12 +184,17 @@ class SignedWorld:
         note = self.log.note(self.now, witnesses=witnesses)
         proof = TlogProof(index, tuple(self.log.tree().inclusion(index)), note)
         view, content, envelope = self.sign(
-            kind, signed_source or source, signer=signer, stamped_value=stamped_value, stamped_at=stamped_at
+            kind,
+            signed_source or source,
+            signer=signer or (self.test_identity if mode == "digest" else None),
+            stamped_value=stamped_value,
+            stamped_at=stamped_at,
         )
-        key = self.policy.keys.keys["test-raw" if kind == "raw" else "release"]
+        key = self.policy.keys.keys["test" if mode == "digest" else "test-raw" if kind == "raw" else "release"]
         said = self._receipt(statement, leaf, index, envelope=envelope, key=key, kind=kind, source=source)
         said = said.model_copy(update=receipt_changes or {})
-        payload = statement_payload(said, [(f"file.{kind}", sha256_hex(view))])
+        about = sha256_hex(view if mode == "artifact" else envelope)
+        payload = statement_payload(said, [(f"file.{kind}", about)])
         wave = Wave(intent=LoggedLeaf(leaf=blob(leaf.encode()), proof=blob(proof.encode())), operations=blob(listed))
         bundle = ReceiptBundle(
             receipt=envelope_blob(sign_ed25519(payload, receipt_key or self.world.receipts)),
@@ -233,7 +246,7 @@ class SignedWorld:
             request=statement.digest,
             artifact=0,
             source_sha256=statement.subjects[0].digest.sha256,
-            content_sha256=stripped,
+            content_sha256=stripped if request.mode == "artifact" else None,
             envelopes_sha256=(sha256_hex(envelope),),
             patch_sha256=None,
             format=kind,
@@ -248,7 +261,7 @@ class SignedWorld:
             key_protection=leaf.key_protection,
             policy_sha256=self.policy.sha256,
             policy_version=self.policy.version,
-            people=() if kind == "raw" else ("alice", "bob"),
+            people=("alice", "bob") if leaf.kind == "release" else (),
             exceptions=leaf.exceptions,
             intents=(index,),
             log_origin=self.policy.services.log.origin,
