@@ -193,7 +193,8 @@ class Monitor:
             self._alarm("clock", f"time {text} after {self._last_time:%Y-%m-%dT%H:%M:%SZ}", index)
         if self._last_time is None or time > self._last_time:
             self._last_time = time
-        if isinstance(leaf, EpochLeaf):
+        # A log that was born a minute ago is alive: its first heartbeat is due an hour later.
+        if isinstance(leaf, (EpochLeaf, GenesisLeaf)):
             if self._last_beat is not None and time - self._last_beat > self.limits.heartbeat:
                 gap = f"no heartbeat from {self._last_beat:%Y-%m-%dT%H:%M:%SZ} to {text}"
                 self._alarm("heartbeat-gap", gap, index)

@@ -118,7 +118,6 @@ def test_an_honest_log_is_quiet():
         ((genesis(), policy(), intent(), result(timestamps="none"), BEAT), "no-timestamp"),
         ((*HONEST, EpochLeaf(time=at(-30))), "clock"),
         ((*HONEST, EpochLeaf(time=at(60))), "future"),
-        ((genesis(), policy()), "no-heartbeat"),
     ],
 )
 def test_a_broken_rule_is_an_alarm(leaves, code):
@@ -129,6 +128,11 @@ def test_an_intent_without_result_is_an_alarm_after_a_while():
     leaves = (genesis(), policy(), intent(), BEAT)
     assert codes(*leaves, now=NOW + timedelta(minutes=14)) == []
     assert codes(*leaves, now=NOW + timedelta(minutes=16)) == ["no-result"]
+
+
+def test_a_young_log_without_a_heartbeat_is_no_alarm():
+    assert codes(genesis(), policy(), now=NOW + timedelta(minutes=30)) == []
+    assert codes(genesis(), policy(), now=NOW + timedelta(hours=3)) == ["no-heartbeat"]
 
 
 def test_a_missing_heartbeat_is_an_alarm_now_and_in_the_past():
