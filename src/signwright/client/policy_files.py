@@ -14,6 +14,7 @@ from signwright.client.hub import PolicyParts
 from signwright.client.ssh_keys import PersonKey
 from signwright.errors import ConfigurationError, DeniedError
 from signwright.model.operation import Strict
+from signwright.model.times import parse_time
 from signwright.policy.documents import DOCUMENTS, Credentials, Keys, Organisation, People, Project, Services
 from signwright.policy.policy import Policy, open_policy
 from signwright.policy.validate import problems_of
@@ -94,7 +95,7 @@ def sign_next(
         root_sha256=current.policy.root_sha256,
         version=current.policy.version + 1,
         created=now,
-        expires=now + timedelta(days=days),
+        expires=min(now + timedelta(days=days), parse_time(root.expires)),
     )
     envelope = keeper.sign_statement(draft.payload, "policy")
     return _opened(current.parts.root, envelope, draft.documents, current.policy.root_sha256)

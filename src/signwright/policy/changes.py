@@ -175,7 +175,8 @@ def _value(document: str, path: str, old: object, new: object) -> Change:
     grown = (_amount(new) or 0) > (_amount(old) or 0)
     if isinstance(old, int) and isinstance(new, int) and not isinstance(old, bool):
         return Change(where, f"{words}: from {old} to {new}", effect if grown else _REVERSE[effect])
-    shown = "" if isinstance(new, bool) or isinstance(old, bool) else f" ({_shown(new if grown else old)})"
+    named = path.endswith("]") and isinstance(new if grown else old, str)  # the words name it already
+    shown = "" if named or isinstance(new, bool) or isinstance(old, bool) else f" ({_shown(new if grown else old)})"
     return Change(
         where, f"{words}{shown}" if grown else f"no longer: {words}{shown}", effect if grown else _REVERSE[effect]
     )
