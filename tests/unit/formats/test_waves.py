@@ -78,7 +78,7 @@ def test_format_that_never_becomes_final_is_stopped() -> None:
         def prepare(self, view: View, chain: Sequence[bytes], options: FormatOptions) -> Prepared:
             content = view.read(0, view.size)
             digest = hashlib.sha256(content).hexdigest()
-            operations = (Operation(template="raw", digest=f"sha256:{digest}"),)
+            operations = (Operation(inner_path=f"part{view.size}", template="raw", digest=f"sha256:{digest}"),)
             return Prepared(
                 format="toy", source_sha256=digest, source_size=view.size, operations=operations, final=False
             )
@@ -86,6 +86,28 @@ def test_format_that_never_becomes_final_is_stopped() -> None:
     with pytest.raises(FormatError) as problem:
         run(Endless())
     assert (problem.value.code, MAX_WAVES) == ("too-many-waves", 8)
+
+
+def test_operation_of_an_earlier_wave_is_not_signed_again() -> None:
+    class Fickle(Toy):
+        def prepare(self, view: View, chain: Sequence[bytes], options: FormatOptions) -> Prepared:
+            prepared = super().prepare(view, chain, options)
+            (operation,) = prepared.operations
+            return prepared.model_copy(update={"operations": (operation.model_copy(update={"inner_path": "inner"}),)})
+
+    with pytest.raises(FormatError) as problem:
+        run(Fickle())
+    assert problem.value.code == "repeated-operation"
+
+
+def test_same_path_with_another_digest_algorithm_is_another_operation() -> None:
+    class Twice(Toy):
+        def prepare(self, view: View, chain: Sequence[bytes], options: FormatOptions) -> Prepared:
+            prepared = super().prepare(view, chain, options)
+            digest = f"sha512:{'11' * 64}" if prepared.final else prepared.operations[0].digest
+            return prepared.model_copy(update={"operations": (Operation(template="raw", digest=digest),)})
+
+    assert run(Twice()).endswith(b"[1:11111111]")
 
 
 def test_wave_without_an_operation_is_refused() -> None:
