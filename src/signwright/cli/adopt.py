@@ -111,9 +111,8 @@ def _choose(rows: list[dict[str, Any]], *, generate: bool, uri: str) -> dict[str
     if len(rows) == 1:
         return rows[0]
     for number, row in enumerate(rows, 1):
-        say(
-            f"  {number}: {row['label']} ({row['type']}, {'with' if row['certificate'] else 'no'} certificate) {row['uri']}"
-        )
+        certificate = "with certificate" if row["certificate"] else "no certificate"
+        say(f"  {number}: {row['label']} ({row['type']}, {certificate}) {row['uri']}")
     if not is_terminal():
         raise UsageError(
             f"the token has {len(rows)} keys", code="several-keys", hint="name one: --release-store 'pkcs11:…;id=%…'"

@@ -78,7 +78,13 @@ def needed_trust(flag: Path | None) -> TrustFile:
 
 def machine_hub(hub: str | None, credentials: tuple[MachineCredential, ...]) -> Hub:
     """The hub as the first of ``credentials`` sees it."""
-    return Hub(HubConnection(settings.hub_url(hub), call_key(credentials[0])))
+    return closed_later(Hub(HubConnection(settings.hub_url(hub), call_key(credentials[0]))))
+
+
+def closed_later(hub: Hub) -> Hub:
+    """The same hub, whose connection is closed when the verb ends."""
+    click.get_current_context().call_on_close(hub.connection.close)
+    return hub
 
 
 def call_key(credential: MachineCredential) -> CallKey:
@@ -107,7 +113,7 @@ def person_hub(hub: str | None, key_flag: Path | None, person: str | None) -> tu
 
     url, key = settings.hub_url(hub), person_key(key_flag)
     name = _name_of(url, key, key_flag, person)
-    return open_known(url, name, key, now=now()), key, name
+    return closed_later(open_known(url, name, key, now=now())), key, name
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from signwright.cli.console import error_json, json_result, say, show_error
 
 
 class Verb(NamedTuple):
-    """``module`` has a click command or group ``<verb>_command`` (or just ``command``); ``help``: its line in a list."""
+    """``module`` has a click command or group ``<verb>_command`` (or just ``command``); ``help``: its line."""
 
     module: str
     help: str
@@ -46,6 +46,7 @@ VERBS: dict[str, Verb] = {
     "init": Verb("signwright.cli.init", "make a home: keys, policy, settings"),
     "up": Verb("signwright.cli.up", "start every process of a home"),
     "down": Verb("signwright.cli.down", "end the processes of a home"),
+    "demo": Verb("signwright.cli.demo", "one signing cycle from end to end, and a lying hub"),
     "doctor": Verb("signwright.cli.doctor", "say what a home gives and what it does not"),
 }
 

@@ -26,8 +26,8 @@ from signwright.client.trust import TrustFile
 from signwright.client.verify import Check, Evidence, verify
 from signwright.errors import NotFoundError, UsageError, VerificationError
 from signwright.formats.base import Format
-from signwright.model.patch import Patch, Patched, sealed
-from signwright.model.view import FileView, View, blocks
+from signwright.model.patch import Patch, apply_patch
+from signwright.model.view import FileView
 from signwright.policy.policy import Policy
 from signwright.readers.registry import READERS
 from signwright.statements.bundle import ReceiptBundle, open_envelope
@@ -134,8 +134,8 @@ def _fetch(
     source = stack.enter_context(_source(hub, view, target, subject.digest.sha256))
     patch = _patch(hub, view, request, receipt, index=index, source=source, policy=trusted.policy)
     result, kept = stack.enter_context(draft(target.output)), stack.enter_context(draft(target.receipt))
-    sha256 = _apply(FileView(source), patch, result.file)
-    if sha256 != patch.result_sha256:
+    sha256 = apply_patch(FileView(source), patch, result.file.write)
+    if patch.result_sha256 not in ("", sha256):
         raise VerificationError(f"{target.output}: SHA-256 {sha256}; wanted {patch.result_sha256}", code="wrong-result")
     kept.file.write(content)
     checks = _checks(chosen, result.file, source, bundle=bundle, trusted=trusted)
@@ -185,7 +185,7 @@ def _patch(
     source: BinaryIO,
     policy: Policy,
 ) -> Patch:
-    """The patch from the hub, checked against the receipt; in digest mode made here from the envelopes."""
+    """The patch from the hub, checked against the receipt; in digest mode made here from the envelopes (not sealed)."""
     said, artifact = receipt.predicate, request.predicate.artifacts[index]
     if request.predicate.mode == "digest":
         envelopes = [hub.result(view, index, f"envelopes/{k}") for k in range(len(said.envelopes_sha256))]
@@ -216,17 +216,7 @@ def _embed(
     prepared = prepare(chosen, view, chain=chain, options=options_of(chosen, artifact.options))
     if prepared.operations != artifact.operations:
         raise VerificationError("the file now asks for other operations than the request", code="wrong-operations")
-    return sealed(view, chosen.embed(prepared, envelopes))
-
-
-def _apply(source: View, patch: Patch, into: BinaryIO) -> str:
-    """Write the result and return its hex SHA-256."""
-    digest = hashlib.sha256()
-    for block in blocks(Patched(source, patch), 0, patch.result_size):
-        digest.update(block)
-        into.write(block)
-    into.flush()
-    return digest.hexdigest()
+    return chosen.embed(prepared, envelopes)
 
 
 def _checks(

@@ -43,7 +43,7 @@ class _Kept(Strict):
 
 
 def state_folder() -> Path:
-    r"""Where the client remembers things (``$XDG_STATE_HOME/signwright``, ``%LOCALAPPDATA%\signwright``); made if absent."""
+    r"""Where the client remembers things (``$XDG_STATE_HOME/signwright``, ``%LOCALAPPDATA%\signwright``), made now."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     else:
@@ -66,7 +66,11 @@ def open_hub(url: str, person: str, key: PersonKey, *, now: datetime) -> Hub:
         person=person, public_key=public_text(secret), created=format_time(now), expires=format_time(expires)
     )
     payload = statement_payload(word, [session_subject(word.public_key)])
-    hub.open_session(key.sign_statement(payload, "session"))
+    try:
+        hub.open_session(key.sign_statement(payload, "session"))
+    except SignwrightError:
+        hub.connection.close()
+        raise
     row = _Kept(
         url=url,
         person=person,
@@ -92,6 +96,9 @@ def open_known(url: str, person: str, key: PersonKey, *, now: datetime) -> Hub:
         hub.connection.close()
         forget(url, person, key)
         return open_hub(url, person, key, now=now)
+    except SignwrightError:
+        hub.connection.close()
+        raise
     return hub
 
 
