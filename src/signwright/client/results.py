@@ -26,7 +26,7 @@ from signwright.client.trust import TrustFile
 from signwright.client.verify import Check, Evidence, verify
 from signwright.errors import NotFoundError, UsageError, VerificationError
 from signwright.formats.base import Format
-from signwright.model.patch import Patch, apply_patch
+from signwright.model.patch import Patch, apply_patch, sealed
 from signwright.model.view import FileView
 from signwright.policy.policy import Policy
 from signwright.readers.registry import READERS
@@ -135,7 +135,7 @@ def _fetch(
     patch = _patch(hub, view, request, receipt, index=index, source=source, policy=trusted.policy)
     result, kept = stack.enter_context(draft(target.output)), stack.enter_context(draft(target.receipt))
     sha256 = apply_patch(FileView(source), patch, result.file.write)
-    if patch.result_sha256 not in ("", sha256):
+    if sha256 != patch.result_sha256:
         raise VerificationError(f"{target.output}: SHA-256 {sha256}; wanted {patch.result_sha256}", code="wrong-result")
     kept.file.write(content)
     checks = _checks(chosen, result.file, source, bundle=bundle, trusted=trusted)
@@ -185,7 +185,7 @@ def _patch(
     source: BinaryIO,
     policy: Policy,
 ) -> Patch:
-    """The patch from the hub, checked against the receipt; in digest mode made here from the envelopes (not sealed)."""
+    """The patch from the hub, checked against the receipt; in digest mode made here from the envelopes."""
     said, artifact = receipt.predicate, request.predicate.artifacts[index]
     if request.predicate.mode == "digest":
         envelopes = [hub.result(view, index, f"envelopes/{k}") for k in range(len(said.envelopes_sha256))]
@@ -216,7 +216,7 @@ def _embed(
     prepared = prepare(chosen, view, chain=chain, options=options_of(chosen, artifact.options))
     if prepared.operations != artifact.operations:
         raise VerificationError("the file now asks for other operations than the request", code="wrong-operations")
-    return chosen.embed(prepared, envelopes)
+    return sealed(view, chosen.embed(prepared, envelopes))
 
 
 def _checks(

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 from signwright.errors import MalformedError
+from signwright.model.one_pass import one_pass
 from signwright.model.view import BLOCK, View, blocks, check_range
 
 MAGIC = b"signwright-patch/1\n"
@@ -137,7 +138,8 @@ class Patched:
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(offset, length, self.size)
-        return b"".join(self._parts(offset, length))
+        parts = list(self._parts(offset, length))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _parts(self, offset: int, length: int) -> Iterator[bytes]:
         at = max(bisect_right(self._starts, offset) - 1, 0)
@@ -154,7 +156,25 @@ def sealed(source: View, patch: Patch) -> Patch:
     digest = hashlib.sha256()
     for block in blocks(Patched(source, patch), 0, patch.result_size, BLOCK):
         digest.update(block)
-    return Patch(patch.source_sha256, patch.source_size, digest.hexdigest(), patch.result_size, patch.splices)
+    return replace(patch, result_sha256=digest.hexdigest())
+
+
+def apply_patch(source: View, patch: Patch, write: Callable[[memoryview], object]) -> str:
+    """Give the result to ``write`` in consecutive blocks and return its hex SHA-256, in one pass over ``source``.
+
+    Whoever applies a patch from elsewhere compares the answer with ``patch.result_sha256``. The digest is taken in a
+    thread of its own while the blocks are written.
+    """
+    digest = hashlib.sha256()
+    one_pass(Patched(source, patch), [lambda block, _: digest.update(block)], lambda block, _: _write_all(write, block))
+    return digest.hexdigest()
+
+
+def _write_all(write: Callable[[memoryview], object], block: memoryview) -> None:
+    """Unbuffered files may take less than they are given, and say how much."""
+    while block:
+        taken = write(block)
+        block = block[taken if isinstance(taken, int) else len(block) :]
 
 
 def compose(first: Patch, second: Patch) -> Patch:

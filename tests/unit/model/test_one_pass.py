@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from signwright.errors import FormatError
-from signwright.formats.one_pass import THREADS_FROM, one_pass
+from signwright.model.one_pass import THREADS_FROM, one_pass
 from signwright.model.view import BytesView
 
 SIZES = [0, 1, THREADS_FROM - 1, THREADS_FROM, THREADS_FROM + 12345]
