@@ -21,7 +21,8 @@ from signwright.model.operation import Operation, Parameter
 from tests.support.pki import NOW, Identity, default_pki, public_bytes
 
 KEYS = ("rsa3072", "p256", "p384", "p521")
-TOKEN = der.sequence(der.integer(7), der.octet_string(b"stands for a token, which is copied and not read"))
+#: Stands for a timestamp token, which is a ContentInfo: it is copied, never read.
+TOKEN = der.sequence(der.oid(cms.DATA), der.explicit(0, der.octet_string(b"token")))
 
 
 def signer(key_type: str = "p256") -> Identity:
