@@ -121,7 +121,8 @@ def _keys(session: Any, token: Any) -> list[dict[str, object]]:
         for c in session.get_objects({Attribute.CLASS: ObjectClass.CERTIFICATE})
     }
     rows = []
-    for private in session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY}):
+    # A list first: a token runs one search at a time, and each key below starts another.
+    for private in list(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})):
         identifier = bytes(private[Attribute.ID])
         certificate = certificates.get(identifier)
         rows.append(
