@@ -106,5 +106,5 @@ def read_crl(file: Path) -> bytes:
         return crl.public_bytes(Encoding.DER)
     except OSError as problem:
         raise UsageError(f"revocation list {file}: {problem.strerror}", code="cannot-read") from problem
-    except ValueError as problem:
+    except (ValueError, x509.InvalidVersion) as problem:
         raise UsageError(f"revocation list {file}: neither DER nor PEM", code="bad-crl") from problem
