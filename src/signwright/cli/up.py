@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import click
 from signwright.cli.console import result, say
 from signwright.cli.down import running_pid
 from signwright.cli.home import Home, HomeFile, home_of
+from signwright.cli.processes import PYTHON
 from signwright.cli.supervisor import READY_SECONDS, Supervisor, can_serve
 from signwright.errors import ConflictError, UnavailableError
 
@@ -58,7 +58,7 @@ def _detach(home: Home, described: HomeFile) -> None:
         os.chmod(log, 0o600)
         start = output.tell()
         child = subprocess.Popen(
-            [sys.executable, "-m", "signwright.cli.supervisor", "--home", str(home.folder)],
+            [*PYTHON, "signwright.cli.supervisor", "--home", str(home.folder)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

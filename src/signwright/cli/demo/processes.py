@@ -26,7 +26,7 @@ from signwright.client.http import CallKey, HubConnection
 from signwright.client.hub import Hub
 from signwright.errors import UnavailableError
 
-CLI = (sys.executable, "-m", "signwright.cli")
+CLI = (sys.executable, "-P", "-m", "signwright.cli")
 COMMAND_SECONDS = 120
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
