@@ -19,7 +19,7 @@
     └── VerificationError           a signature, proof or receipt does not hold
 
 ``code`` is stable and part of the API (``kebab-case``). Messages are lower case, without a full stop, and name what was
-found and what was wanted. Status codes live in ``hub/web/problems.py``, exit codes in ``cli/main.py``, and nowhere else.
+found and what was wanted. Status codes live in ``hub/web/problems.py``, exit codes in ``cli/main.py``, nowhere else.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class MalformedError(SignwrightError):
 
 
 class FormatError(MalformedError):
-    """An artifact that cannot be read as what it claims to be. ``offset`` is in bytes from the start of the artifact."""
+    """An artifact that cannot be read as what it claims to be. ``offset``: in bytes from its start."""
 
     default_code = "bad-artifact"
 

@@ -230,12 +230,12 @@ class World:
         files: Mapping[str, bytes] | None = None,
         artifacts: Sequence[RequestedArtifact] | None = None,
         key: Ed25519PrivateKey | None = None,
-        format: str | None = None,
+        format_name: str | None = None,
         **changes: Any,
     ) -> Envelope:
         """Signed by the credential of the policy's kind; ``artifacts`` gives real operations, else one per file."""
         files = files if files is not None else {"setup.exe": b"artifact"}
-        kind = format or {"test-raw": "raw", "test-file": "cms", "release-file": "cms"}.get(signing_policy, "pe")
+        kind = format_name or {"test-raw": "raw", "test-file": "cms", "release-file": "cms"}.get(signing_policy, "pe")
         template = {"pe": "authenticode", "cms": "cms-detached", "raw": "raw"}[kind]
         artifacts = artifacts or [
             RequestedArtifact(size=len(c), format=kind, operations=(self.operation(c, template),))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A person's look at a request, and their word on it.
 
-Nothing that the hub merely says is shown or signed. Policy, request, approvals and scan verdicts are verified from the
-trust file's pinned root; artifacts are fetched and hashed again and their operations recomputed; the log's newest
+Nothing that the hub merely says is shown or signed. Policy, request, approvals and scan verdicts are verified from
+the trust file's pinned root; artifacts are fetched and hashed again and their operations recomputed; the log's newest
 checkpoint must continue the one that this client has seen.
 """
 

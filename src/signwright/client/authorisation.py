@@ -3,8 +3,8 @@
 
 This is what the keyholder did before it signed, done by a stranger with the same pure code, years later: policy from
 its pinned root, facts from signatures, the decision, the approved operations, and the intent leaf that they make. The
-moment is the signing time, which witnesses have cosigned within five minutes. Quotas are not counted again: they speak
-about other requests.
+moment is the signing time, which witnesses have cosigned within five minutes. Quotas are not counted again: they
+speak about other requests.
 """
 
 from __future__ import annotations

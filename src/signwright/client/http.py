@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signed calls to a hub: each carries an RFC 9421 message signature of a credential's or a session's key.
 
-A call is sent again, with a fresh nonce, only when the connection was lost or the hub asked for patience, and only when
-doing it twice is the same as doing it once.
+A call is sent again, with a fresh nonce, only when the connection was lost or the hub asked for patience, and only
+when doing it twice is the same as doing it once.
 """
 
 from __future__ import annotations

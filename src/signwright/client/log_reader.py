@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a log through somebody who is not believed: every leaf is proved against a checkpoint that the trust file
-vouches for. Entries come in bundles of 256; a bundle's leaves are hashed and compared with the tree, whose root is the
-checkpoint's.
+vouches for. Entries come in bundles of 256; a bundle's leaves are hashed and compared with the tree, whose root is
+the checkpoint's.
 """
 
 from __future__ import annotations

@@ -105,8 +105,8 @@ def output_for(chosen: Format, source: Path, *, output: Path | None, in_place: b
 def save_results(
     hub: Hub, view: RequestView, request: Statement[Request], *, targets: Sequence[Target], trusted: Trusted
 ) -> list[SavedResult]:
-    """Fetch, apply and check every target, then put all of them in place. Raises `VerificationError` and writes nothing
-    when one does not hold.
+    """Fetch, apply and check every target, then put all of them in place. Raises `VerificationError` and writes
+    nothing when one does not hold.
     """
     with ExitStack() as stack:
         ready = [_fetch(stack, hub, view, request, target=target, trusted=trusted) for target in targets]

@@ -29,10 +29,10 @@ from signwright.formats.authenticode import (
     write_certificates,
 )
 from signwright.formats.base import FormatOptions, Prepared
-from signwright.model.one_pass import one_pass
 from signwright.formats.pe_layout import CHECKSUM_SIZE, ENTRY_SIZE, LIMIT, Layout, pe_offset, read_layout
 from signwright.formats.pe_version import version_facts
 from signwright.model.digest import Digest
+from signwright.model.one_pass import one_pass
 from signwright.model.operation import Parameter, Strict
 from signwright.model.patch import Patch, Splice
 from signwright.model.view import View

@@ -2,10 +2,9 @@
 """HTTP message signatures (RFC 9421) on calls to the hub, in the one form that both sides write and read.
 
 Covered: method, path and query, and either ``content-digest`` (RFC 9530) or, for the bytes of an artifact,
-``repr-digest`` of the whole file with ``upload-offset`` and ``content-length``, so that nothing is hashed twice. Label
-``sig1``, parameters ``created``, ``nonce``, ``keyid``, ``alg="ed25519"``, ``tag="signwright"``, in that order; any
-other
-form is refused.
+``repr-digest`` of the whole file with ``upload-offset`` and ``content-length``, so that nothing is hashed twice.
+Label ``sig1``, parameters ``created``, ``nonce``, ``keyid``, ``alg="ed25519"``, ``tag="signwright"``, in that order;
+any other form is refused.
 """
 
 from __future__ import annotations

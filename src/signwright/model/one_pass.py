@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several consumers of one pass over an artifact, each in a thread of its own.
 
-`hashlib` releases the interpreter lock, so that two digests of the same bytes run on two cores. Each lane holds at most
-two blocks (one in work, one waiting): memory does not grow with the artifact.
+`hashlib` releases the interpreter lock, so that two digests of the same bytes run on two cores. Each lane holds at
+most two blocks (one in work, one waiting): memory does not grow with the artifact.
 """
 
 from __future__ import annotations

@@ -38,8 +38,7 @@ class Operation(Strict):
     """``inner_path``: "" for the artifact itself, else the member's path with ``/`` between containers.
 
     ``template``: a function of `signwright.envelopes.templates`; ``parameters``: its arguments; ``digest``: of the
-    content
-    that the template signs, in the digest algorithm of the signature.
+    content that the template signs, in the digest algorithm of the signature.
     """
 
     inner_path: Annotated[str, StringConstraints(max_length=1024)] = ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The difference between two policies in words: who gains or loses what. For people to read before they sign.
 
-Documents are compared field by field, so that nothing can be left out: a field that no row of the table below knows is
-reported by its name, as one to look at.
+Documents are compared field by field, so that nothing can be left out: a field that no row of the table below knows
+is reported by its name, as one to look at.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decision: facts and a policy in, `Allow`, `Await` or `Deny` with every reason out. Pure.
 
-Hub, gate and keyholder call the same function on facts that each has verified for itself. Taking a supporting fact away
-(an approval, a clean verdict, the submitter's signature) never turns a denial into leave; only facts that speak
-against a
-request (a person's no, an infected verdict) can be suppressed by whoever carries them, which is why nothing rests on
-them.
+Hub, gate and keyholder call the same function on facts that each has verified for itself. Taking a supporting fact
+away (an approval, a clean verdict, the submitter's signature) never turns a denial into leave; only facts that speak
+against a request (a person's no, an infected verdict) can be suppressed by whoever carries them, which is why nothing
+rests on them.
 """
 
 from __future__ import annotations

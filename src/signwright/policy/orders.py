@@ -2,9 +2,8 @@
 """Every check between an order and a key, as named steps. Their only result is an `Approved`, which is redeemed once.
 
 This is the keyholder's knowledge, kept apart from its sockets and its database. Nothing here trusts the gate: each
-fact is
-read from signed statements with the keyholder's own policy, the intent leaf is built again and compared, and the log is
-followed with the keyholder's own memory of it.
+fact is read from signed statements with the keyholder's own policy, the intent leaf is built again and compared, and
+the log is followed with the keyholder's own memory of it.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 """The ``.swreceipt`` file: a receipt with everything that is needed to count its authorisation again, offline.
 
 JSON, strict, at most 16 MiB. Envelopes, leaves and documents are base64 of their exact bytes; proofs are C2SP
-tlog-proof
-text. The shareable form (`public`) keeps receipt, intents and proofs, and drops requests, approvals, evidence and policy.
-The receipt itself still says project, signing policy and approvers by the names that the policy gives them.
+tlog-proof text. The shareable form (`public`) keeps receipt, intents and proofs, and drops requests, approvals,
+evidence and policy. The receipt itself still says project, signing policy and approvers by the names that the policy
+gives them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ReceiptBundle(Strict):
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
 
     def public(self) -> ReceiptBundle:
-        """The form for publishing beside the artifact; whoever has it believes the signer's word, and cannot count again."""
+        """The form for publishing: whoever has it believes the signer's word, and cannot count again."""
         return self.model_copy(update={"authorisation": None})
 
 

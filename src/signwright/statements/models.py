@@ -109,9 +109,7 @@ class Approval(Strict):
 
 
 class Session(Strict):
-    """A person lends their name to a fresh key for reading and posting, for at most 8 h. Subject: SHA-256 of the
-    key.
-    """
+    """A person lends a fresh key their name for reading and posting, 8 h at most. Subject: SHA-256 of the key."""
 
     person: Name
     public_key: KeyText
@@ -267,9 +265,7 @@ def predicate_type(name: str) -> str:
 
 
 def parse_statement(envelope: Envelope, model: type[P]) -> Statement[P]:
-    """The payload of ``envelope`` as a statement with predicate ``model``; raises `MalformedError`. Verifies
-    nothing.
-    """
+    """The payload as a statement with predicate ``model``; raises `MalformedError`. Verifies nothing."""
     name = next(name for name, known in PREDICATES.items() if known is model)
     outer = validate_model(_Statement, strict_json(envelope.payload))
     if outer.predicateType != predicate_type(name):

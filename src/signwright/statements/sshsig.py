@@ -2,8 +2,7 @@
 """SSHSIG (OpenSSH PROTOCOL.sshsig): signatures with the keys that people already have.
 
 Accepted: ``ssh-ed25519``, ``ecdsa-sha2-nistp256`` and their hardware forms ``sk-*`` (user presence demanded). RSA and
-DSA
-are refused. What `ssh-keygen -Y sign` writes is read, what we write `ssh-keygen -Y verify` reads.
+DSA are refused. What `ssh-keygen -Y sign` writes is read, what we write `ssh-keygen -Y verify` reads.
 """
 
 from __future__ import annotations

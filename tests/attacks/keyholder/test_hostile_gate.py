@@ -239,13 +239,9 @@ def leaf_with_another_time(signer: SignerWorld) -> Any:
 
 
 def no_cosignature(signer: SignerWorld) -> Any:
+    """A note about the log as it was before the leaf, without a witness."""
     signer.log.append(b"x")
-    return honest(signer, note=_note(signer, witnesses=[]))
-
-
-def _note(signer: SignerWorld, **changes: Any) -> bytes:
-    """A note over the log as it will be after one more leaf is what the order needs; this one is about the log before."""
-    return signer.log.note(signer.world.now, **changes)
+    return honest(signer, note=signer.log.note(signer.world.now, witnesses=[]))
 
 
 def uncosigned_checkpoint(signer: SignerWorld) -> Any:

@@ -107,7 +107,7 @@ def test_cancel_before_the_signer_has_it_and_not_after(hub):
 
 
 def test_denial_lists_every_reason(hub):
-    envelope = hub.world.request("release", mode="digest", key=hub.world.test_credential, format="raw")
+    envelope = hub.world.request("release", mode="digest", key=hub.world.test_credential, format_name="raw")
     view = submit(hub, envelope)
     assert view["state"] == "denied"
     rules = {reason["rule"] for reason in view["reasons"]}

@@ -2,8 +2,7 @@
 """What the keyholder must never forget: the pinned root, the newest policy, the newest log, every claim, the counters.
 
 Durable on return (SQLite, synchronous=FULL). A missing file is an error unless genesis is asked for by root digest:
-state
-that vanished is state that somebody took back.
+state that vanished is state that somebody took back.
 """
 
 from __future__ import annotations

@@ -26,8 +26,7 @@ class KeyStore(Protocol):
     """One open key in one single-threaded process; never crosses a fork.
 
     ``protection``: what the store itself can say: ``software`` or ``claimed`` (the token reports the key as sensitive
-    and
-    not extractable). ``sign`` gives RSA PKCS #1 v1.5 as big-endian bytes and ECDSA as a DER SEQUENCE.
+    and not extractable). ``sign`` gives RSA PKCS #1 v1.5 as big-endian bytes and ECDSA as a DER SEQUENCE.
     """
 
     @property
