@@ -9,13 +9,21 @@ import sys
 from collections.abc import Iterable
 
 from signwright.errors import SignwrightError
+from signwright.model.text import first_bad_character
 
 PREFIX = "signwright:"
 
 
 def say(text: str) -> None:
-    """A line for people, on stderr. Lower case, no full stop."""
-    print(f"{PREFIX} {text}", file=sys.stderr, flush=True)
+    """A line for people, on stderr. Lower case, no full stop. What could steer a terminal is shown as ``?``."""
+    print(f"{PREFIX} {harmless(text)}", file=sys.stderr, flush=True)
+
+
+def harmless(text: str) -> str:
+    """One line in which nothing moves the cursor or reorders what is read, wherever the text came from."""
+    if first_bad_character(text) is None:
+        return text
+    return "".join(c if first_bad_character(c) is None else "?" for c in text)
 
 
 def warn(text: str) -> None:
@@ -24,8 +32,8 @@ def warn(text: str) -> None:
 
 
 def result(text: str) -> None:
-    """A line of the result, on stdout."""
-    print(text, flush=True)
+    """A line of the result, on stdout: exact for a program that reads it, `harmless` on a terminal."""
+    print(harmless(text) if sys.stdout.isatty() else text, flush=True)
 
 
 def json_result(value: object) -> None:

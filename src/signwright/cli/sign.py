@@ -15,7 +15,7 @@ from signwright.cli.console import json_result, result, say, show_error, warn
 from signwright.cli.views import request_json, signed_json
 from signwright.cli.waiting import DEFAULT_SECONDS, Reporter, check_completed, reporter, wait_for_end
 from signwright.client.hub import RequestView
-from signwright.client.results import SavedResult, Target, Trusted, output_for, requested, save_results
+from signwright.client.results import SavedResult, Target, Trusted, check_repeats, output_for, requested, save_results
 from signwright.client.source import find_revision
 from signwright.client.submit import Order, PreparedRequest, prepare_request, submit
 from signwright.errors import SignwrightError, UsageError
@@ -193,7 +193,11 @@ class _Run:
         hub.connection.use(hubs.call_key(job.prepared.credential))
         job.view = wait_for_end(hub, job.view, seconds=self._wishes.seconds, report=report)
         check_completed(job.view)
-        request = parse_statement(job.prepared.envelope, Request) if ours else requested(hub, job.view)
+        request = parse_statement(job.prepared.envelope, Request)
+        if not ours:
+            earlier = requested(hub, job.view)
+            check_repeats(earlier, request)
+            request = earlier
         trusted = Trusted(self._policy, self._trust, hubs.now())
         return job.view, save_results(hub, job.view, request, targets=job.targets, trusted=trusted)
 

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from signwright.client.http import HubConnection
-from signwright.errors import MalformedError
+from signwright.errors import MalformedError, VerificationError
 from signwright.model.operation import Many
 from signwright.policy.policy import Policy, open_policy
 from signwright.statements.dsse import Envelope, parse_envelope, strict_base64
@@ -177,10 +177,17 @@ class Hub:
         return _read(RequestView, answer.json())
 
     def request(self, reference: str, *, wait: float | None = None, after: str | None = None) -> RequestView:
-        """One request. ``wait``: seconds to wait for a state other than ``after``."""
+        """One request. ``wait``: seconds to wait for a state other than ``after``.
+
+        Raises `VerificationError` when the hub answers about another one; that id and digest belong together is for
+        `signwright.client.results.requested` to see.
+        """
         query = {**({"wait": int(wait)} if wait else {}), **({"after": after} if after else {}), "include": "results"}
         answer = self.connection.call("GET", _request(reference), query=urlencode(query), seconds=_patient(wait))
-        return _read(RequestView, answer.json())
+        view = _read(RequestView, answer.json())
+        if reference not in (view.id, view.request_sha256):
+            raise VerificationError(f"the hub shows another request than {reference}: {view.id}", code="wrong-request")
+        return view
 
     def requests(self, *, state: str | None = None, limit: int = 50) -> list[RequestView]:
         query = urlencode({**({"state": state} if state else {}), "limit": limit})

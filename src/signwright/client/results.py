@@ -78,6 +78,22 @@ def requested(hub: Hub, view: RequestView) -> Statement[Request]:
     return statement
 
 
+def check_repeats(earlier: Statement[Request], asked: Statement[Request]) -> None:
+    """An earlier request may answer for ``asked`` when it asked for the same; raises `VerificationError` otherwise."""
+    if _asked_for(earlier) != _asked_for(asked):
+        raise VerificationError(
+            "the hub answers with an earlier request that asked for something else",
+            code="wrong-request",
+            hint="--again asks anew",
+        )
+
+
+def _asked_for(request: Statement[Request]) -> tuple[object, ...]:
+    """Everything but nonce and times."""
+    plain = request.predicate.model_dump(exclude={"nonce", "created", "expires"})
+    return (plain, [(subject.name, subject.digest.sha256) for subject in request.subjects])
+
+
 def output_for(chosen: Format, source: Path, *, output: Path | None, in_place: bool, several: bool) -> Path:
     """Where the result of ``source`` goes; raises `UsageError` for what would overwrite an input unasked."""
     if in_place:
