@@ -6,8 +6,8 @@
 Every run is a fresh process; the runs of all variants alternate, the median of each is compared. Measured are
 `prepare`, the signature, `embed`, copying the file and applying the patch beside the target, and the rename; with or
 without the digest of the result, with or without numpy. Start-up of the interpreter is left out; neither side calls
-``fsync``. On a busy machine look at ``best`` (ratio of the shortest runs) and at ``cpu`` (processor time), because we use
-two cores and ``openssl`` one.
+``fsync``. On a busy machine look at ``best`` (ratio of the shortest runs) and at ``cpu`` (processor time), because we
+use two cores and ``openssl`` one.
 """
 
 from __future__ import annotations
@@ -241,9 +241,8 @@ def table(report: dict[str, Any]) -> str:
     for name, row in report["rows"].items():
         peak = f"{row['peak_mib']:.0f}" if row["peak_mib"] else "-"
         steps = ", ".join(f"{step} {seconds:.2f}" for step, seconds in row["steps"].items())
-        lines.append(
-            f"{name:32} {row['seconds']:8.2f} {row['ratio']:6.2f} {row['best']:6.2f} {row['cpu']:6.2f} {peak:>9}  {steps}"
-        )
+        times = f"{row['seconds']:8.2f} {row['ratio']:6.2f} {row['best']:6.2f} {row['cpu']:6.2f}"
+        lines.append(f"{name:32} {times} {peak:>9}  {steps}")
     return "\n".join(lines)
 
 
