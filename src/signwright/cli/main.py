@@ -48,6 +48,7 @@ VERBS: dict[str, Verb] = {
     "down": Verb("signwright.cli.down", "end the processes of a home"),
     "demo": Verb("signwright.cli.demo", "one signing cycle from end to end, and a lying hub"),
     "doctor": Verb("signwright.cli.doctor", "say what a home gives and what it does not"),
+    "bench": Verb("signwright.cli.bench.command", "measure the promised figures on this machine"),
 }
 
 #: Most specific first: by the error's code, then by its class.

@@ -284,3 +284,41 @@ def test_policy_of_another_root_is_not_believed(home: RunningHome, program: Path
     ran = home.cli("sign", program, "--in-place", "--trust", other)
     assert ran.code == 8
     assert "not the pinned one" in ran.err
+
+
+def test_approver_refuses_an_artifact_that_was_swapped(home: RunningHome, program: Path) -> None:
+    """The hub's store is changed behind its back: what an approver reads is not what was asked for."""
+    request = home.cli("sign", program, "--policy", "default/release", "--no-wait").out.strip()
+    wait_until(lambda: "awaiting-approval" in home.cli("status", request).out, what="scan")
+    content = program.read_bytes()
+    stored = [p for p in (home.folder / "hub").rglob("*") if p.is_file() and p.read_bytes() == content]
+    assert len(stored) == 1
+    stored[0].chmod(0o600)
+    stored[0].write_bytes(Pe(overlay=secrets.token_bytes(16)).build())
+    ran = home.cli("approve", request, "--key", home.key("alice"), "--yes")
+    assert ran.code == 8, ran.err
+    assert "the hub sent SHA-256" in ran.err
+    assert home.cli("status", request, "--output", "json").json["approvals"] == []
+    assert home.cli("cancel", request).code == 0
+
+
+def test_approver_sees_what_changed_since_the_last_release(home: RunningHome, program: Path) -> None:
+    for _ in range(2):
+        program.write_bytes(Pe(overlay=secrets.token_bytes(24)).build())
+        request = home.cli("sign", program, "--policy", "default/release", "--no-wait").out.strip()
+        wait_until(lambda request=request: "awaiting-approval" in home.cli("status", request).out, what="scan")
+        home.approve(request, "alice")
+        ran = home.cli("approve", request, "--key", home.key("bob"), "--yes")
+        assert home.cli("wait", request).code == 0
+    assert "setup.exe: other content" in ran.err
+    assert "word      alice said approve" in ran.err
+
+
+def test_stranger_cannot_approve(home: RunningHome, program: Path, tmp_path: Path) -> None:
+    from signwright.client.ssh_keys import make_key_files
+
+    make_key_files(tmp_path / "mallory", comment="alice")
+    ran = home.cli("approve", "--key", tmp_path / "mallory")
+    assert ran.code == 6, ran.err
+    ran = home.cli("approve", "--key", tmp_path / "mallory", "--person", "alice")
+    assert ran.code == 6, ran.err
