@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``signwright bench``: measure, print a table or JSON."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from signwright.cli.bench.figures import Figure, figure_text, report_json
+from signwright.cli.bench.measure import machine
+from signwright.cli.bench.scale import FULL, QUICK, Bench
+from signwright.cli.console import json_result, result, say
+from signwright.cli.settings import output_format
+from signwright.model.times import format_time
+
+#: Each has ``measure(bench) -> Figure``; imported when it is wanted.
+FIGURES = {
+    "pe": "signwright.cli.bench.pe",
+    "upload": "signwright.cli.bench.upload",
+    "digest": "signwright.cli.bench.digest",
+    "whole": "signwright.cli.bench.whole",
+}
+
+
+@click.command("bench")
+@click.option("--only", "names", multiple=True, type=click.Choice(list(FIGURES)), help="one figure; may be repeated")
+@click.option("--quick", is_flag=True, help="small sizes: shows that it works, proves nothing")
+@click.option("--output", type=click.Choice(["text", "json"]), help="json: one object on stdout")
+@click.option(
+    "--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), help="where to write (needs 5 GiB)"
+)
+@click.option(
+    "--signer-env", type=click.Path(path_type=Path), help="virtual environment of the signer (SIGNWRIGHT_SIGNER_ENV)"
+)
+def command(
+    names: tuple[str, ...], quick: bool, output: str | None, folder: Path | None, signer_env: Path | None
+) -> None:
+    """Measure the figures that the project promises, as ratios of runs taken side by side.
+
+    Starts servers of a trial home on loopback where a figure needs them; nothing is left running or on the disk.
+    """
+    wanted = [name for name in FIGURES if name in names or not names]
+    described, made = machine(), datetime.now(UTC)
+    figures: list[Figure] = []
+    as_json = output_format(output) == "json"
+    for name in wanted:
+        say(f"measuring {name}")
+        with tempfile.TemporaryDirectory(dir=folder, prefix="signwright-bench-") as place:
+            bench = Bench(QUICK if quick else FULL, Path(place), signer_env or _from_environment())
+            figures.append(importlib.import_module(FIGURES[name]).measure(bench))
+        if not as_json:
+            result("\n".join([*figure_text(figures[-1]), ""]))
+    if as_json:
+        typed = ["signwright bench", *(f"--only {name}" for name in names), *(["--quick"] if quick else [])]
+        json_result(report_json(figures, command=" ".join(typed), made=format_time(made), machine=described))
+
+
+def _from_environment() -> Path | None:
+    named = os.environ.get("SIGNWRIGHT_SIGNER_ENV")
+    return Path(named) if named else None

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much is measured: the promised sizes, or small ones that only show that it works."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """``rounds``: runs of each thing; ``file_mib``: of the large file; ``small_mib``: of the one that the hub's
+    memory is compared with; ``seconds``: of one run of a load; ``requests``: whole requests one after the other.
+    """
+
+    rounds: int = 5
+    file_mib: int = 1024
+    small_mib: int = 10
+    seconds: float = 6.0
+    clients: int = 16
+    requests: int = 25
+
+
+FULL = Scale()
+QUICK = Scale(rounds=3, file_mib=64, small_mib=2, seconds=2.0, requests=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """``folder``: empty, on the disk to be measured, removed afterwards; ``signer_env``: the signer's environment."""
+
+    scale: Scale
+    folder: Path
+    signer_env: Path | None = None
