@@ -178,7 +178,8 @@ def can_serve(home: Home, described: HomeFile) -> Callable[[], bool]:
     trust = load_trust(home / "trust.json").log_trust
 
     def test() -> bool:
-        with HubConnection(described.url, CallKey(credential.key_id, credential.key.sign)) as connection:
+        key = CallKey(credential.key_id, credential.key.sign)
+        with HubConnection(described.url, key, own_machine=True) as connection:
             try:
                 hub = Hub(connection)
                 hub.health()

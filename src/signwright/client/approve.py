@@ -126,7 +126,7 @@ def _read(hub: Hub, view: RequestView, request: Statement[Request], index: int, 
     plain = _unread(request, index)
     artifact = request.predicate.artifacts[index]
     with tempfile.TemporaryFile() as file:
-        hub.download(view.id, index, file)
+        hub.download(view.id, index, file, size=artifact.size)
         sha256, size = hash_file(file)
         if (sha256, size) != (plain.sha256, plain.size):
             raise VerificationError(

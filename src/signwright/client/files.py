@@ -65,7 +65,7 @@ class Draft:
         os.fsync(self.file.fileno())
         check_output(self.target)
         if mode is None:
-            mode = stat.S_IMODE(self.target.stat().st_mode) if self.target.exists() else 0o666 & ~_umask()
+            mode = self.target.stat().st_mode & 0o777 if self.target.exists() else 0o666 & ~_umask()
         with contextlib.suppress(OSError):  # file systems without permission bits
             os.chmod(self.path, mode)
         self.file.close()

@@ -7,6 +7,8 @@ when doing it twice is the same as doing it once.
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import random
 import secrets
 import time
@@ -14,9 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from signwright import errors
-from signwright.errors import SignwrightError, UnavailableError
+from signwright.errors import LimitError, SignwrightError, UnavailableError, UsageError
 from signwright.identity.messages import MessageParts, sign_message
 from signwright.statements.parse import MAX_MANIFEST, strict_json
 
@@ -27,6 +30,10 @@ ATTEMPTS = 4
 FIRST_PAUSE = 0.25
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 90.0
+#: Bytes of an answer that is held in memory: the largest result, and a little more.
+MAX_ANSWER = 72 << 20
+#: Set to 1 it allows plain HTTP to other machines, for closed networks that protect the way themselves.
+PLAIN_HTTP_VARIABLE = "SIGNWRIGHT_ALLOW_PLAIN_HTTP"
 
 _BY_STATUS: dict[int, type[SignwrightError]] = {
     400: errors.MalformedError,
@@ -65,16 +72,50 @@ class Answer:
         return strict_json(self.body, limit=MAX_MANIFEST, depth=16)
 
 
-class HubConnection:
-    """One hub, one key (None: unsigned calls only). Close it, or use it in ``with``."""
+def is_loopback(url: str) -> bool:
+    """True for an address that never leaves this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
-    def __init__(self, url: str, key: CallKey | None, *, read_seconds: float = READ_SECONDS) -> None:
+
+def check_transport(url: str) -> None:
+    """Raises `UsageError` for plain HTTP to another machine: whoever is on the way reads artifacts and answers."""
+    if urlsplit(url).scheme == "https" or is_loopback(url) or os.environ.get(PLAIN_HTTP_VARIABLE) == "1":
+        return
+    raise UsageError(
+        f"{url[:200]}: plain HTTP to another machine is refused; wanted https://",
+        code="plain-http",
+        hint=f"put a TLS server in front of the hub, or {PLAIN_HTTP_VARIABLE}=1 where the network protects the way",
+    )
+
+
+class HubConnection:
+    """One hub, one key (None: unsigned calls only). Close it, or use it in ``with``.
+
+    Raises `UsageError` for plain HTTP to another machine (`check_transport`), unless ``own_machine`` says that it is
+    ours.
+    """
+
+    def __init__(
+        self, url: str, key: CallKey | None, *, read_seconds: float = READ_SECONDS, own_machine: bool = False
+    ) -> None:
         import httpx
 
+        if not own_machine:
+            check_transport(url)
         self.url = url.rstrip("/")
         self._key = key
         timeout = httpx.Timeout(read_seconds, connect=CONNECT_SECONDS)
-        self._http = httpx.Client(timeout=timeout, follow_redirects=False, headers={"user-agent": "signwright"})
+        # What stays on this machine goes through no proxy, whatever the environment says.
+        self._http = httpx.Client(
+            timeout=timeout,
+            follow_redirects=False,
+            headers={"user-agent": "signwright"},
+            trust_env=not (own_machine or is_loopback(url)),
+        )
 
     def use(self, key: CallKey) -> None:
         """Sign the calls to come with another key."""
@@ -110,8 +151,7 @@ class HubConnection:
         for attempt in range(ATTEMPTS if repeatable else 1):
             last = attempt == ATTEMPTS - 1 or not repeatable
             with self._lost_connections(last=last, attempt=attempt):
-                response = self._send(parts, body, dict(headers or {}), seconds)
-                answer = Answer(response.status_code, dict(response.headers), response.content)
+                answer = self._send(parts, body, dict(headers or {}), seconds)
                 if answer.status in (429, 503) and not last and "retry-after" in answer.headers:
                     time.sleep(_patience(answer.headers["retry-after"], attempt))
                     continue
@@ -125,8 +165,8 @@ class HubConnection:
         parts = MessageParts.with_artifact("PUT", path, "", sha256=sha256, offset=offset, length=length)
         headers = {**self._signed(parts), "content-type": "application/octet-stream"}
         with self._lost_connections(last=True, attempt=0):
-            response = self._http.request("PUT", self.url + path, content=content, headers=headers)
-            answer = Answer(response.status_code, dict(response.headers), response.content)
+            with self._http.stream("PUT", self.url + path, content=content, headers=headers) as response:
+                answer = _answer(response)
         if answer.status not in (200, 201, 204, 409):
             raise problem_of(answer)
         return answer
@@ -139,16 +179,17 @@ class HubConnection:
         with self._lost_connections(last=True, attempt=0):
             with self._http.stream("GET", self.url + path, headers=headers) as response:
                 if response.status_code != (206 if offset else 200):
-                    raise problem_of(Answer(response.status_code, dict(response.headers), response.read()))
+                    raise problem_of(_answer(response))
                 yield response.iter_bytes(1 << 20)
 
-    def _send(self, parts: MessageParts, body: bytes, headers: dict[str, str], seconds: float | None) -> httpx.Response:
+    def _send(self, parts: MessageParts, body: bytes, headers: dict[str, str], seconds: float | None) -> Answer:
         import httpx
 
         url = self.url + parts.path + (f"?{parts.query}" if parts.query else "")
         signed = {**headers, **self._signed(parts)}
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS) if seconds is not None else self._http.timeout
-        return self._http.request(parts.method, url, content=body or None, headers=signed, timeout=timeout)
+        with self._http.stream(parts.method, url, content=body or None, headers=signed, timeout=timeout) as response:
+            return _answer(response)
 
     def _signed(self, parts: MessageParts) -> dict[str, str]:
         if self._key is None:
@@ -171,6 +212,16 @@ class HubConnection:
                     hint="is the hub running, and is SIGNWRIGHT_URL its address?",
                 ) from problem
             time.sleep(_patience(None, attempt))
+
+
+def _answer(response: httpx.Response) -> Answer:
+    """The whole answer; raises `LimitError` for a body beyond `MAX_ANSWER`."""
+    body = bytearray()
+    for block in response.iter_bytes():
+        body += block
+        if len(body) > MAX_ANSWER:
+            raise LimitError(f"the hub's answer has more than {MAX_ANSWER} bytes", code="answer-too-large")
+    return Answer(response.status_code, dict(response.headers), bytes(body))
 
 
 def _patience(retry_after: str | None, attempt: int) -> float:

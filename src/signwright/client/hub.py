@@ -205,10 +205,21 @@ class Hub:
             return along
         return self.connection.call("GET", f"{_request(view.id)}/results/{artifact}/{part}").body
 
-    def download(self, reference: str, artifact: int, into: BinaryIO) -> None:
-        """The bytes of an artifact of a request, streamed; the caller hashes them."""
+    def download(self, reference: str, artifact: int, into: BinaryIO, *, size: int) -> None:
+        """The bytes of an artifact of a request, streamed; the caller hashes them.
+
+        Raises `VerificationError` as soon as there are more than ``size``.
+        """
+        left = size
         with self.connection.download(f"{_request(reference)}/artifacts/{artifact}") as blocks:
-            into.writelines(blocks)
+            for block in blocks:
+                left -= len(block)
+                if left < 0:
+                    raise VerificationError(
+                        f"artifact {artifact}: the hub sends more than the {size} bytes of the request",
+                        code="wrong-artifact",
+                    )
+                into.write(block)
 
     def add_word(self, reference: str, approval: Envelope) -> RequestView:
         """Hand in a person's word (yes, no, release)."""

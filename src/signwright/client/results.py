@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -124,6 +123,9 @@ def save_results(
     """Fetch, apply and check every target, then put all of them in place. Raises `VerificationError` and writes
     nothing when one does not hold.
     """
+    outputs = [path for target in targets for path in (target.output, target.receipt)]
+    if len(set(outputs)) != len(outputs):
+        raise UsageError("two files would have the same output", code="same-output", hint="name the files one by one")
     with ExitStack() as stack:
         ready = [_fetch(stack, hub, view, request, target=target, trusted=trusted) for target in targets]
         for _, result, receipt, mode in ready:
@@ -147,7 +149,7 @@ def _fetch(
     content = hub.result(view, index, "receipt")
     bundle = ReceiptBundle.decode(content)
     receipt = _receipt_for(bundle, request, index)
-    source = stack.enter_context(_source(hub, view, target, subject.digest.sha256))
+    source = stack.enter_context(_source(hub, view, target, sha256=subject.digest.sha256, size=artifact.size))
     patch = _patch(hub, view, request, receipt, index=index, source=source, policy=trusted.policy)
     result, kept = stack.enter_context(draft(target.output)), stack.enter_context(draft(target.receipt))
     sha256 = apply_patch(FileView(source), patch, result.file.write)
@@ -155,7 +157,8 @@ def _fetch(
         raise VerificationError(f"{target.output}: SHA-256 {sha256}; wanted {patch.result_sha256}", code="wrong-result")
     kept.file.write(content)
     checks = _checks(chosen, result.file, source, bundle=bundle, trusted=trusted)
-    mode = None if chosen.detached_suffix or target.source is None else stat.S_IMODE(os.fstat(source.fileno()).st_mode)
+    # Permissions go along, setuid, setgid and sticky do not: the new file may belong to somebody else than the old one.
+    mode = None if chosen.detached_suffix or target.source is None else os.fstat(source.fileno()).st_mode & 0o777
     return SavedResult(target, sha256, receipt, tuple(checks)), result, kept, mode
 
 
@@ -170,7 +173,7 @@ def _receipt_for(bundle: ReceiptBundle, request: Statement[Request], index: int)
 
 
 @contextmanager
-def _source(hub: Hub, view: RequestView, target: Target, sha256: str) -> Iterator[BinaryIO]:
+def _source(hub: Hub, view: RequestView, target: Target, *, sha256: str, size: int) -> Iterator[BinaryIO]:
     """The file that was to be signed, open, with its digest checked."""
     with ExitStack() as stack:
         if target.source is not None:
@@ -183,7 +186,7 @@ def _source(hub: Hub, view: RequestView, target: Target, sha256: str) -> Iterato
                 raise NotFoundError(
                     "a file signed in digest mode never was at the hub", code="no-source", hint="name it"
                 )
-            hub.download(view.id, target.artifact, file)
+            hub.download(view.id, target.artifact, file, size=size)
         found, _ = hash_file(file)
         if found != sha256:
             name = target.source or f"artifact {target.artifact}"

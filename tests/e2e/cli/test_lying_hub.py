@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import stat
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,23 @@ def test_an_error_of_the_hub_cannot_steer_a_terminal(home: RunningHome) -> None:
     assert ran.code == 1
     assert not any(c in ran.err for c in ("\x1b", "\r", "\u2066"))
     assert "\nsignwright: signed" not in ran.err
+
+
+def test_more_bytes_than_the_request_says_are_not_taken(home: RunningHome, tmp_path: Path) -> None:
+    """Neither an approver's nor a fetcher's disk is filled by a hub that goes on sending."""
+    request = waiting(home, program(tmp_path))
+
+    def change(method: str, path: str, body: bytes) -> bytes | None:
+        return body + bytes(1 << 20) if path.endswith("/artifacts/0") else None
+
+    with in_the_middle(url(home), change) as address:
+        ran = home.changed(SIGNWRIGHT_URL=address).cli("approve", request, "--key", home.key("alice"), "--yes")
+    assert ran.code == 8, ran.err
+    assert "more than" in ran.err
+
+
+def test_in_place_does_not_hand_on_setuid(home: RunningHome, tmp_path: Path) -> None:
+    file = program(tmp_path)
+    file.chmod(0o4755)
+    assert home.cli("sign", file, "--in-place").code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o755

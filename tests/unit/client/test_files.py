@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,12 @@ def test_digest_and_size_are_of_the_whole_file(tmp_path: Path) -> None:
     with open_input(file) as opened:
         opened.read(2)
         assert hash_file(opened) == ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", 3)
+
+
+def test_replaced_file_does_not_inherit_setuid(tmp_path: Path) -> None:
+    """The new file belongs to whoever runs the client, which may be root."""
+    target = tmp_path / "out"
+    target.write_bytes(b"old")
+    target.chmod(0o6755)
+    replace_file(target, b"new")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
