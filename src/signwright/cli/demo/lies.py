@@ -21,6 +21,7 @@ from signwright.client.ssh_keys import PersonKey, load_person_key
 from signwright.client.submit import Order, prepare_request
 from signwright.client.trust import TrustFile, load_trust
 from signwright.errors import SignwrightError
+from signwright.model.digest import sha256_hex
 from signwright.model.times import format_time
 from signwright.policy.policy import Policy, open_policy
 from signwright.statements.bundle import ReceiptBundle, open_envelope
@@ -32,7 +33,6 @@ from signwright.statements.models import (
     Request,
     ScanEvidence,
     SeenCheckpoint,
-    Statement,
     parse_statement,
     statement_payload,
 )
@@ -40,8 +40,8 @@ from signwright.statements.models import (
 
 @dataclass(frozen=True, slots=True)
 class Loot:
-    """What lies before the attacker. ``program``: a file that was released, ``bundle`` its receipt, ``checkpoint`` the
-    newest cosigned note of the log; people and credentials are those of the trial home.
+    """What lies before the attacker. ``program``: a file that was released, ``verdict`` the scanner's true word on it,
+    ``bundle`` its receipt, ``checkpoint`` the newest cosigned note; people and credentials are the trial home's.
     """
 
     trust: TrustFile
@@ -49,6 +49,7 @@ class Loot:
     credentials: tuple[MachineCredential, ...]
     people: Mapping[str, PersonKey]
     program: Path
+    verdict: Envelope
     bundle: ReceiptBundle
     checkpoint: bytes
 
@@ -58,27 +59,13 @@ class Loot:
 
     @property
     def sha256(self) -> str:
-        return next(s.digest.sha256 for s in self.released.subjects if s.name == self.program.name)
-
-    @property
-    def released(self) -> Statement[Request]:
-        """The request that was released."""
-        return parse_statement(self.envelopes("request")[0], Request)
+        return sha256_hex(self.content)
 
     def envelopes(self, name: str) -> list[Envelope]:
         """``request``, ``approvals`` or ``evidence`` of the released request."""
         assert self.bundle.authorisation is not None
         found = getattr(self.bundle.authorisation, name)
         return [open_envelope(text) for text in ([found] if isinstance(found, str) else found)]
-
-    @property
-    def verdict(self) -> Envelope:
-        """The scanner's true verdict on the program."""
-        return next(
-            e
-            for e in self.envelopes("evidence")
-            if parse_statement(e, ScanEvidence).subjects[0].digest.sha256 == self.sha256
-        )
 
     @property
     def seen(self) -> SeenCheckpoint:
@@ -148,11 +135,18 @@ def loot_of(home: Path, *, program: Path, receipt: Path, checkpoint: bytes) -> L
         documents,
         pinned_root_sha256=trust.policy_root_sha256,
     )
-    people = {
-        file.stem: load_person_key(file.with_suffix(""), lambda _: "") for file in (home / "people").glob("*.pub")
-    }
+    sha256 = sha256_hex(program.read_bytes())
+    verdicts = [open_envelope(text) for text in held.evidence]
+    verdict = next(e for e in verdicts if parse_statement(e, ScanEvidence).subjects[0].digest.sha256 == sha256)
+    people = people_of(home)
     credentials = load_credentials(home / "credentials" / "ci.json")
-    return Loot(trust, policy, credentials, people, program, bundle, checkpoint)
+    return Loot(trust, policy, credentials, people, program, verdict, bundle, checkpoint)
+
+
+def people_of(home: Path) -> dict[str, PersonKey]:
+    """The approvers of a trial home, whose keys lie there."""
+    files = (home / "people").glob("*.pub")
+    return {file.stem: load_person_key(file.with_suffix(""), lambda _: "") for file in files}
 
 
 @dataclass(frozen=True, slots=True)

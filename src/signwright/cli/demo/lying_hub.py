@@ -49,7 +49,7 @@ class Told:
 
 
 class LyingHub:
-    """Listens on ``address`` from `start` (or ``with``) until `close`. ``policy``: what polls are answered with."""
+    """Listens on ``address`` from `start` (or ``with``) to `close`. ``known_policy``: digest that the courier told."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -60,9 +60,9 @@ class LyingHub:
         self._numbers = itertools.count(1)
         self._server: ThreadingHTTPServer | None = None
         self._closing = False
-        self.policy: dict[str, object] | None = None
+        self._policy: Mapping[str, object] | None = None
+        self.known_policy: str | None = None
         self.published: dict[str, bytes] = {}
-        self.polls = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -84,13 +84,19 @@ class LyingHub:
             self._server.shutdown()
             self._server.server_close()
 
-    def tell(self, job: Job, *, seconds: float = ANSWER_SECONDS) -> Told:
-        """Hand ``job`` to the courier and wait for the gate's answer; raises `UnavailableError` without one."""
-        name, started = f"r-lie{next(self._numbers):013d}", time.perf_counter()
+    def hand_out(self, job: Job) -> str:
+        """Put ``job`` before the courier; its name."""
+        name = f"r-lie{next(self._numbers):013d}"
         with self._changed:
             self._artifacts = dict(job.artifacts)
             self._jobs.append((name, job))
             self._changed.notify_all()
+        return name
+
+    def tell(self, job: Job, *, seconds: float = ANSWER_SECONDS) -> Told:
+        """Hand ``job`` to the courier and wait for the gate's answer; raises `UnavailableError` without one."""
+        started, name = time.perf_counter(), self.hand_out(job)
+        with self._changed:
             if not self._changed.wait_for(lambda: name in self._answers, timeout=seconds):
                 raise UnavailableError(f"the signer did not answer within {seconds:.0f} s", code="no-answer")
             frame = self._answers.pop(name)
@@ -98,25 +104,27 @@ class LyingHub:
         outcome, code, text = (str(message.get(member, "")) for member in ("outcome", "code", "message"))
         return Told(outcome, code, text, frame, time.perf_counter() - started)
 
-    def wait_for_polls(self, count: int, *, seconds: float = ANSWER_SECONDS) -> None:
-        """Until the courier has asked ``count`` times more; raises `UnavailableError`."""
+    def serve_policy(self, policy: Mapping[str, object], *, seconds: float = ANSWER_SECONDS) -> None:
+        """Answer polls with ``policy`` until the courier has heard the gate about it; raises `UnavailableError`."""
         with self._changed:
-            wanted = self.polls + count
-            if not self._changed.wait_for(lambda: self.polls >= wanted, timeout=seconds):
+            self._policy = policy
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self.known_policy == policy["sha256"], timeout=seconds):
                 raise UnavailableError("the courier does not come", code="no-answer")
 
     def poll(self, asked: Mapping[str, Any]) -> dict[str, object]:
         """The answer to a poll: the jobs that were told, no matter how many were asked for."""
         with self._changed:
-            self.polls += 1
+            self.known_policy = asked.get("policy_sha256")
             self._changed.notify_all()
-            other = self.policy is not None and self.policy.get("sha256") != asked.get("policy_sha256")
             wait = min(float(asked.get("wait", 0)), _POLL_SECONDS)
-            if not other:
-                self._changed.wait_for(lambda: bool(self._jobs) or self._closing, timeout=wait)
+            self._changed.wait_for(lambda: bool(self._jobs) or self._closing or self._has_other_policy(), timeout=wait)
             jobs = [_row(name, job) for name, job in self._jobs]
             self._jobs.clear()
-            return {"policy": self.policy if other else None, "jobs": jobs}
+            return {"policy": self._policy if self._has_other_policy() else None, "jobs": jobs}
+
+    def _has_other_policy(self) -> bool:
+        return self._policy is not None and self._policy.get("sha256") != self.known_policy
 
     def artifact(self, sha256: str) -> bytes | None:
         with self._changed:

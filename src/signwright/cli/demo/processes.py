@@ -13,8 +13,9 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -130,9 +131,32 @@ def trial_home(*, keep: bool) -> Iterator[TrialHome]:
     finally:
         if (trial.home / "run" / "up.pid").exists():
             trial.run("down", "--home", trial.home.folder)
+        end_all(processes_of(folder))
         if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(trial)
         signal.signal(signal.SIGTERM, before)
+
+
+def _remove(trial: TrialHome) -> None:
+    """The folder, and the one that ``init`` takes for sockets where our own path is too long for them."""
+    try:
+        settings = tomllib.loads(trial.home.settings("scanner").read_text(encoding="utf-8"))
+        sockets = Path(settings["socket"]).parent
+        if trial.folder not in sockets.parents:
+            shutil.rmtree(sockets, ignore_errors=True)
+    except OSError:
+        pass  # interrupted before there were any
+    shutil.rmtree(trial.folder, ignore_errors=True)
+
+
+def end_all(pids: set[int]) -> None:
+    """By their ids: SIGTERM, and SIGKILL for what does not listen."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids:
+            with suppress(OSError):
+                os.kill(pid, number)
+        if not still_running(pids, seconds=STOP_SECONDS):
+            return
 
 
 def _interrupt(*_: object) -> None:
