@@ -18,6 +18,7 @@
     open_bytes = 68719476736             # artifacts of one credential's open requests
     lease_seconds = 60                   # how long a silent courier or scanner keeps its work
     wait_seconds = 60                    # longest long poll
+    body_seconds = 30                    # longest silence within the body of a call
     scans = 2                            # at a time
 
 Relative paths start at the folder of the settings file; an unknown name is an error.
@@ -46,6 +47,7 @@ class Limits(Strict):
     open_bytes: _Count = 64 << 30
     lease_seconds: _Count = 60
     wait_seconds: _Count = 60
+    body_seconds: _Count = 30
     scans: Annotated[int, Field(ge=1, le=64)] = 2
 
 

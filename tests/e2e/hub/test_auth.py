@@ -153,3 +153,55 @@ def test_log_never_holds_a_signature_or_a_body(hub):
     assert "authorized" in text
     assert sent.headers["signature"][6:40] not in text
     assert sent.content[20:60].decode() not in text
+
+
+def _open_call(hub: HubHome, method: str, path: str, headers: dict[str, str], length: int) -> socket.socket:
+    """A call whose headers were sent and whose body was not."""
+    address = urlsplit(hub.url)
+    channel = socket.create_connection((address.hostname, address.port), timeout=20)
+    lines = [f"{method} {path} HTTP/1.1", f"host: {address.netloc}", *(f"{k}: {v}" for k, v in headers.items())]
+    if "content-length" not in headers:
+        lines.append(f"content-length: {length}")
+    channel.sendall("\r\n".join([*lines, "", ""]).encode())
+    return channel
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory):
+    """A hub that waits one second for a body."""
+    with HubHome(tmp_path_factory.mktemp("hasty"), limits={"body_seconds": 1}).running() as home:
+        yield home
+
+
+def test_body_that_does_not_come_is_not_waited_for(hasty):
+    """Neither a stranger, who may try to open a session, nor a known caller holds a connection open for nothing."""
+    stranger = Caller(hasty.url, Ed25519PrivateKey.generate())
+    content, tester = bytes(100), hasty.tester()
+    calls = [
+        (stranger, "POST", "/v1/sessions", MessageParts.with_body("POST", "/v1/sessions", "", content)),
+        (tester, "POST", "/v1/requests", MessageParts.with_body("POST", "/v1/requests", "", content)),
+    ]
+    for caller, method, path, parts in calls:
+        with _open_call(hasty, method, path, caller.headers(parts), 100) as channel:
+            answer = b""
+            while piece := channel.recv(4096):
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"slow-body" in answer
+
+
+def test_strangers_do_not_keep_known_callers_out(hasty):
+    """Many half-sent calls of strangers: the next stranger is told to come again, a known caller is served."""
+    from signwright.hub.web.auth import MOST_NEWCOMERS
+
+    channels = []
+    try:
+        for _ in range(MOST_NEWCOMERS + 1):
+            parts = MessageParts.with_body("POST", "/v1/sessions", "", bytes(100))
+            headers = Caller(hasty.url, Ed25519PrivateKey.generate()).headers(parts)
+            channels.append(_open_call(hasty, "POST", "/v1/sessions", headers, 100))
+        assert hasty.tester().get("/v1/policy").status_code == 200
+        assert b"busy" in channels[-1].recv(4096)
+    finally:
+        for channel in channels:
+            channel.close()

@@ -76,4 +76,5 @@ def create_app(hub: Hub, *, nonces: Nonces) -> ASGIApp:
     app.add_exception_handler(HTTPException, problems.on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
     app.add_exception_handler(Exception, problems.on_any_error)
-    return SignedCalls(app, keyring=hub.keyring, nonces=nonces, clock=hub.clock)
+    seconds = hub.settings.limits.body_seconds
+    return SignedCalls(app, keyring=hub.keyring, nonces=nonces, clock=hub.clock, body_seconds=seconds)

@@ -8,6 +8,7 @@ is replayed then meets calls that are idempotent.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -41,6 +42,8 @@ SESSIONS = "/v1/sessions"
 _SIGNED_HEADERS = frozenset(
     {b"signature", b"signature-input", b"content-digest", b"repr-digest", b"upload-offset", b"content-length"}
 )
+#: Bodies of callers that are not known yet, at a time.
+MOST_NEWCOMERS = 32
 _NONCE_BYTES = 16
 _BUCKET = 120
 
@@ -148,8 +151,12 @@ class Keyring:
 class SignedCalls:
     """ASGI middleware. Handlers find ``caller`` and ``body`` in the state; artifact bodies are left unread."""
 
-    def __init__(self, app: ASGIApp, *, keyring: Keyring, nonces: Nonces, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keyring: Keyring, nonces: Nonces, clock: Callable[[], datetime], body_seconds: float
+    ) -> None:
         self._app = app
+        self._body_seconds = body_seconds
+        self._newcomers = 0
         self._keyring = keyring
         self._nonces = nonces
         self._clock = clock
@@ -186,12 +193,28 @@ class SignedCalls:
             state["caller"] = known[0]
         if artifact:
             state["sha256"] = parse_digest_field(headers["repr-digest"]).hex()
-            return receive
-        body = await _read_body(scope["path"], headers, receive)
+            return _hurried(receive, self._body_seconds)
+        body = await (self._stranger_body if known is None else self._body)(scope["path"], headers, receive)
         state["body"] = body
         if known is None:
             state["caller"], state["session"] = self._newcomer(message, body, now)
         return _replay(body, receive)
+
+    async def _body(self, path: str, headers: dict[str, str], receive: Receive) -> bytes:
+        return await _read_body(path, headers, _hurried(receive, self._body_seconds))
+
+    async def _stranger_body(self, path: str, headers: dict[str, str], receive: Receive) -> bytes:
+        """Of somebody who may be anybody: not many at a time, and the whole body within the time of one piece."""
+        if self._newcomers >= MOST_NEWCOMERS:
+            raise UnavailableError(f"{MOST_NEWCOMERS} sessions are being opened", code="busy")
+        self._newcomers += 1
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                return await self._body(path, headers, receive)
+        except TimeoutError:
+            raise _slow(self._body_seconds) from None
+        finally:
+            self._newcomers -= 1
 
     def _verify(self, message: SignedMessage, key: VerifyingKey, now: datetime) -> None:
         try:
@@ -250,6 +273,23 @@ async def _read_body(path: str, headers: dict[str, str], receive: Receive) -> by
     if not hmac.compare_digest(hashlib.sha256(body).digest(), parse_digest_field(headers["content-digest"])):
         raise AuthenticationError("the body is not the one that was signed", code="content-digest-mismatch")
     return body
+
+
+def _hurried(receive: Receive, seconds: float) -> Receive:
+    """``receive`` that waits for each piece of a body no longer than ``seconds``; raises `UnavailableError` then."""
+
+    async def piece() -> Message:
+        try:
+            async with asyncio.timeout(seconds):
+                return await receive()
+        except TimeoutError:
+            raise _slow(seconds) from None
+
+    return piece
+
+
+def _slow(seconds: float) -> UnavailableError:
+    return UnavailableError(f"the body did not come within {seconds:.0f} s", code="slow-body")
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -35,6 +35,7 @@ _BY_CODE = {
     "quota-exceeded": 429,
     "length-required": 411,
     "method-not-allowed": 405,
+    "slow-body": 408,
 }
 _TITLES = {
     400: "Malformed",
@@ -42,6 +43,7 @@ _TITLES = {
     403: "Denied",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     411: "Length required",
     413: "Too large",
@@ -78,7 +80,7 @@ def problem_response(problem: e.SignwrightError, *, close: bool = False) -> Resp
     if problem.hint:
         body["hint"] = problem.hint
     body |= {name: value for name, value in problem.details.items() if name not in body}
-    headers = {"connection": "close"} if close else {}
+    headers = {"connection": "close"} if close or status == 408 else {}
     if "upload_offset" in problem.details:
         headers["upload-offset"] = str(problem.details["upload_offset"])
     return _respond(status, body, headers)
