@@ -8,8 +8,11 @@ words. That allows native-speed arithmetic without a C helper, and sums of parts
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 MODULUS = 0xFFFF
+#: Bytes from which the fast way is worth loading its library; in smaller files the plain way is done sooner.
+VECTORISED_FROM = 8 << 20
 
 #: Sums one block; the block starts at an even offset. Returns any number with the right remainder.
 BlockSum = Callable[[memoryview], int]
@@ -20,7 +23,9 @@ def pure_block_sum(block: memoryview) -> int:
     return int.from_bytes(block, "little")
 
 
-def _vectorised() -> BlockSum | None:
+@cache
+def vectorised() -> BlockSum | None:
+    """The fast way when numpy is installed (extra ``fast``), else None. The first call loads it."""
     try:
         import numpy as np
     except ImportError:
@@ -35,18 +40,22 @@ def _vectorised() -> BlockSum | None:
     return block_sum
 
 
-#: The fast way when numpy is installed (extra ``fast``), else None.
-VECTORISED = _vectorised()
-
-
 class WordSum:
-    """Running sum of consecutive blocks, of which all but the last have an even length."""
+    """Running sum of consecutive blocks, of which all but the last have an even length.
+
+    ``block_sum``: one way for all of them; by default the plain one, and the fast one once there was much to sum.
+    """
 
     def __init__(self, block_sum: BlockSum | None = None) -> None:
-        self._block_sum = block_sum or VECTORISED or pure_block_sum
+        self._block_sum = block_sum or pure_block_sum
+        self._plain_left = VECTORISED_FROM if block_sum is None else None
         self._total = 0
 
     def update(self, block: memoryview) -> None:
+        if self._plain_left is not None:
+            self._plain_left -= len(block)
+            if self._plain_left < 0:
+                self._block_sum, self._plain_left = vectorised() or pure_block_sum, None
         self._total += self._block_sum(block)
 
     @property

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signwright.formats.pe_checksum import VECTORISED, WordSum, checksum, field_sum, pure_block_sum
+from signwright.formats.pe_checksum import VECTORISED_FROM, WordSum, checksum, field_sum, pure_block_sum, vectorised
 
+VECTORISED = vectorised()
 _NO_NUMPY = pytest.mark.skipif(VECTORISED is None, reason="numpy is not installed (extra fast)")
 WAYS = [pytest.param(pure_block_sum, id="pure"), pytest.param(VECTORISED, id="numpy", marks=_NO_NUMPY)]
 
@@ -46,3 +47,13 @@ def test_a_field_can_be_taken_out_and_put_back_at_any_offset(before, field, afte
     running = WordSum(pure_block_sum)
     running.update(memoryview(content[:at] + bytes(len(field)) + content[at + len(field) :]))
     assert checksum(running.value + field_sum(field, at), len(content)) == by_the_book(content)
+
+
+def test_sum_that_changes_its_way_in_the_middle_is_the_same():
+    block = bytes(range(256)) * 4096
+    count = VECTORISED_FROM // len(block) + 2
+    plain, running = WordSum(pure_block_sum), WordSum()
+    for _ in range(count):
+        plain.update(memoryview(block))
+        running.update(memoryview(block))
+    assert running.value == plain.value

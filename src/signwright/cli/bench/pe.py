@@ -69,9 +69,9 @@ def _bounds(rows: list[Row]) -> list[Bound]:
 
 
 def _has_numpy() -> bool:
-    from signwright.formats.pe_checksum import VECTORISED
+    from signwright.formats.pe_checksum import vectorised
 
-    return VECTORISED is not None
+    return vectorised() is not None
 
 
 def _baseline(folder: Path, _round: int) -> Sample:

@@ -28,7 +28,7 @@ def sign_once(folder: Path, *, result_digest: bool) -> dict[str, object]:
     from signwright.envelopes.authenticode import Authenticode
     from signwright.envelopes.base import SignerContext
     from signwright.formats.pe import PeFormat, PeOptions
-    from signwright.formats.pe_checksum import VECTORISED
+    from signwright.formats.pe_checksum import vectorised
     from signwright.model.patch import Patch, apply_patch
     from signwright.model.view import FileView
 
@@ -67,7 +67,7 @@ def sign_once(folder: Path, *, result_digest: bool) -> dict[str, object]:
         "prepare s": after_prepare - start,
         "write s": end - after_embed,
         "peak MiB": peak_mib(),
-        "numpy": VECTORISED is not None,
+        "numpy": vectorised() is not None,
         "source_sha256": prepared.source_sha256,
         "image": operation.digest,
         "result_sha256": result_sha256,

@@ -8,8 +8,10 @@ import sys
 # The library loads this with its first signature check, and a child could not.
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401
 
+from signwright.formats.pe_checksum import vectorised
 from signwright.signer.worker.jobs import JOBS
 from signwright.signer.worker.zygote import main
 
 if __name__ == "__main__":
+    vectorised()  # loads its library for large files, which a child could not either
     sys.exit(main(JOBS, sys.argv[1:]))

@@ -7,12 +7,21 @@ import dataclasses
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
 from signwright.errors import NotFoundError, VerificationError
-from signwright.hub.adapters.database.database import migrate, open_engine, stored_events
+from signwright.hub.adapters.database.database import (
+    _MIGRATIONS,
+    NEWEST_REVISION,
+    migrate,
+    open_engine,
+    revision_of,
+    stored_events,
+)
 from signwright.hub.adapters.database.events import EMPTY, Event, Head, chained, verify_events
 from signwright.hub.adapters.database.schema import metadata
 from tests.support.records import database
@@ -24,6 +33,20 @@ def test_migrations_make_the_tables_that_the_code_knows(tmp_path):
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     migrate(engine)
+    engine.dispose()
+
+
+def test_newest_migration_is_the_one_that_a_start_looks_for(tmp_path):
+    """Else a hub would pass over a migration that is due, or load the library for them at every start."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [NEWEST_REVISION]
+    engine = open_engine(f"sqlite:///{tmp_path}/x.sqlite3")
+    with engine.connect() as connection:
+        assert revision_of(connection) is None
+    migrate(engine)
+    with engine.connect() as connection:
+        assert revision_of(connection) == NEWEST_REVISION
     engine.dispose()
 
 

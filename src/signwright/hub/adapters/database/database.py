@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from signwright.errors import SignwrightError, UnavailableError
@@ -32,6 +30,8 @@ T = TypeVar("T")
 MAX_GROUP = 256
 READERS = 2
 _MIGRATIONS = Path(__file__).with_name("migrations")
+#: The newest migration; a database that has it needs none, and the library for them is not loaded.
+NEWEST_REVISION = "0001"
 _LAST_EVENT = select(events.c.number, events.c.sha256).order_by(events.c.number.desc()).limit(1)
 _ADD_EVENTS = insert(events)
 
@@ -67,11 +67,24 @@ def open_engine(url: str) -> Engine:
 
 def migrate(engine: Engine) -> None:
     """Bring the tables up to date; does nothing when they are."""
+    with engine.connect() as connection:
+        if revision_of(connection) == NEWEST_REVISION:
+            return
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The newest migration that was made here, None for an empty database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 class Database:
