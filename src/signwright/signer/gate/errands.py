@@ -110,6 +110,9 @@ class Errands:
             await expected.take(channel.reader, frame.message.get("size"))
         except SignwrightError as problem:
             expected.fail(problem)
+        except OSError as problem:  # our own disk, or the connection: whoever waits is told at once
+            text = f"artifact: it cannot be stored: {problem.strerror or type(problem).__name__}"
+            expected.fail(UnavailableError(text, code="artifact-not-stored"))
 
 
 def _printable(text: str) -> str:

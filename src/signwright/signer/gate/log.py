@@ -40,6 +40,9 @@ GATHER_SECONDS = 0.003
 #: Leaves that nobody waits for (results, denials) are cosigned after so long.
 LAZY_SECONDS = 1.0
 
+#: After a failed write: time for the answers that say so, before the gate ends and a restart looks at the disk.
+BROKEN_SECONDS = 2.0
+
 #: From the index that a leaf got to what is written with it.
 Writes = Callable[[int], Sequence[Write]]
 
@@ -134,12 +137,15 @@ class Log:
         return await waiter.done
 
     async def run(self) -> None:
-        """Write and have cosigned until cancelled."""
+        """Write and have cosigned until cancelled, or until the disk fails, which raises `UnavailableError`."""
         # A thread of its own: workers that take their time must not keep the log from being written.
         with ThreadPoolExecutor(1, "log") as writer:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._write_groups(writer))
-                tasks.create_task(self._cosign_rounds())
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._write_groups(writer))
+                    tasks.create_task(self._cosign_rounds())
+            except ExceptionGroup as group:
+                raise group.exceptions[0] from group
 
     async def _write_groups(self, writer: ThreadPoolExecutor) -> None:
         while True:
@@ -150,16 +156,23 @@ class Log:
             try:
                 await asyncio.get_running_loop().run_in_executor(writer, self._commit, entries)
             except SignwrightError as problem:
-                # What is on disk is no longer known for sure: nothing more is written until a restart has looked.
-                self._broken = problem
-                for entry in entries:
-                    entry.done.set_exception(problem)
-                continue
+                await self._break(problem, entries)
+                raise
             first = self.frontier.size - len(entries)
             for index, entry in enumerate(entries, first):
                 if not entry.done.done():
                     entry.done.set_result(index)
             self.changed()
+
+    async def _break(self, problem: SignwrightError, entries: Sequence[_Entry]) -> None:
+        """What is on disk is no longer known for sure: nothing more is written until a restart has looked."""
+        self._broken = problem
+        while not self._queue.empty():
+            entries = [*entries, self._queue.get_nowait()]
+        for entry in entries:
+            if not entry.done.done():
+                entry.done.set_exception(problem)
+        await asyncio.sleep(BROKEN_SECONDS)
 
     def _commit(self, entries: Sequence[_Entry]) -> None:
         if self._broken is not None:
