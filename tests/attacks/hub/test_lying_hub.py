@@ -242,8 +242,8 @@ LIES_OF_ALL_KINDS: list[tuple[Callable[[LyingSite], Job], str]] = [
     (approvals_under_the_older_policy, "waiting/approvals"),
     (withheld_no_after_the_age_of_the_approvals, "waiting/approvals"),
     (delivered_no, "denied/rejected"),
-    (approver_who_saw_a_longer_log, "failed/log-rolled-back"),
-    (approver_who_saw_a_fork, "failed/log-forked"),
+    (approver_who_saw_a_longer_log, "failed/log-rollback"),
+    (approver_who_saw_a_fork, "failed/log-fork"),
     (escape_sequence_in_a_comment, "waiting/approvals"),
     (escape_sequence_in_a_file_name, "denied/bad-text"),
     (request_that_is_too_large, "denied/statement-too-large"),
@@ -323,3 +323,23 @@ def test_absent_witness_is_a_missing_cosignature(site: LyingSite) -> None:
         assert found == "failed/no-quorum", answer.message
     finally:
         site.children.start("witness")
+
+
+def test_count_notices_a_key_operation_and_the_same_home_does_sign(shared_site: LyingSite) -> None:
+    """Without this the zeros above would prove nothing."""
+    before = shared_site.used
+    found, answer = told(shared_site.liar, honest_request(shared_site.loot))
+    assert found == "signed", answer.message
+    after = shared_site.used
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 1, 1]
+    assert after.since(before) == 1
+
+
+def test_withheld_no_is_not_missed_while_two_yeses_hold(shared_site: LyingSite) -> None:
+    """What a lying hub can do: a no that it keeps to itself is bounded by the approvals' age alone."""
+    loot = shared_site.loot
+    request = loot.request()
+    loot.approval(request, "bob", decision="deny")  # never delivered
+    before = shared_site.used
+    assert told(shared_site.liar, asked_and_approved(loot, request))[0] == "signed"
+    assert shared_site.used.since(before) == 1

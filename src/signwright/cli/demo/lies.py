@@ -25,8 +25,8 @@ from signwright.model.digest import sha256_hex
 from signwright.model.times import format_time
 from signwright.policy.policy import Policy, open_policy
 from signwright.statements.bundle import ReceiptBundle, open_envelope
-from signwright.statements.dsse import Envelope, EnvelopeSignature, strict_base64
-from signwright.statements.keys import sign_ed25519
+from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae, strict_base64
+from signwright.statements.keys import sign_ed25519, ssh_namespace
 from signwright.statements.models import (
     Approval,
     Engine,
@@ -36,6 +36,7 @@ from signwright.statements.models import (
     parse_statement,
     statement_payload,
 )
+from signwright.statements.sshsig import sign_sshsig
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +164,10 @@ def forged_decision(loot: Loot) -> Job:
     request, forger = loot.request(), Ed25519PrivateKey.generate()
     forged = []
     for person in sorted(loot.people):
-        signed = sign_ed25519(loot.approval_payload(request, person), forger)
+        payload = loot.approval_payload(request, person)
+        value = sign_sshsig(forger, namespace=ssh_namespace("approval"), message=pae(PAYLOAD_TYPE, payload))
         hint = loot.people[person].public.fingerprint
-        forged.append(Envelope(signed.payload, (EnvelopeSignature(hint, "sshsig", signed.signatures[0].value),)))
+        forged.append(Envelope(payload, (EnvelopeSignature(hint, "sshsig", value),)))
     return loot.job(request, forged, decision="allow", state="authorized", approved=True)
 
 

@@ -37,11 +37,14 @@ class QuietHandler(BaseHTTPRequestHandler):
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("content-length", "0")))
 
-    def answer(self, status: int, content: bytes = b"", *, kind: str = "application/json") -> None:
+    def answer(self, status: int, content: bytes = b"", *, kind: str = "application/json", close: bool = False) -> None:
+        """``close``: the caller is not to come back on this connection, when somebody else has our place again."""
         self.send_response(status)
         if status != 204:
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(content)))
+        if close:
+            self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(content)
 

@@ -52,4 +52,4 @@ class _Handler(QuietHandler):
     liar: LyingWitness
 
     def do_POST(self) -> None:
-        self.answer(200, self.liar.reply(self.body()), kind="text/plain; charset=utf-8")
+        self.answer(200, self.liar.reply(self.body()), kind="text/plain; charset=utf-8", close=True)

@@ -230,10 +230,10 @@ def _wait_for_word(running: subprocess.Popen[bytes], ready: threading.Event) -> 
 
 
 def processes_of(home: Path, *, also: Sequence[int] = ()) -> set[int]:
-    """Ids of what runs for a home: those in its pid files, those whose command line names it, and all they started."""
+    """Ids of what runs for a home: those in its pid files, our programs that were told of it, and all they started."""
     found = {pid for pid in [*_noted(home / "run"), *also] if is_running(pid)}
     table = _process_table()
-    found |= {pid for pid, (_, words) in table.items() if str(home).encode() in words and pid != os.getpid()}
+    found |= {pid for pid, (_, words) in table.items() if _is_ours(words, home) and pid != os.getpid()}
     while True:
         more = {pid for pid, (parent, _) in table.items() if parent in found} - found
         if not more:
@@ -259,6 +259,12 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return not Path("/proc/self").exists()
+
+
+def _is_ours(words: bytes, home: Path) -> bool:
+    """A module of ours, and the home, stand in the command line; somebody who looks at a file of it is not ours."""
+    found = words.split(b"\0")
+    return any(word.startswith(b"signwright.") for word in found) and any(os.fsencode(home) in word for word in found)
 
 
 def _noted(run: Path) -> list[int]:
