@@ -16,6 +16,7 @@ from signwright.cli import settings
 from signwright.client.credentials import MachineCredential, load_credentials
 from signwright.client.http import CallKey, HubConnection
 from signwright.client.hub import Hub, RequestView
+from signwright.client.seen_policy import follow_policy
 from signwright.client.ssh_keys import PersonKey, load_person_key
 from signwright.client.trust import TrustFile, load_trust
 from signwright.errors import AuthenticationError, NotFoundError, SignwrightError, UsageError
@@ -73,7 +74,7 @@ def trust_of(flag: Path | None) -> TrustFile | None:
 
 def needed_trust(flag: Path | None) -> TrustFile:
     """The trust file; raises `UsageError` when nothing names one."""
-    return load_trust(Path(settings.wanted("trust", flag, option="--trust")))
+    return load_trust(settings.trust_path(flag) or Path(settings.wanted("trust", flag, option="--trust")))
 
 
 def machine_hub(hub: str | None, credentials: tuple[MachineCredential, ...]) -> Hub:
@@ -95,7 +96,10 @@ def policy_of(hub: Hub, trust: TrustFile | None) -> Policy:
     """The policy in force, verified from the trust file's root; without one only from the root that it brings along."""
     parts = hub.policy()
     pinned = trust.policy_root_sha256 if trust else statement_digest("policy-root", parts.root)
-    return parts.open(pinned_root_sha256=pinned)
+    policy = parts.open(pinned_root_sha256=pinned)
+    if trust is not None:
+        follow_policy(policy)
+    return policy
 
 
 def person_key(flag: Path | None) -> PersonKey:

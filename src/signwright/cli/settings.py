@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from signwright.cli.console import warn
 from signwright.errors import ConfigurationError, MalformedError, UsageError
 from signwright.model.operation import Strict
 from signwright.statements.parse import validate_model
@@ -100,6 +101,9 @@ def hub_url(flag: str | None) -> str:
 def trust_path(flag: str | Path | None) -> Path | None:
     """Where the trust file is, or None when nothing says so."""
     found = setting("trust", flag)
+    if found is not None and Path(found.origin).name == PROJECT_FILE:
+        # Whoever wrote the checkout decides what verifies in it.
+        warn(f"the trust file is named by {found.origin}; --trust or SIGNWRIGHT_TRUST names one of your own")
     return Path(found.value) if found else None
 
 
