@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,11 +69,25 @@ class LyingSite:
         return tomllib.loads(self.home.settings("courier").read_text(encoding="utf-8"))
 
     def refresh(self) -> None:
-        """What an approver sees now."""
+        """What an approver sees now: at least as much as the keyholder has seen."""
+        trust, wanted = self.loot.trust.log_trust, _size_seen(self.home)
+
+        def is_published() -> bool:
+            return trust.verify(self.liar.published["checkpoint"]).checkpoint.size >= wanted
+
+        wait_until(is_published, what=f"a checkpoint of {wanted} leaves")
         self.loot = replace(self.loot, checkpoint=self.liar.published["checkpoint"])
 
     def scan(self, file: Path) -> Envelope:
         return scanned(self.home, file)
+
+
+def _size_seen(home: Home) -> int:
+    """Of the newest checkpoint that the keyholder accepted."""
+    file = home / "signer" / "keyholder" / "keyholder.sqlite3"
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+        row = database.execute("SELECT size FROM log").fetchone()
+    return int(row[0]) if row else 0
 
 
 def policy_row(signed: SignedPolicy) -> Mapping[str, object]:
