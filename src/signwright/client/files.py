@@ -29,11 +29,14 @@ def hash_file(file: BinaryIO) -> tuple[str, int]:
 
 def open_input(path: Path) -> BinaryIO:
     """Open a file to be signed; raises `UsageError` for what is no readable file."""
+    # A pipe is opened without waiting for who writes into it, and refused.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
-        file = path.open("rb")
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.close()
+        descriptor = os.open(path, flags)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
             raise UsageError(f"{path}: not a file", code="not-a-file")
+        file = os.fdopen(descriptor, "rb")
     except OSError as problem:
         raise UsageError(f"{path}: {problem.strerror}", code="cannot-read") from problem
     return file

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def test_link_that_appears_while_writing_is_not_followed(tmp_path: Path) -> None
 def test_folder_is_no_input(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         open_input(tmp_path)
+
+
+def test_pipe_is_no_input_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError) as refused:
+        open_input(tmp_path / "pipe")
+    assert refused.value.code == "not-a-file"
 
 
 def test_digest_and_size_are_of_the_whole_file(tmp_path: Path) -> None:
