@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from signwright.hub.settings import load_settings
 
 
 def main() -> int:
+    os.umask(0o077)  # artifacts, requests and the database are nobody else's, wherever they lie
     sys.setswitchinterval(0.0005)
     parser = argparse.ArgumentParser(prog="signwright.hub", description="Take requests in and carry them on.")
     parser.add_argument("--settings", type=Path, required=True, metavar="FILE", help="TOML, or JSON if named *.json")

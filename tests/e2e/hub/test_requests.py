@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from signwright.model.times import format_time
+from signwright.statements.keys import sign_ed25519
 from signwright.statements.models import Request, parse_statement
 from tests.support.hub import HubHome
 
@@ -182,6 +183,18 @@ def test_others_requests_do_not_exist(hub):
     assert hub.releaser().post(f"/v1/requests/{view['id']}/cancel").status_code == 404
     assert view["id"] not in hub.releaser().get("/v1/requests").text
     assert view["id"] in hub.person("carol").get("/v1/requests?limit=500").text
+
+
+def test_statement_of_another_credential_signed_anew_shows_nothing_of_its_request(hub):
+    """Receipts carry the request: whoever has one could sign the same statement and ask for it."""
+    envelope = digest_request(hub)
+    view = submit(hub, envelope)
+    copied = sign_ed25519(envelope.payload, hub.world.release_credential)
+    for target in ("/v1/requests", "/v1/requests?wait=1&include=results"):
+        answer = hub.releaser().post(target, copied.encode())
+        assert (answer.status_code, answer.json()["code"]) == (401, "not-the-submitter")
+        assert view["id"] not in answer.text
+    drain(hub)
 
 
 def test_two_couriers_never_hold_the_same_job(hub):

@@ -193,3 +193,14 @@ def test_files_of_the_store_are_read_only_and_named_by_digest(hub):
     path = hub.folder / "hub/artifacts/objects" / digest[:2] / digest[2:4] / digest
     assert path.read_bytes() == content
     assert os.stat(path).st_mode & 0o777 == 0o400
+
+
+def test_what_the_hub_stores_is_its_users_alone(hub):
+    """Also where the data folder was made by somebody with other habits."""
+    content = b"private " + bytes(100)
+    ask(hub, content)
+    assert hub.tester().put(content).status_code == 201
+    open_to_others = [
+        path for path in (hub.folder / "hub").rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o077
+    ]
+    assert open_to_others == []

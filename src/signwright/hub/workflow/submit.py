@@ -51,6 +51,9 @@ def submit(
             hint="sign it with that credential",
         )
     earlier = records.find(facts.request.digest)
+    if earlier is not None and earlier.submitter != caller:
+        # Whoever has a receipt has its request, and may sign that statement; it stays the first one's.
+        raise AuthenticationError("another credential sent this statement before", code="not-the-submitter")
     if earlier is not None:
         return earlier
     mark = fingerprint(facts.request) if idempotency_key else None
