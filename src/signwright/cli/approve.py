@@ -133,7 +133,8 @@ def _show(seen: Review) -> None:
         say("changes   no earlier release under this policy is known")
     for line in seen.changes or ():
         say(f"changes   {line}")
-    say(f"log       {seen.checkpoint.origin}, {seen.checkpoint.size} leaves, continues what you saw before")
+    before = "continues what you saw before" if seen.continues_log else "seen by this client for the first time"
+    say(f"log       {seen.checkpoint.origin}, {seen.checkpoint.size} leaves, {before}")
 
 
 def _show_evidence(seen: Review) -> None:

@@ -21,6 +21,7 @@ from signwright.cli import hubs
 from signwright.cli.console import json_result, result
 from signwright.cli.down import running_pid
 from signwright.cli.home import Home, HomeFile, home_of
+from signwright.cli.live import LiveSigner, ask_signer, engines_of
 from signwright.cli.settings import output_format
 from signwright.client.policy_files import read_signed
 from signwright.client.trust import load_trust
@@ -29,7 +30,8 @@ from signwright.model.times import parse_time
 from signwright.policy.policy import Policy
 
 SOON = timedelta(days=30)
-MAX_TAIL = 64 << 10
+#: Definitions older than this miss what is new.
+STALE_HOURS = 72
 Level = Literal["ok", "weak", "bad", "note"]
 
 
@@ -52,9 +54,9 @@ def doctor_command(folder: Path | None, output: str | None) -> None:
     bad = [finding for finding in findings if finding.level == "bad"]
     if output_format(output) == "json":
         json_result({"home": str(home.folder), "ok": not bad, "findings": [asdict(f) for f in findings]})
-    else:
-        for finding in findings:
-            result(f"{finding.level:<5} {finding.topic:<12} {finding.text}")
+        raise click.exceptions.Exit(1 if bad else 0)
+    for finding in findings:
+        result(f"{finding.level:<5} {finding.topic:<12} {finding.text}")
     if bad:
         raise ConfigurationError(f"{len(bad)} things to mend", code="doctor", hint="the lines that begin with bad")
 
@@ -64,6 +66,7 @@ def examine(home: Home, *, now: datetime) -> Iterator[Finding]:
     described = home.read()
     yield Finding("note", "version", f"signwright {signwright.__version__}, Python {platform.python_version()}")
     yield from _root(described)
+    policy: Policy | None = None
     try:
         trust = load_trust(home / "trust.json")
         policy = read_signed(home / "policy" / "signed", pinned_root_sha256=trust.policy_root_sha256).policy
@@ -76,8 +79,8 @@ def examine(home: Home, *, now: datetime) -> Iterator[Finding]:
     yield from _boundary()
     yield from _sandbox(home)
     yield from _secrets(home)
-    yield from _running(home)
-    yield from _scanner(home)
+    yield from _running(home, policy)
+    yield from _scanner(home, now)
 
 
 def _root(described: HomeFile) -> Iterator[Finding]:
@@ -182,7 +185,7 @@ def _secrets(home: Home) -> Iterator[Finding]:
             )
 
 
-def _running(home: Home) -> Iterator[Finding]:
+def _running(home: Home, policy: Policy | None) -> Iterator[Finding]:
     pid = running_pid(home)
     if pid is None:
         yield Finding("note", "processes", "not up: signwright up")
@@ -190,32 +193,52 @@ def _running(home: Home) -> Iterator[Finding]:
     yield Finding("ok", "processes", f"up, supervised by process {pid}")
     if home.genesis.exists():
         yield Finding("note", "processes", "the signer has not finished its first start")
-
-
-def _scanner(home: Home) -> Iterator[Finding]:
-    """What the scanner said when it last proved its engines."""
-    import json
-
     try:
-        with (home.run / "scanner.log").open("rb") as log:
-            log.seek(max(0, log.seek(0, 2) - MAX_TAIL))
-            lines = log.read().decode("utf-8", "replace").splitlines()
+        signer = ask_signer(home)
+    except SignwrightError as problem:
+        yield Finding("bad", "signer", f"{problem.message}; its log is {home.run / 'signer.log'}")
+        return
+    yield from _signer(signer, policy)
+
+
+def _signer(signer: LiveSigner, policy: Policy | None) -> Iterator[Finding]:
+    """What the gate and the keyholder say at this moment."""
+    real = "none" not in signer.sandbox
+    yield Finding("ok" if real else "weak", "sandbox", f"at work: {signer.sandbox}")
+    behind = signer.leaves - signer.cosigned
+    text = f"{signer.leaves} leaves, {signer.cosigned} of them cosigned"
+    yield Finding(
+        "ok" if signer.cosigned else "bad", "log", text + (f", {behind} wait for witnesses" if behind else "")
+    )
+    if policy is not None and signer.policy_version != policy.version:
+        text = f"the signer works under version {signer.policy_version}, the newest signed is {policy.version}"
+        yield Finding("bad", "policy", f"{text}: signwright policy apply --post-only")
+    words = {
+        "quarantined": "its secret was refused and is not tried again; change the secret file, then restart",
+        "down": "tried again every few seconds",
+    }
+    for name, key in signer.keys.items():
+        if key.state == "ready":
+            yield Finding("ok", "key", f"{name}: ready")
+        else:
+            yield Finding("bad", "key", f"{name}: {key.state} ({key.message}): {words.get(key.state, 'not in use')}")
+
+
+def _scanner(home: Home, now: datetime) -> Iterator[Finding]:
+    """What the scanner said when it last proved its engines."""
+    try:
+        engines = list(engines_of(home))
     except OSError:
         yield Finding("note", "scanner", "has not run yet")
         return
-    found: dict[str, str] = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
+    for engine in engines:
+        text = f"{engine.name} {engine.version}, definitions {engine.definitions}"
+        if engine.made is None:
+            yield Finding("ok", "scanner", text)
             continue
-        if isinstance(row, dict) and row.get("event") == "engine":
-            found[str(row.get("name"))] = (
-                f"{row.get('name')} {row.get('version')}, definitions {row.get('definitions')}"
-            )
-    for text in found.values():
-        yield Finding("ok", "scanner", text)
-    if set(found) == {"yara-x"}:
+        hours = int((now - engine.made).total_seconds() // 3600)
+        yield Finding("weak" if hours > STALE_HOURS else "ok", "scanner", f"{text}, {hours} hours old")
+    if {engine.name for engine in engines} == {"yara-x"}:
         yield Finding(
             "weak", "scanner", "yara-x alone with the few rules that are shipped: it finds EICAR, not what is new"
         )

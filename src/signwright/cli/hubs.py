@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from signwright.cli import settings
+from signwright.cli.console import warn
 from signwright.client.credentials import MachineCredential, load_credentials
 from signwright.client.http import CallKey, HubConnection
 from signwright.client.hub import Hub, RequestView
@@ -98,7 +99,10 @@ def policy_of(hub: Hub, trust: TrustFile | None) -> Policy:
     pinned = trust.policy_root_sha256 if trust else statement_digest("policy-root", parts.root)
     policy = parts.open(pinned_root_sha256=pinned)
     if trust is not None:
-        follow_policy(policy)
+        try:
+            follow_policy(policy)
+        except OSError as problem:  # a build machine need not have a place that outlives the build
+            warn(f"this policy cannot be remembered, so an older one would not be noticed: {problem.strerror}")
     return policy
 
 

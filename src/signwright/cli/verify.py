@@ -61,8 +61,11 @@ def command(
     bundle = load_bundle(subject.receipt) if subject.receipt else None
     with opened_evidence(subject, bundle, [read_crl(crl) for crl in crls]) as evidence:
         checks = verify(evidence, believed, at=at)
-    _show(file, checks, trust=believed, as_json=output_format(output) == "json")
+    as_json = output_format(output) == "json"
+    _show(file, checks, trust=believed, as_json=as_json)
     failed = [check for check in checks if check.ok is False]
+    if failed and as_json:
+        raise click.exceptions.Exit(8)  # the one object on stdout says it all
     if failed:
         names = ", ".join(f"{check.name} ({check.code})" for check in failed)
         raise VerificationError(f"{file}: {len(failed)} of {len(checks)} checks failed: {names}", code=failed[0].code)

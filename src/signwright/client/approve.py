@@ -18,7 +18,8 @@ from signwright.client.files import hash_file
 from signwright.client.hub import Hub, RequestView
 from signwright.client.recognise import format_named, options_of, prepare
 from signwright.client.results import requested
-from signwright.client.seen_log import follow_log
+from signwright.client.seen_log import follow_log, was_seen
+from signwright.client.seen_policy import follow_policy
 from signwright.client.ssh_keys import PersonKey
 from signwright.client.trust import TrustFile
 from signwright.errors import AuthenticationError, DeniedError, SignwrightError, VerificationError
@@ -60,7 +61,10 @@ class ReviewedFile:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """Everything here was verified. ``changes``: since the last release under this policy, None without one."""
+    """Everything here was verified. ``changes``: since the last release under this policy, None without one.
+
+    ``continues_log``: this client had seen the log before; else ``checkpoint`` is the first that it has seen.
+    """
 
     view: RequestView
     request: Statement[Request]
@@ -71,6 +75,7 @@ class Review:
     files: tuple[ReviewedFile, ...]
     rehashed: bool
     checkpoint: SeenCheckpoint
+    continues_log: bool
     changes: tuple[str, ...] | None
 
     @property
@@ -87,6 +92,7 @@ def review(hub: Hub, reference: str, *, trust: TrustFile, now: datetime, read_ar
     ``read_artifacts``: False for a no, which needs no look inside.
     """
     policy = hub.policy().open(pinned_root_sha256=trust.policy_root_sha256)
+    follow_policy(policy)
     view = hub.request(reference)
     request = requested(hub, view)
     words = hub.words(view.id)
@@ -102,6 +108,7 @@ def review(hub: Hub, reference: str, *, trust: TrustFile, now: datetime, read_ar
         _read(hub, view, request, index, chain=chain) if rehashed else _unread(request, index)
         for index in range(len(request.subjects))
     )
+    continues_log = was_seen(trust.log_trust)
     return Review(
         view=view,
         request=request,
@@ -112,6 +119,7 @@ def review(hub: Hub, reference: str, *, trust: TrustFile, now: datetime, read_ar
         files=files,
         rehashed=rehashed,
         checkpoint=follow_log(trust.log_trust, hub.checkpoint(), hub.log_file),
+        continues_log=continues_log,
         changes=_changes(hub, trust, request) if read_artifacts else None,
     )
 

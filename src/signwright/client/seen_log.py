@@ -49,6 +49,11 @@ def follow_log(
     return seen
 
 
+def was_seen(trust: LogTrust, *, folder: Path | None = None) -> bool:
+    """Whether this client has followed the log before, so that there is something to continue."""
+    return _remembered(_file(trust, folder), trust) is not None
+
+
 def _continues(before: SeenCheckpoint, found: Checkpoint, read_file: ReadFile) -> None:
     if found.size < before.size:
         raise VerificationError(

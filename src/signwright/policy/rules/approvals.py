@@ -60,12 +60,31 @@ def enough_people_approved(policy: Policy, rule: SigningPolicy, facts: Facts) ->
     if len(counted) < rule.approvals.required:
         who = f"group {', '.join(sorted(eligible))}" if eligible else "any approver"
         found = f"{len(counted)} of {rule.approvals.required} approvals ({', '.join(sorted(counted)) or 'nobody'})"
+        found += "".join(f"; {row}" for row in _lapsed(policy, rule, facts, approved=set(approved)))
         yield Reason("approvals", "await", found, f"{rule.approvals.required} people", who)
     for group, wanted in sorted(rule.approvals.groups.items()):
         have = sorted(name for name in counted if group in groups[name])
         if len(have) < wanted:
             found = f"{len(have)} of group {group} ({', '.join(have) or 'nobody'})"
             yield Reason("approvals", "await", found, f"{wanted} of group {group}", f"group {group}")
+
+
+def _lapsed(policy: Policy, rule: SigningPolicy, facts: Facts, *, approved: set[str]) -> Iterator[str]:
+    """Who approved once and has to look again, in words."""
+    told: set[str] = set()
+    for approval in facts.approvals:
+        word = approval.statement.predicate
+        if word.decision != "approve" or word.person in approved | told:
+            continue
+        too_old = facts.now - parse_time(word.created) >= timedelta(hours=rule.approvals.max_age_hours)
+        if word.policy_sha256 != policy.sha256:
+            why = "was given under another policy"
+        elif too_old or facts.now >= parse_time(word.expires):
+            why = "is too old"
+        else:
+            continue
+        told.add(word.person)
+        yield f"the approval of {word.person} {why}"
 
 
 def hold_is_released(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:

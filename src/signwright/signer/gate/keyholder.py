@@ -179,7 +179,9 @@ class KeyholderClient:
         log = status.get("log")
         if not isinstance(log, dict) or type(log.get("size")) is not int:
             raise MalformedError("the keyholder's status has no log")
-        self._candidates = {log["size"]: bytes.fromhex(str(log["root"]))}
+        # Orders on their way may get it further than it says.
+        ahead = {size: root for size, root in self._candidates.items() if size > log["size"]}
+        self._candidates = {log["size"]: bytes.fromhex(str(log["root"])), **ahead}
 
 
 def _consistency(size: int, root: bytes, tree: TileTree) -> dict[str, object]:

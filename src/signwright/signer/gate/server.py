@@ -68,6 +68,10 @@ class Server:
                 return
             async with asyncio.timeout(_FIRST_FRAME_SECONDS):
                 first = await channel.receive(max_body=_MAX_FIRST_FRAME)
+            while first.message.get("type") == "status":
+                # Who only asks how we are takes no place of the courier's.
+                await self._run_verb(channel, number_field(first.message, "id"), first, self._verbs["status"])
+                first = await channel.receive(max_body=_MAX_FIRST_FRAME)
             if first.message.get("type") == "blob":
                 await self._errands.take_blob(first, channel)
             else:

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a running home says about itself: the gate's own words, asked over its socket, and the scanner's last report."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from signwright.cli.home import Home
+from signwright.errors import SignwrightError, UnavailableError
+from signwright.model.framing import encode_frame, read_frame
+from signwright.model.times import parse_time
+
+ASK_SECONDS = 15.0
+MAX_TAIL = 64 << 10
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKey:
+    """``state``: ready, down or quarantined; ``message``: why it is not ready."""
+
+    state: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSigner:
+    """``sandbox``: what the gate's workers really entered; ``cosigned``: leaves that the witnesses have signed for."""
+
+    policy_version: int | None
+    sandbox: str
+    leaves: int
+    cosigned: int
+    keys: dict[str, LiveKey] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEngine:
+    """``made``: the date of the definitions, None when they bear none."""
+
+    name: str
+    version: str
+    definitions: str
+    made: datetime | None
+
+
+def ask_signer(home: Home) -> LiveSigner:
+    """Raises `UnavailableError` when the gate does not answer."""
+    try:
+        settings = tomllib.loads(home.settings("signer").read_text(encoding="utf-8"))
+        path = home.settings("signer").parent / str(settings["gate"]["socket"])
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gate:
+            gate.settimeout(ASK_SECONDS)
+            gate.connect(str(path))
+            gate.sendall(encode_frame({"type": "status", "id": 1}))
+            answer = read_frame(lambda length: _exactly(gate, length)).message
+        return _signer(answer)
+    except SignwrightError as problem:
+        raise UnavailableError(f"the gate's answer does not read: {problem.message}", code="no-gate") from problem
+    except (OSError, EOFError, tomllib.TOMLDecodeError, LookupError, TypeError, AttributeError) as problem:
+        said = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+        raise UnavailableError(f"the gate does not answer: {said}", code="no-gate") from problem
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    content = bytearray()
+    while len(content) < length:
+        block = connection.recv(length - len(content))
+        if not block:
+            raise EOFError("it hung up")
+        content += block
+    return bytes(content)
+
+
+def _signer(answer: dict[str, object]) -> LiveSigner:
+    if answer.get("ok") is not True:
+        raise UnavailableError(str(answer.get("message"))[:500], code=str(answer.get("code"))[:60])
+    said = json.loads(json.dumps(answer))
+    keys = said["keyholder"]["keys"]
+    return LiveSigner(
+        policy_version=said["policy"]["version"] if said["policy"] else None,
+        sandbox=str(said["sandbox"]),
+        leaves=int(said["log"]["size"]),
+        cosigned=int(said["log"]["cosigned"]),
+        keys={name: LiveKey(str(key["state"]), str(key["message"])) for name, key in sorted(keys.items())},
+    )
+
+
+def engines_of(home: Home) -> Iterator[LiveEngine]:
+    """What the scanner said when it last proved its engines; raises `OSError` when it never ran."""
+    with (home.run / "scanner.log").open("rb") as log:
+        log.seek(max(0, log.seek(0, 2) - MAX_TAIL))
+        lines = log.read().decode("utf-8", "replace").splitlines()
+    found: dict[str, LiveEngine] = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row.get("event") == "engine":
+            name, definitions = str(row.get("name")), str(row.get("definitions"))
+            date = _DATE.search(definitions)
+            made = parse_time(date[0]) if date else None
+            found[name] = LiveEngine(name, str(row.get("version")), definitions, made)
+    yield from found.values()
