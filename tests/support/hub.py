@@ -104,15 +104,25 @@ class Courier(Caller):
     def result(
         self, request_id: str, *, fence: int | None = None, outcome: str = "signed", artifacts: int = 1, **more: Any
     ) -> httpx.Response:
+        query = "" if fence is None else f"?fence={fence}"
+        frame = self.frame(outcome=outcome, artifacts=artifacts, **more)
+        return self.call("PUT", f"/v1/courier/results/{request_id}{query}", frame)
+
+    def results(self, *rows: tuple[str, int | None, bytes]) -> httpx.Response:
+        """Several in one call: id, fence and frame of each."""
+        message: dict[str, object] = {"results": [{"id": name, "fence": fence} for name, fence, _ in rows]}
+        return self.call("POST", "/v1/courier/results", encode_frame(message, [frame for *_, frame in rows]))
+
+    @staticmethod
+    def frame(*, outcome: str = "signed", artifacts: int = 1, **more: Any) -> bytes:
+        """A result as the gate would give it."""
         rows = [
             {"bundle": 2 * n, "patch": None, "envelopes": [2 * n + 1], "result_sha256": None} for n in range(artifacts)
         ]
         parts = [part for n in range(artifacts) for part in (b"receipt %d" % n, b"envelope %d" % n)]
         signed = outcome == "signed"
         message = {"type": "result", "id": 1, "outcome": outcome, "artifacts": rows if signed else [], **more}
-        query = "" if fence is None else f"?fence={fence}"
-        frame = encode_frame(message, parts if signed else [])
-        return self.call("PUT", f"/v1/courier/results/{request_id}{query}", frame)
+        return encode_frame(message, parts if signed else [])
 
 
 @dataclass

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from signwright.model.framing import encode_frame
 from signwright.model.times import format_time
 from signwright.statements.keys import sign_ed25519
 from signwright.statements.models import Request, parse_statement
@@ -256,6 +257,34 @@ def test_result_with_other_parts_than_it_names_is_refused(hub):
         assert hub.courier().result(job["id"], **wrong).json()["code"] == "bad-result"
     assert hub.courier().call("PUT", f"/v1/courier/results/{job['id']}", b"\0\0\0\5hello").status_code == 400
     hub.courier().result(job["id"], outcome="failed")
+
+
+def test_several_results_are_taken_or_refused_each_by_itself(hub):
+    drain(hub)
+    good, stale, broken = (submit(hub)["id"] for _ in range(3))
+    fences = {job["id"]: job["fence"] for job in hub.courier().poll()["jobs"]}
+    frame = hub.courier().frame()
+    answer = hub.courier().results(
+        (good, fences[good], frame),
+        (stale, fences[stale] - 1, frame),
+        (broken, fences[broken], b"\0\0\0\5hello"),
+        ("r-none", None, frame),
+    )
+    rows = answer.json()["results"]
+    assert [(row["id"], row["status"]) for row in rows] == [(good, 200), (stale, 409), (broken, 400), ("r-none", 404)]
+    assert [row.get("code") for row in rows[1:]] == ["stale-lease", "malformed", "no-such-request"]
+    assert hub.tester().view(good)["state"] == "completed"
+    assert hub.tester().view(stale)["state"] == "signing"
+    for name in (stale, broken):
+        hub.courier().result(name, fence=fences[name], outcome="failed")
+
+
+def test_several_results_need_a_frame_for_each(hub):
+    courier = hub.courier()
+    assert courier.call("POST", "/v1/courier/results", b"no frame").status_code in {400, 413}
+    missing = encode_frame({"results": [{"id": "r-a"}, {"id": "r-b"}]}, [courier.frame()])
+    assert courier.call("POST", "/v1/courier/results", missing).json()["code"] == "bad-result"
+    assert courier.call("POST", "/v1/courier/results", encode_frame({"results": []}, [])).status_code == 400
 
 
 def test_progress_keeps_the_lease_and_says_what_is_lost(hub):

@@ -40,6 +40,7 @@ RESOURCES = (
     Resource("POST", "/v1/requests", requests.post_request, 202, hot=True),
     Resource("POST", "/v1/courier/poll", courier.post_poll, hot=True),
     Resource("PUT", "/v1/courier/results/{reference}", courier.put_result, hot=True),
+    Resource("POST", "/v1/courier/results", courier.post_results, hot=True),
     Resource("POST", "/v1/courier/log", courier.post_log_files, 204, hot=True),
     Resource("PUT", "/v1/courier/log/{path:path}", courier.put_log_file, 204, hot=True),
     Resource("PUT", "/v1/artifacts/{digest}", artifacts.put_artifact, 201, hot=True),

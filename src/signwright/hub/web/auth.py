@@ -49,7 +49,7 @@ _BUCKET = 120
 
 #: Largest bodies, by the beginning of the path; everything else is small.
 _BODY_LIMITS = (
-    ("/v1/courier/results/", 72 << 20),
+    ("/v1/courier/results", 72 << 20),
     ("/v1/courier/log", 72 << 20),
     ("/v1/policy", 32 << 20),
 )

@@ -28,6 +28,7 @@ _BODIES: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("POST", "/v1/courier/poll"): ("application/json", _OBJECT),
     ("POST", "/v1/courier/progress"): ("application/json", _OBJECT),
     ("PUT", "/v1/courier/results/{reference}"): (_FRAME, _BYTES),
+    ("POST", "/v1/courier/results"): (_FRAME, _BYTES),
     ("PUT", "/v1/courier/log/{path}"): (_BINARY, _BYTES),
     ("POST", "/v1/courier/log"): (_FRAME, _BYTES),
     ("PUT", "/v1/artifacts/{digest}"): (_BINARY, _BYTES),

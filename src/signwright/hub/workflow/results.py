@@ -57,8 +57,8 @@ class SignerResult(Strict):
     artifacts: Many[SignedArtifact] = ()
 
 
-def open_result(content: bytes) -> tuple[SignerResult, Frame]:
-    """Read a result frame; raises `MalformedError` for anything but one whole frame whose parts all exist."""
+def whole_frame(content: bytes) -> Frame:
+    """Read ``content`` as exactly one frame; raises `MalformedError`."""
     stream = io.BytesIO(content)
 
     def exactly(count: int) -> bytes:
@@ -70,6 +70,12 @@ def open_result(content: bytes) -> tuple[SignerResult, Frame]:
     frame = read_frame(exactly)
     if stream.read(1):
         raise MalformedError("bytes after the result frame", code="bad-result")
+    return frame
+
+
+def open_result(content: bytes) -> tuple[SignerResult, Frame]:
+    """Read a result frame; raises `MalformedError` for anything but one whole frame whose parts all exist."""
+    frame = whole_frame(content)
     result = validate_model(SignerResult, frame.message)
     used = [p for a in result.artifacts for p in (a.bundle, a.patch, *a.envelopes) if p is not None]
     if any(part >= len(frame.parts) for part in (*used, *result.intent)):

@@ -8,6 +8,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import uvloop
+
 from signwright.errors import SignwrightError
 from signwright.signer.courier.bootstrap import serve
 from signwright.signer.courier.settings import load_settings
@@ -20,7 +22,9 @@ def main() -> int:
     parser.add_argument("--ready-file", type=Path, metavar="FILE", help="gets a line once the gate is connected")
     arguments = parser.parse_args()
     try:
-        asyncio.run(serve(load_settings(arguments.settings), ready_file=arguments.ready_file))
+        settings = load_settings(arguments.settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings, ready_file=arguments.ready_file))
     except SignwrightError as problem:
         print(f"courier: error: {problem.message}", file=sys.stderr)
         return 1

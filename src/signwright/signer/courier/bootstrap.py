@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import signal
 import ssl
@@ -37,6 +38,15 @@ def load_key(path: str) -> Ed25519PrivateKey:
     return load_seed(content)
 
 
+def _without_sniffio() -> None:
+    """The HTTP library asks for ``sniffio`` before each of its locks, and takes asyncio for granted without it.
+
+    Said once that it is missing; else every call searches the whole import path for it, several times.
+    """
+    if importlib.util.find_spec("sniffio") is None:
+        sys.modules["sniffio"] = None  # type: ignore[assignment]
+
+
 async def serve(settings: CourierSettings, *, ready_file: Path | None) -> None:
     """Carry until SIGTERM or SIGINT. Prints ``ready`` when the gate is connected."""
     structlog.configure(
@@ -56,6 +66,7 @@ async def serve(settings: CourierSettings, *, ready_file: Path | None) -> None:
             draft.replace(ready_file)
         print("ready", flush=True)
 
+    _without_sniffio()
     common = {"limits": _CONNECTIONS, "follow_redirects": False, "trust_env": False}
     async with (
         httpx.AsyncClient(base_url=settings.hub, verify=verify, **common) as to_hub,  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from signwright.errors import ConflictError, MalformedError, UnavailableError
+from signwright.errors import ConflictError, MalformedError, SignwrightError, UnavailableError
 from signwright.identity.messages import MessageParts, sign_message
 from signwright.model.framing import Frame, encode_frame
 from signwright.statements.dsse import strict_base64
@@ -94,6 +94,16 @@ class Hub:
         query = "" if job.fence is None else f"fence={job.fence}"
         await self._call("PUT", f"/v1/courier/results/{job.id}", content, kind=RESULT_TYPE, seconds=60.0, query=query)
 
+    async def results(self, answers: Sequence[tuple[CarriedJob, Frame]]) -> list[SignwrightError | None]:
+        """Several at once; for each what `result` would raise, or None. Raises `UnavailableError`."""
+        rows = [{"id": job.id, "fence": job.fence} for job, _ in answers]
+        content = encode_frame({"results": rows}, [encode_frame(frame.message, frame.parts) for _, frame in answers])
+        body = await self._call("POST", "/v1/courier/results", content, kind=RESULT_TYPE, seconds=60.0)
+        said = _object(body).get("results")
+        if not isinstance(said, list) or len(said) != len(answers):
+            raise UnavailableError("the hub's answer to results does not parse", code="bad-hub-answer")
+        return [_outcome(job, row) for (job, _), row in zip(answers, said, strict=True)]
+
     async def publish(self, paths: Sequence[str], contents: Sequence[bytes]) -> None:
         """Files of the log, to be written in this order."""
         content = encode_frame({"paths": list(paths)}, contents)
@@ -115,14 +125,7 @@ class Hub:
 
     async def _json(self, method: str, path: str, body: object, *, seconds: float) -> dict[str, object]:
         content = json.dumps(body, separators=(",", ":")).encode()
-        answer = await self._call(method, path, content, kind="application/json", seconds=seconds)
-        try:
-            parsed = json.loads(answer) if answer else {}
-        except (ValueError, RecursionError) as problem:
-            raise UnavailableError("the hub's answer is not JSON", code="bad-hub-answer") from problem
-        if not isinstance(parsed, dict):
-            raise UnavailableError("the hub's answer is not a JSON object", code="bad-hub-answer")
-        return parsed
+        return _object(await self._call(method, path, content, kind="application/json", seconds=seconds))
 
     async def _call(
         self, method: str, path: str, content: bytes, *, kind: str, seconds: float, query: str = ""
@@ -148,6 +151,28 @@ class Hub:
         parts = MessageParts.with_body(method, path, query, body)
         nonce = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
         return sign_message(parts, key_id=self._key_id, sign=self._key.sign, created=int(time.time()), nonce=nonce)
+
+
+def _object(answer: bytes) -> dict[str, object]:
+    try:
+        parsed = json.loads(answer) if answer else {}
+    except (ValueError, RecursionError) as problem:
+        raise UnavailableError("the hub's answer is not JSON", code="bad-hub-answer") from problem
+    if not isinstance(parsed, dict):
+        raise UnavailableError("the hub's answer is not a JSON object", code="bad-hub-answer")
+    return parsed
+
+
+def _outcome(job: CarriedJob, row: object) -> SignwrightError | None:
+    """What the hub says about one of several results."""
+    if not isinstance(row, dict) or row.get("id") != job.id:
+        return UnavailableError(f"hub: nothing about the result of {job.id}", code="bad-hub-answer")
+    status = row.get("status")
+    if status == httpx.codes.OK:
+        return None
+    if status == httpx.codes.CONFLICT:
+        return ConflictError(f"hub: result of {job.id}: it says that this is out of date", code="stale")
+    return UnavailableError(f"hub: result of {job.id}: status {str(status)[:20]}", code="hub-status")
 
 
 async def read_limited(response: httpx.Response, limit: int) -> bytes:

@@ -16,6 +16,7 @@ import structlog
 
 from signwright.errors import ConflictError, SignwrightError, UnavailableError
 from signwright.signer.channel import text_field
+from signwright.signer.courier.deliveries import Deliveries
 from signwright.signer.courier.errands import Errands
 from signwright.signer.courier.gate import GateLink
 from signwright.signer.courier.hub import CarriedJob, CarriedPolicy, Hub
@@ -52,6 +53,7 @@ class Courier:
         self._settings = settings
         self._hub = hub
         self._errands = errands(self._open_link)
+        self._deliveries = Deliveries(hub)
         self._link: GateLink | None = None
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._names: dict[int, CarriedJob] = {}
@@ -87,11 +89,12 @@ class Courier:
         reading = asyncio.create_task(link.run())
         polling = asyncio.create_task(self._poll_rounds(link))
         reporting = asyncio.create_task(self._report())
+        delivering = asyncio.create_task(self._deliveries.run())
         try:
             await asyncio.wait({reading, polling}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._link = None
-            work = [reading, polling, reporting, *self._jobs.values()]
+            work = [reading, polling, reporting, *self._jobs.values(), delivering]
             for task in work:
                 task.cancel()
             for outcome in await asyncio.gather(*work, return_exceptions=True):
@@ -157,7 +160,7 @@ class Courier:
             answer = await link.call(number, message, parts)
             for _ in range(DELIVERIES):
                 try:
-                    await self._hub.result(job, answer)
+                    await self._deliveries.deliver(job, answer)
                     return
                 except UnavailableError as problem:
                     _log.warning("result", job=job.id, reason=problem.message)

@@ -13,6 +13,8 @@ from signwright.signer.gate.bootstrap import create, serve
 from signwright.signer.gate.settings import load_settings
 from signwright.signer.start import own_command
 
+SWITCH_SECONDS = 0.0002
+
 
 def main(arguments: list[str]) -> int:
     """Exit status 0 after a signal, 1 when it cannot run or can no longer run."""
@@ -28,6 +30,8 @@ def main(arguments: list[str]) -> int:
             with open(options.ready_fd, "w", encoding="ascii") as pipe:
                 pipe.write("ready\n")
 
+    # The log's thread gives the interpreter lock back around each fsync; by default it waits 5 ms to get it again.
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         settings = load_settings(options.settings)
         if options.genesis is not None:

@@ -17,18 +17,19 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from signwright.errors import MalformedError, NotFoundError
+from signwright.errors import MalformedError, NotFoundError, SignwrightError
 from signwright.hub.adapters.database.records import SqlRecords
 from signwright.hub.logfiles import write_log_files
 from signwright.hub.service import Hub
+from signwright.hub.web.problems import status_of
 from signwright.hub.web.views import base64_text, body_of, caller_of, hub_of, json_response
 from signwright.hub.workflow.ports import Json, RequestRecord
-from signwright.hub.workflow.results import claim, open_result, store_result
+from signwright.hub.workflow.results import claim, open_result, store_result, whole_frame
 from signwright.model.digest import Digest
 from signwright.model.framing import read_frame
 from signwright.model.operation import Many, Strict
 from signwright.statements.models import Hex32, Text
-from signwright.statements.parse import parse_model
+from signwright.statements.parse import parse_model, validate_model
 
 log = structlog.get_logger()
 
@@ -55,6 +56,19 @@ class Progress(Strict):
     """Either one job's ``id`` and ``state``, or several ``jobs``."""
 
     jobs: Many[ProgressRow] = ()
+
+
+class ResultRow(Strict):
+    """Which request a result is about; ``fence`` as in the poll's answer."""
+
+    id: Text
+    fence: int | None = None
+
+
+class Results(Strict):
+    """The message of a frame with several results."""
+
+    results: Many[ResultRow] = Field(min_length=1, max_length=MOST_JOBS)
 
 
 async def post_poll(request: Request) -> Response:
@@ -138,22 +152,48 @@ def _progress_rows(content: bytes) -> tuple[ProgressRow, ...]:
 
 async def put_result(request: Request) -> Response:
     """One result frame of the gate, as it is."""
-    hub, caller, content = hub_of(request), caller_of(request), body_of(request)
-    reference = str(request.path_params["reference"])
+    hub, caller = hub_of(request), caller_of(request)
+    row = ResultRow(id=str(request.path_params["reference"])[:80], fence=_fence(request))
+    record = await _take_result(hub, row, body_of(request), who=caller.name)
+    return json_response({"id": record.id, "state": str(record.state)})
+
+
+async def post_results(request: Request) -> Response:
+    """Several at once: a frame ``{"results": [{"id", "fence"}]}`` with one result frame each.
+
+    Each is taken or refused by itself; the answer has a row for each, with the status that it would have got alone.
+    """
+    hub, caller = hub_of(request), caller_of(request)
+    frame = whole_frame(body_of(request))
+    rows = validate_model(Results, frame.message).results
+    if len(rows) != len(frame.parts):
+        raise MalformedError("wanted one result frame for each row", code="bad-result")
+    taken = (_take_result(hub, row, part, who=caller.name) for row, part in zip(rows, frame.parts, strict=True))
+    outcomes = await asyncio.gather(*taken, return_exceptions=True)
+    return json_response({"results": [_result_answer(row, one) for row, one in zip(rows, outcomes, strict=True)]})
+
+
+async def _take_result(hub: Hub, row: ResultRow, content: bytes, *, who: str) -> RequestRecord:
     result, _frame = open_result(content)
-    policy, now, fence = hub.policy, hub.clock(), _fence(request)
+    policy, now = hub.policy, hub.clock()
 
     def work(records: SqlRecords) -> RequestRecord:
-        record = records.find(reference)
+        record = records.find(row.id)
         if record is None:
-            raise NotFoundError(f"no request {reference[:80]!r}", code="no-such-request")
-        return store_result(
-            records, policy, record, result=result, content=content, fence=fence, who=caller.name, now=now
-        )
+            raise NotFoundError(f"no request {row.id!r}", code="no-such-request")
+        return store_result(records, policy, record, result=result, content=content, fence=row.fence, who=who, now=now)
 
     record = await hub.database.write(work)
     log.info("result", request=record.id, state=str(record.state), outcome=result.outcome, code=result.code)
-    return json_response({"id": record.id, "state": str(record.state)})
+    return record
+
+
+def _result_answer(row: ResultRow, outcome: RequestRecord | BaseException) -> Json:
+    if isinstance(outcome, RequestRecord):
+        return {"id": row.id, "status": 200, "state": str(outcome.state)}
+    if isinstance(outcome, SignwrightError):
+        return {"id": row.id, "status": status_of(outcome), "code": outcome.code}
+    raise outcome
 
 
 def _fence(request: Request) -> int | None:
