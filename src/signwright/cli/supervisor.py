@@ -42,6 +42,7 @@ class Child:
     started: float = 0.0
     pause: float = FIRST_PAUSE
     not_before: float = 0.0
+    log_start: int = 0
 
     @property
     def name(self) -> str:
@@ -97,8 +98,12 @@ class Supervisor:
     def _ended_early(self, child: Child) -> UnavailableError:
         assert child.running is not None
         log = self._home.run / f"{child.name}.log"
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        said = lines[-1][:500] if lines else "nothing"
+        with log.open("rb") as opened:
+            opened.seek(child.log_start)
+            lines = opened.read(1 << 20).decode("utf-8", "replace").strip().splitlines()
+        # The first error is the cause; what is said after it is about its consequences.
+        errors = [line for line in lines if "error: " in line]
+        said = (errors[0] if errors else lines[-1])[:500] if lines else "nothing"
         return UnavailableError(
             f"{child.name} ended with status {child.running.returncode}; it said: {said}",
             code="start-failed",
@@ -111,6 +116,7 @@ class Supervisor:
             log.replace(log.with_suffix(".log.1"))
         with log.open("ab") as stderr:
             os.chmod(log, 0o600)
+            child.log_start = stderr.tell()
             child.running = subprocess.Popen(
                 command_of(child.process, self._home, self._described),
                 env=environment_of(self._described),

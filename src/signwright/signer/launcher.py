@@ -25,6 +25,8 @@ KEYHOLDER = "signwright.signer.keyholder"
 #: A token may need its time; the gate is ready only when the keyholder has answered.
 READY_SECONDS = 180.0
 STOP_SECONDS = 10.0
+#: From closing the pipe on which it would have said ``ready`` to its end.
+DEATH_SECONDS = 2.0
 #: More restarts than this in a minute are no accident.
 MAX_RESTARTS = 5
 _MINUTE = 60.0
@@ -39,12 +41,16 @@ class Pair:
     ready: int
     life: int
 
-    def dead(self) -> str:
-        """Which of the two has ended, or nothing."""
-        for name, process in (("gate", self.gate), ("keyholder", self.keyholder)):
-            if process.poll() is not None:
-                return f"{name} (exit status {process.returncode})"
-        return ""
+    def dead(self, *, patience: float = 0.0) -> str:
+        """Which of the two has ended, or nothing. ``patience``: seconds for one that has hung up and is about to."""
+        deadline = time.monotonic() + patience
+        while True:
+            for name, process in (("gate", self.gate), ("keyholder", self.keyholder)):
+                if process.poll() is not None:
+                    return f"{name} (exit status {process.returncode})"
+            if time.monotonic() >= deadline:
+                return ""
+            time.sleep(0.01)
 
 
 class Launcher:
@@ -78,12 +84,12 @@ class Launcher:
                     self._genesis = None
                     self._watch(pair)
             finally:
-                why = pair.dead()
+                why = pair.dead(patience=0.0 if self._stopping else DEATH_SECONDS)
                 _end(pair)
             if self._stopping:
                 break
             if not announced:
-                raise UnavailableError(f"the {why} ended before it was ready", code="signer-start")
+                raise UnavailableError(f"the {why or 'gate'} ended before it was ready", code="signer-start")
             print(f"signer: {why} ended; starting both again", file=sys.stderr, flush=True)
         return 0
 

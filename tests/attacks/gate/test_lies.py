@@ -147,8 +147,8 @@ LIES = [
     (swapped_artifact, "failed", "artifact-mismatch"),
     (longer_artifact, "denied", "artifact-size"),
     (artifact_cut_off, "failed", "artifact-incomplete"),
-    (checkpoint_ahead_of_the_log, "failed", "log-rolled-back"),
-    (checkpoint_of_another_tree, "failed", "log-forked"),
+    (checkpoint_ahead_of_the_log, "failed", "log-rollback"),
+    (checkpoint_of_another_tree, "failed", "log-fork"),
 ]
 
 

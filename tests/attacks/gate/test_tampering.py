@@ -132,7 +132,7 @@ def test_everything_restored_is_refused_because_the_approvers_are_ahead(site: Ga
             release = Release(site, courier)
             words = [release.approval(person, checkpoint=seen[0]) for person in ("alice", "bob")]
             answer = await release.sign(approvals=words)
-            assert (answer.message["outcome"], answer.message["code"]) == ("failed", "log-rolled-back")
+            assert (answer.message["outcome"], answer.message["code"]) == ("failed", "log-rollback")
 
     asyncio.run(again())
     assert site.keyholder.operations == used

@@ -179,7 +179,11 @@ async def assemble(
     """Put the parts together; raises `ConfigurationError` when state, keys and tiles do not fit each other."""
     limits = settings.limits
     keys = GateKeys(load_key(settings.order_key), load_key(settings.receipt_key), load_key(settings.log_key))
-    patience = Patience(deadline=limits.timestamp_seconds, attempt=limits.timestamp_attempt_seconds)
+    patience = Patience(
+        deadline=limits.timestamp_seconds,
+        attempt=limits.timestamp_attempt_seconds,
+        cool_down=limits.timestamp_cool_down_seconds,
+    )
     policies = PolicyHolder(state, keys=keys, profile=settings.profile, patience=patience, now=now)
     files, errands = TileFiles(settings.tiles), Errands()
     witnesses = Witnesses(errands, state, services=policies.services, now=now, seconds=limits.witness_seconds)

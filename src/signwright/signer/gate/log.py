@@ -230,10 +230,10 @@ class Log:
         if size > self.frontier.size:
             raise VerificationError(
                 f"log: {self.frontier.size} leaves here, and {size} were seen outside: this is an older copy",
-                code="log-rolled-back",
+                code="log-rollback",
             )
         if self.tree().root(size) != root:
-            raise VerificationError(f"log: another tree of {size} leaves was seen outside", code="log-forked")
+            raise VerificationError(f"log: another tree of {size} leaves was seen outside", code="log-fork")
 
 
 def load_frontier(state: State, files: TileFiles) -> Frontier:

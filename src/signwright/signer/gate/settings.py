@@ -45,6 +45,7 @@ class Limits(Strict):
     witness_seconds: Seconds = 10
     timestamp_seconds: Seconds = 30
     timestamp_attempt_seconds: Seconds = 10
+    timestamp_cool_down_seconds: Seconds = 30
     fetch_seconds: int = Field(default=3600, ge=1, le=86400)
     order_seconds: Seconds = 60
     epoch_seconds: int = Field(default=3600, ge=60, le=86400)

@@ -47,7 +47,9 @@ class Timestamps:
         authorities = _usable(opened, outside_only=outside_only)
         now = time.monotonic()
         if opened.authorities is None or all(opened.authorities.is_open(name, now) for name in authorities):
-            raise TimestampError("every timestamp authority failed lately or may not be asked for this policy")
+            wait = min((_seconds_left(opened, name, now) for name in authorities), default=None)
+            when = "" if wait is None else f"; the next one is asked again in {wait:.0f} s"
+            raise TimestampError(f"every timestamp authority failed lately or may not be asked for this policy{when}")
 
     async def stamp(self, opened: Opened, signature_value: bytes, *, outside_only: bool) -> Stamp:
         """A verified token over ``signature_value``; raises `TimestampError` that names each authority and its
@@ -90,6 +92,10 @@ class Timestamps:
             not_after=self._now() + TOLERANCE,
         )
         return token
+
+
+def _seconds_left(opened: Opened, name: str, now: float) -> float:
+    return opened.authorities.seconds_until_closed(name, now) if opened.authorities is not None else 0.0
 
 
 def _usable(opened: Opened, *, outside_only: bool) -> dict[str, TimestampAuthority]:
