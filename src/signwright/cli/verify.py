@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from signwright.client.trust import TrustFile
     from signwright.client.verify import Check
 
+MAX_KEY = 64 << 10
 MAX_CRL = 32 << 20
 _MARKS = {True: "ok", False: "FAILED", None: "-"}
 _FILE = click.Path(path_type=Path)
@@ -29,6 +30,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--trust", type=_FILE, help="trust file")
 @click.option("--at", "moment", help="judge at this time (RFC 3339, UTC) what no timestamp dates; default: now")
 @click.option("--crl", "crls", type=_FILE, multiple=True, help="revocation list, DER or PEM")
+@click.option("--public-key", "key_file", type=_FILE, help="key of a raw signature, PEM or DER")
 @click.option("--format", "format_name", help="read FILE as this format")
 @click.option(
     "--content", type=_FILE, help="what the detached signature FILE is about; default: its name without suffix"
@@ -40,6 +42,7 @@ def command(
     trust: Path | None,
     moment: str | None,
     crls: tuple[Path, ...],
+    key_file: Path | None,
     format_name: str | None,
     content: Path | None,
     output: str | None,
@@ -59,7 +62,8 @@ def command(
     at = _moment(moment)
     subject = find_subject(file, receipt=receipt, content=content, format_name=format_name)
     bundle = load_bundle(subject.receipt) if subject.receipt else None
-    with opened_evidence(subject, bundle, [read_crl(crl) for crl in crls]) as evidence:
+    public_key = read_public_key(key_file) if key_file else None
+    with opened_evidence(subject, bundle, [read_crl(crl) for crl in crls], public_key=public_key) as evidence:
         checks = verify(evidence, believed, at=at)
     as_json = output_format(output) == "json"
     _show(file, checks, trust=believed, as_json=as_json)
@@ -92,6 +96,24 @@ def _show(file: Path, checks: list[Check], *, trust: TrustFile, as_json: bool) -
         result(f"{_MARKS[check.ok]:<7} {check.name:<14} {check.text}{f' [{check.code}]' if check.code else ''}")
     if good and any(check.ok is None for check in checks):
         say("lines with - were not checked")
+
+
+def read_public_key(file: Path) -> bytes:
+    """DER SubjectPublicKeyInfo from a PEM or DER file; raises `UsageError`."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_KEY + 1)
+        pem = content.lstrip().startswith(b"-----BEGIN")
+        load = serialization.load_pem_public_key if pem else serialization.load_der_public_key
+        key = load(content)
+    except OSError as problem:
+        raise UsageError(f"public key {file}: {problem.strerror}", code="cannot-read") from problem
+    except (ValueError, UnsupportedAlgorithm) as problem:
+        raise UsageError(f"public key {file}: neither PEM nor DER", code="bad-key") from problem
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def read_crl(file: Path) -> bytes:

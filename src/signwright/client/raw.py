@@ -27,7 +27,7 @@ def key_of(bundle: ReceiptBundle | None) -> bytes:
         raise VerificationError(
             "a raw signature names no key, and there is no full receipt that does",
             code="no-key",
-            hint="--receipt FILE, not in its shareable form",
+            hint="--receipt FILE, not in its shareable form; or --public-key FILE",
         )
     wanted = parse_statement(open_envelope(bundle.receipt), Receipt).predicate.key
     document = strict_base64(bundle.authorisation.documents.get("keys", ""))
@@ -40,10 +40,13 @@ def key_of(bundle: ReceiptBundle | None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptKeyReader:
-    """Reads raw signatures like `signwright.readers.base.Reader`, with the key that the receipt names."""
+    """Reads raw signatures like `signwright.readers.base.Reader`, with ``public_key`` (DER SubjectPublicKeyInfo) or,
+    without one, the key that the receipt names.
+    """
 
     bundle: ReceiptBundle | None
+    public_key: bytes | None = None
     name: str = "raw"
 
     def read(self, view: View, content: View | None = None) -> Reading:
-        return RawReader(key_of(self.bundle)).read(view, content)
+        return RawReader(self.public_key or key_of(self.bundle)).read(view, content)

@@ -99,18 +99,27 @@ def said_format(bundle: ReceiptBundle) -> str | None:
 
 
 @contextmanager
-def opened_evidence(subject: Subject, bundle: ReceiptBundle | None, crls: list[bytes]) -> Iterator[Evidence]:
-    """The files open for reading, with the right reader; raises `UsageError` for files that cannot be read."""
+def opened_evidence(
+    subject: Subject, bundle: ReceiptBundle | None, crls: list[bytes], *, public_key: bytes | None = None
+) -> Iterator[Evidence]:
+    """The files open for reading, with the right reader; raises `UsageError` for files that cannot be read.
+
+    ``public_key``: DER SubjectPublicKeyInfo for a raw signature.
+    """
     with ExitStack() as stack:
         view = _open(stack, subject.signature)
         content = _open(stack, subject.content) if subject.content else None
         name = subject.format or recognize(view) or (said_format(bundle) if bundle else None)
-        yield Evidence(view, content, _read_as(name, bundle), bundle, tuple(crls))
+        yield Evidence(view, content, _read_as(name, bundle, public_key), bundle, tuple(crls))
 
 
-def _read_as(name: str | None, bundle: ReceiptBundle | None) -> Callable[[View, View | None], Reading]:
+def _read_as(
+    name: str | None, bundle: ReceiptBundle | None, public_key: bytes | None
+) -> Callable[[View, View | None], Reading]:
     if name == "raw":
-        return ReceiptKeyReader(bundle).read
+        return ReceiptKeyReader(bundle, public_key).read
+    if public_key is not None:
+        raise UsageError("--public-key is for raw signatures; others bring their certificate", code="public-key")
     if name is None or name not in READERS:
         known = ", ".join(sorted(READERS))
         return _refuse(f"a file of no format that is read ({known}), and no detached signature lies beside it")

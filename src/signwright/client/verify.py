@@ -168,7 +168,8 @@ def _certificate(story: _Story, signature: FoundSignature, moment: datetime) -> 
         at=moment,
         crls=story.evidence.crls,
     )
-    return None, f"{found.subject}, chain to a trusted root, good at {moment:%Y-%m-%dT%H:%M:%SZ}"
+    looked = "not revoked in the list given" if found.revocation_checked else "revocation NOT looked at"
+    return None, f"{found.subject}, chain to a trusted root, good at {moment:%Y-%m-%dT%H:%M:%SZ}, {looked}"
 
 
 def _receipt(bundle: ReceiptBundle, trust: TrustFile) -> tuple[Statement[Receipt], str]:

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from signwright.cli.main import run
 from signwright.statements.bundle import ReceiptBundle
+from tests.support.pki import Pki, default_pki, private_key, public_bytes
 from tests.support.receipts import SOURCES, SignedWorld
 
 AT = "2026-11-21T12:30:00Z"
@@ -131,3 +135,42 @@ def test_a_receipt_is_shown_with_the_warning_that_nothing_was_checked(files, cap
     assert "default" in said.out
     assert run(["receipt", "show", "setup.exe.swreceipt", "--output", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["shareable"] is False
+
+
+def revocation_list(pki: Pki) -> bytes:
+    """Of the authority that issues the leaves, with nothing on it; PEM."""
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(
+        x509.load_der_x509_certificate(pki.intermediate).subject
+    )
+    builder = builder.last_update(start).next_update(start + timedelta(days=60))
+    return builder.sign(pki.intermediate_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def test_whether_a_revocation_list_was_looked_at_is_said(files, capsys):
+    (files / "list.pem").write_bytes(revocation_list(default_pki()))
+    for arguments, said in (((), "revocation NOT looked at"), (("--crl", "list.pem"), "not revoked in the list given")):
+        assert verify("setup.exe", *arguments) == 0
+        (line,) = [row for row in capsys.readouterr().out.splitlines() if " certificate " in row]
+        assert said in line
+
+
+def test_a_raw_signature_with_a_shareable_receipt_needs_its_public_key(files, world, capsys):
+    """The shareable form has no policy, so the key has to come from somewhere else; a wrong one is noticed."""
+    assert run(["receipt", "export", "--public", "fw.bin.sig.swreceipt", "-o", "public"]) == 0
+    (files / "right.der").write_bytes(public_bytes(world.raw_key))
+    other = private_key("p256", "somebody else").public_key()
+    encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    (files / "wrong.pem").write_bytes(other.public_bytes(encoding, form))
+    assert verify("fw.bin", "--receipt", "public") == 8
+    assert "names no key" in capsys.readouterr().out
+    assert verify("fw.bin", "--receipt", "public", "--public-key", "right.der") == 0
+    assert verify("fw.bin", "--receipt", "public", "--public-key", "wrong.pem") == 8
+    assert verify("fw.bin", "--public-key", "trust.json") == 2
+    assert verify("setup.exe", "--public-key", "right.der") == 2
+
+
+def test_failed_verification_is_one_json_object(files, capsys):
+    (files / "fw.bin").write_bytes(b"something else")
+    assert verify("fw.bin", "--output", "json") == 8
+    assert json.loads(capsys.readouterr().out)["ok"] is False
