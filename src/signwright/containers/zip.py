@@ -96,10 +96,14 @@ class Member:
 
 
 def looks_like_zip(view: View) -> bool:
-    """By content: a zip's first record at the start, or one end record that ends exactly with the view."""
+    """By content: a zip's first record at the start, or an end record that a lenient reader would follow.
+
+    Such a reader also opens archives with something before and behind them. `ZipArchive` reads only those whose end
+    record ends with the view and refuses the others: what might be opened elsewhere is never passed over here.
+    """
     if view.size < _END.size:
         return False
-    return view.read(0, 4) in {LOCAL, END, DESCRIPTOR} or bool(_end_records(view))
+    return view.read(0, 4) in {LOCAL, END, DESCRIPTOR} or bool(_end_records(view)) or _ends_early(view)
 
 
 class ZipArchive:
@@ -162,6 +166,22 @@ def _end_records(view: View) -> list[int]:
             found.append(first + at)
         at = content.find(END, at + 1)
     return found
+
+
+def _ends_early(view: View) -> bool:
+    """An end record in the view's tail, with more behind it than its comment, that leads to a directory."""
+    first = view.size - min(view.size, _END.size + 0xFFFF)
+    content = view.read(first, view.size - first)
+    at = content.find(END)
+    while 0 <= at <= len(content) - _END.size:
+        _, _, _, _, count, size, offset, _ = _END.unpack_from(content, at)
+        position = first + at
+        wide = size == _FULL32 or offset == _FULL32 or count == _FULL16
+        starts = [start for start in (position - size, offset) if 0 <= start <= view.size - 4]
+        if wide or (count and any(view.read(start, 4) == CENTRAL for start in starts)):
+            return True
+        at = content.find(END, at + 1)
+    return False
 
 
 def _find_directory(view: View) -> tuple[int, int, int, int]:

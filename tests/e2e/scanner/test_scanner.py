@@ -22,6 +22,7 @@ from signwright.scanner.bootstrap import create_key
 from signwright.scanner.engines.base import EICAR
 from signwright.scanner.settings import load_settings
 from tests.support.clamd import running_clamd
+from tests.support.pe_builder import Pe
 from tests.support.processes import pid_is_alive, wait_until
 from tests.support.scanner import RunningScanner, rules_of, running_scanner, scanner_command, write_settings, zipped
 from tests.support.tools import require_tool
@@ -167,6 +168,16 @@ def test_a_broken_zip_is_unscannable(scanner: RunningScanner) -> None:
     content = zipped(("a", NOISE))
     assert scanner.evidence(content[:-30], "b.zip").verdict == "unscannable"
     assert scanner.evidence(b"PK\x03\x04" + NOISE, "b.zip").verdict == "unscannable"
+
+
+@pytest.mark.parametrize("behind", [b"\0", b"signature" * 100])
+def test_a_zip_between_other_bytes_is_not_passed_over(scanner: RunningScanner, behind: bytes) -> None:
+    """A self-extracting program with something appended: other readers open it, so it is no clean file here."""
+    content = Pe().build() + zipped(("eicar.com", EICAR)) + behind
+    assert zipfile.ZipFile(io.BytesIO(content)).namelist() == ["eicar.com"]
+    evidence = scanner.evidence(content, "setup.exe")
+    assert evidence.verdict == "unscannable"
+    assert rules_of(evidence) == [("setup.exe", "unscannable: zip-end", "unpack")]
 
 
 def test_infected_outweighs_unscannable(scanner: RunningScanner) -> None:

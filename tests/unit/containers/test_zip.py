@@ -236,3 +236,22 @@ def test_memory_does_not_grow_with_a_member() -> None:
     finally:
         tracemalloc.stop()
     assert total == 24 << 20
+
+
+def test_what_only_mentions_an_end_record_is_no_zip():
+    """Programs that read zips hold its four bytes."""
+    for content in (b"MZ" + bytes(500) + b"PK\x05\x06" + bytes(500), b"MZ" + bytes(500) + b"PK\x05\x06", b"PK" * 40):
+        assert not looks_like_zip(BytesView(content))
+
+
+@given(st.binary(min_size=1, max_size=300), st.binary(max_size=40))
+def test_what_a_lenient_reader_opens_looks_like_a_zip(behind, before):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a", b"content")
+    content = before + buffer.getvalue() + behind
+    try:
+        opened = bool(zipfile.ZipFile(io.BytesIO(content)).namelist())
+    except zipfile.BadZipFile:
+        opened = False
+    assert looks_like_zip(BytesView(content)) or not opened
