@@ -15,7 +15,9 @@ from signwright.statements.parse import parse_model
 
 
 class HomeFile(Strict):
-    """``home.json``: what ``up`` and ``doctor`` need to know. ``release_store``: ``software`` or a PKCS #11 URI."""
+    """``home.json``: what ``up`` and ``doctor`` need to know. ``release_store``: ``software`` or a PKCS #11 URI;
+    ``folder``: where it was made.
+    """
 
     format: Literal["signwright-home/1"] = "signwright-home/1"
     organisation: str
@@ -24,6 +26,7 @@ class HomeFile(Strict):
     release_store: str
     policy_root_sha256: str
     signer_env: str | None = None
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,12 @@ class Home:
     def genesis(self) -> Path:
         """There from ``init`` until the signer's first start made its state; never again."""
         return self.folder / "signer" / "genesis"
+
+    @property
+    def wants_genesis(self) -> bool:
+        """The signer has to make its state. A first `up` that failed later on may have made all of it already."""
+        made = [self.folder / "signer" / name for name in ("keyholder/keyholder.sqlite3", "gate/gate.sqlite3")]
+        return self.genesis.exists() and not all(file.exists() for file in made)
 
     @property
     def run(self) -> Path:
@@ -79,6 +88,17 @@ class Home:
         for folder in reversed([p for p in path.parents if p == self.folder or self.folder in p.parents]):
             folder.mkdir(mode=0o700, exist_ok=True)
         return path
+
+    def check_place(self, described: HomeFile) -> None:
+        """Settings name whole paths: a copy would run on the original's keys and state. `ConfigurationError`."""
+        made = described.folder
+        if made is None or (os.path.isdir(made) and os.path.samefile(made, self.folder)):
+            return
+        raise ConfigurationError(
+            f"this home was made in {made}, and its settings name that folder",
+            code="home-moved",
+            hint=f"move it back, or change every path in {self.folder}/settings, env and home.json",
+        )
 
 
 def home_of(flag: Path | None) -> Home:

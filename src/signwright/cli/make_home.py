@@ -97,6 +97,7 @@ def make_home(home: Home, told: Answers, *, now: datetime) -> HomeFile:
         release_store=told.release_store,
         policy_root_sha256=root_sha256,
         signer_env=told.signer_env,
+        folder=str(home.folder),
     )
     home.write("home.json", described.model_dump_json(indent=1) + "\n")
     return described

@@ -43,7 +43,7 @@ PROCESSES = (
 def command_of(process: Process, home: Home, described: HomeFile) -> list[str]:
     """The command line; nothing secret stands in it."""
     command = [*PYTHON, process.module, "--settings", str(home.settings(process.name))]
-    if process.name == "signer" and home.genesis.exists():
+    if process.name == "signer" and home.wants_genesis:
         command += ["--genesis", described.policy_root_sha256]
     return command
 

@@ -26,6 +26,7 @@ def up_command(folder: Path | None, detach: bool) -> None:
     """Start every process of a home; prints `ready` and the address when the first request can be served."""
     home = home_of(folder)
     described = home.read()
+    home.check_place(described)
     home.run.mkdir(mode=0o700, exist_ok=True)
     pid = running_pid(home)
     if pid is not None:

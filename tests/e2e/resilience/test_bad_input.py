@@ -8,7 +8,7 @@ import os
 import resource
 import secrets
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,10 +30,10 @@ def site(home: RunningHome) -> Site:
 
 
 @pytest.fixture
-def unchanged_keys(site: Site) -> object:
+def unchanged_keys(site: Site) -> Iterator[None]:
     """No key is used by what follows."""
     before = site.claimed()
-    yield before
+    yield
     assert site.claimed() == before
 
 
