@@ -53,8 +53,10 @@ class Ran:
 
     @property
     def error_code(self) -> str:
-        error = self.answer.get("error")
-        return str(error.get("code")) if isinstance(error, dict) else ""
+        """Of its error, or of the first check that failed."""
+        failed = [row for row in self.answer.get("checks", []) if row["ok"] is False]
+        found = self.answer.get("error") or (failed[0] if failed else {})
+        return str(found.get("code", ""))
 
 
 @dataclass

@@ -124,6 +124,9 @@ def approve(trial: TrialHome, request: str, person: str, *, must: bool = True) -
 def reason(ran: Ran) -> str:
     """The first line that says why."""
     lines = [line.removeprefix("signwright: ") for line in ran.stderr.splitlines()]
+    failed = [str(row["text"]) for row in ran.answer.get("checks", []) if row["ok"] is False]
+    if failed:
+        return failed[0][:200]
     wanted = [line for line in lines if line.startswith("reason:")] or [li for li in lines if li.startswith("error:")]
     return wanted[0].partition(": ")[2][:200] if wanted else ""
 
