@@ -108,12 +108,12 @@ class Server:
             work = self._run_verb(channel, number, frame, self._verbs[kind])
         else:
             raise MalformedError(f"the gate knows no message {kind[:40]!r}", code="unknown-message")
+        self._at_work += 1  # here, and not when the task begins: a burst is read without a pause in between
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _guarded(self, work: Awaitable[None]) -> None:
-        self._at_work += 1
         try:
             await work
         except OSError:
