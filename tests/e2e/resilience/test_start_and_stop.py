@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,14 @@ from tests.support.outages import Site, end, gone, made_home, start, up, verb
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A home that was made and does not run between the tests."""
     folder = tmp_path_factory.mktemp("start")
-    yield made_home(folder / "h", folder / "state")
+    return made_home(folder / "h", folder / "state")
 
 
 def port_of(site: Site, process: str) -> int:
-    found = re.search(r"^port = (\d+)$", (site.folder / "settings" / f"{process}.toml").read_text("utf-8"), re.M)
+    found = re.search(r"^port = (\d+)$", (site.folder / "settings" / f"{process}.toml").read_text("utf-8"), re.MULTILINE)
     assert found is not None
     return int(found.group(1))
 
