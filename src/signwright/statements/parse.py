@@ -44,7 +44,8 @@ def strict_json(content: bytes, *, limit: int = MAX_STATEMENT, depth: int = MAX_
         raise MalformedError("not UTF-8 JSON of a sane depth", code="bad-json") from problem
     except ValueError as problem:
         raise MalformedError(f"not JSON: {problem}", code="bad-json") from problem
-    _check(value, depth, "$")
+    if not _is_sound(value, depth):
+        _check(value, depth, "$")
     return value
 
 
@@ -65,6 +66,32 @@ def _bounded(text: str) -> int:
     if len(text) > 20 or not -MAX_INTEGER <= int(text) < MAX_INTEGER:
         raise MalformedError("an integer of more than 63 bits", code="bad-integer")
     return int(text)
+
+
+def _is_sound(value: object, depth: int) -> bool:
+    """Whether `_check` has nothing to say: the same rules without naming every place, which is most of its work."""
+    if isinstance(value, dict):
+        if depth == 0 or not _is_plain("".join(value)):
+            return False
+        members = list(value.values())
+    elif isinstance(value, list):
+        if depth == 0:
+            return False
+        members = value
+    else:
+        return not isinstance(value, str) or _is_plain(value)
+    for member in members:
+        kind = type(member)
+        if kind is str:
+            if not _is_plain(member):
+                return False
+        elif (kind is dict or kind is list) and not _is_sound(member, depth - 1):
+            return False
+    return True
+
+
+def _is_plain(text: str) -> bool:
+    return first_bad_character(text) is None
 
 
 def _check(value: object, depth: int, where: str) -> None:

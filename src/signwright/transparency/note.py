@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ MAX_NOTE = 64 << 10
 MAX_SIGNATURES = 32
 MAX_NAME = 255
 _DASH = "\N{EM DASH} "
+#: Below the space, all but the newline.
+_CONTROL = re.compile("[\\x00-\\x09\\x0b-\\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def parse_note(content: bytes) -> Note:
         decoded = content.decode("utf-8")
     except UnicodeDecodeError:
         raise _malformed("not UTF-8") from None
-    if any(character < " " and character != "\n" for character in decoded):
+    if _CONTROL.search(decoded):
         raise _malformed("control characters")
     text, separator, lines = decoded.rpartition("\n\n")
     if not separator or not lines.endswith("\n"):

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The quick look over parsed JSON says the same as the slow one that names the place."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signwright.errors import MalformedError
+from signwright.statements.parse import MAX_DEPTH, _check, _is_sound, strict_json
+
+TEXTS = st.text(st.sampled_from("ab\x00\n\x7f\u202e\u200b\u00e9\U000e0041 "), max_size=3)
+VALUES = st.recursive(
+    st.one_of(TEXTS, st.integers(-9, 9), st.booleans(), st.none()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=12,
+)
+
+
+@given(VALUES, st.integers(0, 6))
+def test_quick_look_agrees_with_the_slow_one(value, depth):
+    try:
+        _check(value, depth, "$")
+    except MalformedError:
+        assert not _is_sound(value, depth)
+    else:
+        assert _is_sound(value, depth)
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [({"a": ["b", "\u202e"]}, "$.a[1]"), ({"a": {"\u200b": 1}}, "$.a (member name)"), ("\x7f", "$")],
+)
+def test_refused_text_is_named_with_its_place(value, place):
+    with pytest.raises(MalformedError) as refused:
+        strict_json(json.dumps(value).encode())
+    assert refused.value.code == "bad-text"
+    assert refused.value.message.startswith(f"{place}:")
+
+
+@pytest.mark.parametrize(("depth", "refused"), [(MAX_DEPTH, False), (MAX_DEPTH + 1, True)])
+def test_depth_limit_is_exact(depth, refused):
+    content = b"[" * depth + b"]" * depth
+    if refused:
+        with pytest.raises(MalformedError) as problem:
+            strict_json(content)
+        assert problem.value.code == "too-deep"
+    else:
+        strict_json(content)
