@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import tempfile
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from signwright.cli.bench.figures import Figure, figure_text, report_json
+from signwright.cli.bench.figures import Figure, figure_text, report_json, report_page
 from signwright.cli.bench.measure import machine
 from signwright.cli.bench.scale import FULL, QUICK, Bench
 from signwright.cli.console import json_result, result, say
@@ -35,29 +36,43 @@ FIGURES = {
     "--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), help="where to write (needs 5 GiB)"
 )
 @click.option(
+    "--save",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="also write bench.md and bench.json into this folder",
+)
+@click.option(
     "--signer-env", type=click.Path(path_type=Path), help="virtual environment of the signer (SIGNWRIGHT_SIGNER_ENV)"
 )
 def command(
-    names: tuple[str, ...], quick: bool, output: str | None, folder: Path | None, signer_env: Path | None
+    names: tuple[str, ...],
+    quick: bool,
+    output: str | None,
+    folder: Path | None,
+    save: Path | None,
+    signer_env: Path | None,
 ) -> None:
     """Measure the figures that the project promises, as ratios of runs taken side by side.
 
     Starts servers of a trial home on loopback where a figure needs them; nothing is left running or on the disk.
     """
-    wanted = [name for name in FIGURES if name in names or not names]
-    described, made = machine(), datetime.now(UTC)
+    described, made = machine(), format_time(datetime.now(UTC))
     figures: list[Figure] = []
     as_json = output_format(output) == "json"
-    for name in wanted:
+    for name in [name for name in FIGURES if name in names or not names]:
         say(f"measuring {name}")
         with tempfile.TemporaryDirectory(dir=folder, prefix="signwright-bench-") as place:
             bench = Bench(QUICK if quick else FULL, Path(place), signer_env or _from_environment())
             figures.append(importlib.import_module(FIGURES[name]).measure(bench))
         if not as_json:
             result("\n".join([*figure_text(figures[-1]), ""]))
+    typed = ["signwright bench", *(f"--only {name}" for name in names), *(["--quick"] if quick else [])]
+    report = report_json(figures, command=" ".join(typed), made=made, machine=described)
     if as_json:
-        typed = ["signwright bench", *(f"--only {name}" for name in names), *(["--quick"] if quick else [])]
-        json_result(report_json(figures, command=" ".join(typed), made=format_time(made), machine=described))
+        json_result(report)
+    if save is not None:
+        text = json.dumps(report, indent=1, ensure_ascii=False, sort_keys=True)
+        (save / "bench.json").write_text(text + "\n", encoding="utf-8")
+        (save / "bench.md").write_text(report_page(figures, report), encoding="utf-8")
 
 
 def _from_environment() -> Path | None:

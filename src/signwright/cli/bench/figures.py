@@ -156,6 +156,26 @@ def figure_text(figure: Figure) -> list[str]:
     return [*lines, *(f"  note: {note}" for note in figure.notes)]
 
 
+def report_page(figures: Sequence[Figure], report: Mapping[str, object]) -> str:
+    """The report as a Markdown page."""
+    machine = report["machine"]
+    assert isinstance(machine, dict)
+    facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
+    lines = [
+        "# Figures",
+        "",
+        f"Made {report['made']} by `{report['command']}`; every sample: [bench.json](bench.json).",
+        f"Machine: {facts}.",
+        "",
+        "Every ratio is the median over rounds; in each round both sides ran one after the other.",
+        "",
+    ]
+    for figure in figures:
+        title, *rest = figure_text(figure)
+        lines += [f"## {title}", "", "```text", *(line.removeprefix("  ") for line in rest), "```", ""]
+    return "\n".join(lines)
+
+
 def _short(value: float) -> str:
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
