@@ -7,7 +7,6 @@ when doing it twice is the same as doing it once.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import random
 import secrets
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from signwright import errors
 from signwright.errors import LimitError, SignwrightError, UnavailableError, UsageError
+from signwright.identity.addresses import is_loopback
 from signwright.identity.messages import MessageParts, sign_message
 from signwright.statements.parse import MAX_MANIFEST, strict_json
 
@@ -70,15 +70,6 @@ class Answer:
     def json(self) -> object:
         """The body under the one strict parser."""
         return strict_json(self.body, limit=MAX_MANIFEST, depth=16)
-
-
-def is_loopback(url: str) -> bool:
-    """True for an address that never leaves this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_transport(url: str) -> None:

@@ -24,6 +24,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from signwright.errors import ConfigurationError, SignwrightError
+from signwright.identity.addresses import is_loopback
 from signwright.model.operation import Name, Strict
 from signwright.statements.parse import validate_model
 
@@ -32,12 +33,17 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$", max_lengt
 
 
 class CourierSettings(Strict):
-    """``ca_file``: PEM of the authority that certified the hub, when it is not a public one."""
+    """``ca_file``: PEM of the authority that certified the hub, when it is not a public one.
+
+    ``plain_http``: allow plain HTTP to a hub on another machine, for closed networks that protect the way themselves.
+    Whoever is on the way then reads artifacts; nobody there can authorise anything.
+    """
 
     hub: Url
     gate: str
     key_file: str
     ca_file: str | None = None
+    plain_http: bool = False
     batch: int = Field(default=32, ge=1, le=256)
     wait_seconds: int = Field(default=20, ge=1, le=60)
     witness_seconds: int = Field(default=10, ge=1, le=120)
@@ -53,6 +59,7 @@ def load_settings(path: Path) -> CourierSettings:
         if len(content) > MAX_SETTINGS:
             raise ConfigurationError(f"{len(content)} bytes; at most {MAX_SETTINGS} are read")
         settings = validate_model(CourierSettings, tomllib.loads(content.decode("utf-8")))
+        _check_transport(settings)
     except (OSError, ValueError, SignwrightError) as problem:
         raise ConfigurationError(f"courier settings {path}: {problem}", code="bad-settings") from problem
     folder = path.absolute().parent
@@ -60,3 +67,11 @@ def load_settings(path: Path) -> CourierSettings:
     if settings.ca_file is not None:
         located["ca_file"] = os.path.normpath(folder / settings.ca_file)
     return settings.model_copy(update=located)
+
+
+def _check_transport(settings: CourierSettings) -> None:
+    if settings.hub.startswith("https://") or is_loopback(settings.hub) or settings.plain_http:
+        return
+    raise ConfigurationError(
+        f"hub {settings.hub}: plain HTTP to another machine; wanted https://, or plain_http = true"
+    )
