@@ -56,7 +56,8 @@ def test_release_waits_for_a_scanner_that_is_down(hurt: Site) -> None:
     before = hurt.claimed()
     file = hurt.program()
     with hurt.down("scanner"):
-        ran = hurt.home.cli("sign", file, "--policy", "default/release", "-o", file.with_suffix(".out"), "--timeout", "3")
+        out = file.with_suffix(".out")
+        ran = hurt.home.cli("sign", file, "--policy", "default/release", "-o", out, "--timeout", "3")
         assert (ran.code, ran.out) == (5, ""), ran.err
         request = ran.err.split("signwright wait ", 1)[1].split(",", 1)[0].strip()
         shown = hurt.home.cli("status", request, "--output", "json").json

@@ -21,7 +21,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def port_of(site: Site, process: str) -> int:
-    found = re.search(r"^port = (\d+)$", (site.folder / "settings" / f"{process}.toml").read_text("utf-8"), re.MULTILINE)
+    found = re.search(
+        r"^port = (\d+)$", (site.folder / "settings" / f"{process}.toml").read_text("utf-8"), re.MULTILINE
+    )
     assert found is not None
     return int(found.group(1))
 
