@@ -20,7 +20,7 @@ SIGNER_STAMP := $(SIGNER)/.stamp-locked
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo dev check test attacks bench fuzz interop lock clean
+.PHONY: help install demo dev check test attacks mutants bench fuzz interop lock clean
 
 help:  ## print this list
 	@echo "make demo      install what runs, from hash-locked files, and watch one signing cycle from end to end"
@@ -28,6 +28,7 @@ help:  ## print this list
 	@echo "make check     format, lint, types, import contracts, size limits, unit tests (about a minute)"
 	@echo "make test      every test, with branch coverage; installs outside verifiers where it may"
 	@echo "make attacks   only the attack suite: a dishonest hub, courier, person or file"
+	@echo "make mutants   take each check between a request and a key away; a test must notice (MODULE=... for a part)"
 	@echo "make interop   only the comparisons with outside verifiers"
 	@echo "make fuzz      each parser for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds"
 	@echo "make bench     the figures, as a table and as JSON"
@@ -91,6 +92,10 @@ test: dev
 
 attacks: dev
 	$(BIN)/pytest -v -m attacks
+
+# Not part of `test`: minutes, and only what it says is alive asks for anything.
+mutants: dev
+	$(BIN)/python -m tests.mutants --jobs $(TEST_WORKERS) $(if $(MODULE),--module $(MODULE))
 
 interop: dev
 	@if scripts/install-test-tools; then export SIGNWRIGHT_TOOLS_INSTALLABLE=1; fi; $(BIN)/pytest -v -m interop
