@@ -148,6 +148,21 @@ class Pki:
             )
         return self._leaves[parts]
 
+    def certify(self, public_key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey, subject: str) -> bytes:
+        """DER leaf with the codeSigning EKU for a key whose private half is elsewhere, below the intermediate."""
+        builder = x509.CertificateBuilder(
+            issuer_name=self.name("intermediate"),
+            subject_name=self.name(subject),
+            public_key=public_key,
+            serial_number=x509.random_serial_number(),
+            not_valid_before=NOT_BEFORE,
+            not_valid_after=NOT_AFTER,
+        )
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_key_usage("digital_signature"), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
+        return builder.sign(self.intermediate_key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
     def crl(
         self, revoked: dict[bytes, datetime], *, this_update: datetime = NOW, next_update: datetime = NOT_AFTER
     ) -> bytes:

@@ -32,6 +32,36 @@ else:
 """
 
 
+#: Prints the public key (DER SubjectPublicKeyInfo) in hexadecimal digits.
+_PUBLIC_KEY = """
+import sys, pkcs11
+from pkcs11.util.ec import encode_ec_public_key
+from pkcs11.util.rsa import encode_rsa_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.hazmat.primitives.asymmetric import rsa
+module, token, pin, label = sys.argv[1:]
+session = pkcs11.lib(module).get_token(token_label=token).open(user_pin=pin)
+key = session.get_key(object_class=pkcs11.ObjectClass.PUBLIC_KEY, label=label)
+if key.key_type is pkcs11.KeyType.RSA:
+    numbers = [int.from_bytes(key[a], "big") for a in (pkcs11.Attribute.PUBLIC_EXPONENT, pkcs11.Attribute.MODULUS)]
+    content = rsa.RSAPublicNumbers(*numbers).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+else:
+    content = encode_ec_public_key(key)
+print(content.hex())
+"""
+_CERTIFICATE = """
+import sys, pkcs11
+from pkcs11 import Attribute
+module, token, pin, label, content = sys.argv[1:]
+session = pkcs11.lib(module).get_token(token_label=token).open(rw=True, user_pin=pin)
+session.create_object({
+    Attribute.CLASS: pkcs11.ObjectClass.CERTIFICATE, Attribute.CERTIFICATE_TYPE: pkcs11.CertificateType.X_509,
+    Attribute.TOKEN: True, Attribute.ID: label.encode(), Attribute.LABEL: label,
+    Attribute.VALUE: bytes.fromhex(content), Attribute.SUBJECT: b"",
+})
+"""
+
+
 @dataclass(frozen=True)
 class SoftToken:
     """``environment`` must be set in every process that opens ``module``."""
@@ -49,6 +79,18 @@ class SoftToken:
         arguments = [self.module, self.label, PIN, label, kind, "yes" if extractable else "no"]
         subprocess.run([sys.executable, "-c", _GENERATE, *arguments], env=self.environment, check=True)
         return f"pkcs11:token={self.label};object={label}"
+
+    def public_key(self, label: str) -> bytes:
+        """DER SubjectPublicKeyInfo of a key that `generate` made."""
+        arguments = [self.module, self.label, PIN, label]
+        command = [sys.executable, "-c", _PUBLIC_KEY, *arguments]
+        done = subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True)
+        return bytes.fromhex(done.stdout)
+
+    def store_certificate(self, label: str, certificate: bytes) -> None:
+        """Put DER ``certificate`` beside the key ``label``, under the same id."""
+        arguments = [self.module, self.label, PIN, label, certificate.hex()]
+        subprocess.run([sys.executable, "-c", _CERTIFICATE, *arguments], env=self.environment, check=True)
 
     def pin_file(self, pin: str = PIN) -> str:
         file = self.folder / f"pin-{pin}"

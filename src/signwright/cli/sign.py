@@ -119,15 +119,21 @@ class _Run:
 
     def run(self, groups: Sequence[list[Path]]) -> None:
         jobs = [self._prepared(group) for group in groups]
+        finished: list[tuple[RequestView, list[SavedResult]]] = []
+        problems: list[SignwrightError] = []
         with reporter() as report:
             try:
                 for job in jobs:
                     self._submit(job, report)
                 if self._wishes.wait:
-                    self._finish_all(jobs, report)
+                    problems = self._finish_all(jobs, report, finished)
             except KeyboardInterrupt:
                 _say_how_to_resume(jobs)
                 raise
+        for row in finished:
+            self._print_signed(*row)
+        if problems:
+            raise problems[0]
         if not self._wishes.wait:
             for job in jobs:
                 self._print_submitted(job)
@@ -170,22 +176,20 @@ class _Run:
             say(f"request {view.id} submitted to {prepared.order.address}")
         job.view = view
 
-    def _finish_all(self, jobs: Sequence[Job], report: Reporter) -> None:
-        """Wait for each; one that ends badly does not keep the others from being fetched."""
+    def _finish_all(
+        self, jobs: Sequence[Job], report: Reporter, finished: list[tuple[RequestView, list[SavedResult]]]
+    ) -> list[SignwrightError]:
+        """Wait for each; one that ends badly does not keep the others from being fetched. What went wrong."""
         problems: list[SignwrightError] = []
-        printed = []
         for job in jobs:
             try:
-                printed.append(self._finish(job, report))
+                finished.append(self._finish(job, report))
             except SignwrightError as problem:
                 if len(jobs) == 1:
                     raise
                 problems.append(problem)
                 show_error(problem)
-        for row in printed:
-            self._print_signed(*row)
-        if problems:
-            raise problems[0]
+        return problems
 
     def _finish(self, job: Job, report: Reporter) -> tuple[RequestView, list[SavedResult]]:
         assert job.view is not None

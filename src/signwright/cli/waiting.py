@@ -76,8 +76,11 @@ class Bar(Lines):
 
     def upload(self, name: str, sent: int, size: int) -> None:
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=size)
-        self._progress.update(self._tasks[name], completed=sent)
+            self._tasks[name] = self._progress.add_task(name, total=size, note="")
+        self._progress.update(self._tasks[name], completed=sent, note=f"{sent >> 20} of {size >> 20} MiB")
+        if sent >= size:
+            self._progress.refresh()
+            self._progress.remove_task(self._tasks.pop(name))
 
     def state(self, view: RequestView) -> None:
         text = described(view)
@@ -85,7 +88,7 @@ class Bar(Lines):
             self._said[view.id] = text
             self._progress.console.print(f"{PREFIX} request {view.id} {text}", markup=False, highlight=False)
         if view.id not in self._tasks and not view.is_final:
-            self._tasks[view.id] = self._progress.add_task(view.id, total=None)
+            self._tasks[view.id] = self._progress.add_task(view.id, total=None, note="")
         if view.id in self._tasks and view.is_final:
             self._progress.remove_task(self._tasks.pop(view.id))
 
@@ -100,11 +103,13 @@ def reporter() -> Iterator[Reporter]:
         yield Lines()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True, no_color=not colours())
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    words = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
+    columns = (SpinnerColumn(), *words, TimeElapsedColumn())
+    # What a program prints on stdout is its result and goes there, whatever is painted on stderr.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         yield Bar(progress)
 
 

@@ -24,7 +24,7 @@ from urllib.parse import quote
 import pkcs11
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pkcs11 import Attribute, KeyType, ObjectClass
+from pkcs11 import Attribute, KeyType, ObjectClass, TokenFlag
 from pkcs11.exceptions import PKCS11Error
 
 from signwright.errors import ConfigurationError, KeystoreError, SignwrightError
@@ -67,7 +67,7 @@ def _answer(options: argparse.Namespace) -> dict[str, object]:
     except (RuntimeError, OSError) as problem:
         raise ConfigurationError(f"module {options.module}: {problem}") from problem
     if options.verb == "list":
-        return {"tokens": [_token_row(t) for t in library.get_tokens() if "INITIALIZED" in str(t.flags)]}
+        return {"tokens": [_token_row(t) for t in library.get_tokens() if TokenFlag.TOKEN_INITIALIZED in t.flags]}
     token = _token(library, options.token)
     with token.open(user_pin=_pin(options.pin_file), rw=options.verb == "generate") as session:
         if options.verb == "generate":
@@ -115,12 +115,12 @@ def _pin(file: Path) -> str:
     return content.split(b"\n", 1)[0].rstrip(b"\r").decode("utf-8", "replace")
 
 
-def _keys(session: Any, token: Any) -> list[dict[str, object]]:
+def _keys(session: Any, token: Any) -> list[dict[str, Any]]:
     certificates = {
         bytes(c[Attribute.ID]): bytes(c[Attribute.VALUE])
         for c in session.get_objects({Attribute.CLASS: ObjectClass.CERTIFICATE})
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     # A list first: a token runs one search at a time, and each key below starts another.
     for private in list(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})):
         identifier = bytes(private[Attribute.ID])
@@ -138,7 +138,8 @@ def _keys(session: Any, token: Any) -> list[dict[str, object]]:
                 "sign": private[Attribute.SIGN] is True,
             }
         )
-    return rows
+    # A token lists its keys in any order; people are shown the same numbers each time.
+    return sorted(rows, key=lambda row: (row["label"], row["id"]))
 
 
 def _public(session: Any, private: Any) -> str | None:

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 
 from signwright.cli.main import run
 from signwright.statements.bundle import ReceiptBundle
-from tests.support.pki import Pki, default_pki, private_key, public_bytes
+from tests.support.pki import default_pki, private_key, public_bytes
 from tests.support.receipts import SOURCES, SignedWorld
 
 AT = "2026-11-21T12:30:00Z"
@@ -137,19 +135,9 @@ def test_a_receipt_is_shown_with_the_warning_that_nothing_was_checked(files, cap
     assert json.loads(capsys.readouterr().out)["shareable"] is False
 
 
-def revocation_list(pki: Pki) -> bytes:
-    """Of the authority that issues the leaves, with nothing on it; PEM."""
-    start = datetime(2026, 11, 1, tzinfo=UTC)
-    builder = x509.CertificateRevocationListBuilder().issuer_name(
-        x509.load_der_x509_certificate(pki.intermediate).subject
-    )
-    builder = builder.last_update(start).next_update(start + timedelta(days=60))
-    return builder.sign(pki.intermediate_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
 def test_whether_a_revocation_list_was_looked_at_is_said(files, capsys):
-    (files / "list.pem").write_bytes(revocation_list(default_pki()))
-    for arguments, said in (((), "revocation NOT looked at"), (("--crl", "list.pem"), "not revoked in the list given")):
+    (files / "list.der").write_bytes(default_pki().crl({}))
+    for arguments, said in (((), "revocation NOT looked at"), (("--crl", "list.der"), "not revoked in the list given")):
         assert verify("setup.exe", *arguments) == 0
         (line,) = [row for row in capsys.readouterr().out.splitlines() if " certificate " in row]
         assert said in line
