@@ -58,6 +58,7 @@ def command(
     described, made = machine(), format_time(datetime.now(UTC))
     figures: list[Figure] = []
     as_json = output_format(output) == "json"
+    typed = " ".join(["signwright bench", *(f"--only {name}" for name in names), *(["--quick"] if quick else [])])
     for name in [name for name in FIGURES if name in names or not names]:
         say(f"measuring {name}")
         with tempfile.TemporaryDirectory(dir=folder, prefix="signwright-bench-") as place:
@@ -65,14 +66,13 @@ def command(
             figures.append(importlib.import_module(FIGURES[name]).measure(bench))
         if not as_json:
             result("\n".join([*figure_text(figures[-1]), ""]))
-    typed = ["signwright bench", *(f"--only {name}" for name in names), *(["--quick"] if quick else [])]
-    report = report_json(figures, command=" ".join(typed), made=made, machine=described)
+        report = report_json(figures, command=typed, made=made, machine=described)
+        if save is not None:
+            text = json.dumps(report, indent=1, ensure_ascii=False, sort_keys=True)
+            (save / "bench.json").write_text(text + "\n", encoding="utf-8")
+            (save / "bench.md").write_text(report_page(figures, report), encoding="utf-8")
     if as_json:
         json_result(report)
-    if save is not None:
-        text = json.dumps(report, indent=1, ensure_ascii=False, sort_keys=True)
-        (save / "bench.json").write_text(text + "\n", encoding="utf-8")
-        (save / "bench.md").write_text(report_page(figures, report), encoding="utf-8")
 
 
 def _from_environment() -> Path | None:

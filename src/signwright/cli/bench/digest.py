@@ -20,8 +20,8 @@ from signwright.errors import UnavailableError
 WITNESS_SECONDS = 0.030
 SHARE, P256_AIM = 0.60, 1000.0
 BARE_RSA, BARE_P256 = "bare RSA-3072 key", "bare P-256 key"
-#: More requests per second than any run will need; they are made ahead.
-_MOST_PER_SECOND = {"rsa3072": 700, "p256": 1600}
+#: Requests made ahead for each second of a run.
+_AHEAD_PER_SECOND = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _loaded(bench: Bench, case: Case, there: Trial, spent: list[dict[str, float]
         "--format": case.format,
         "--clients": str(scale.clients),
         "--seconds": str(scale.seconds),
-        "--requests": str(int(_MOST_PER_SECOND[case.key] * scale.seconds) + 4 * scale.clients),
+        "--requests": str(int(_AHEAD_PER_SECOND * scale.seconds) + 4 * scale.clients),
     }
     command = [sys.executable, "-m", "signwright.cli.bench.load", *(word for pair in told.items() for word in pair)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -2,9 +2,9 @@
 """The load: many signed requests in digest mode, from one process, over connections that stay open.
 
 ``python -m signwright.cli.bench.load --url U --credentials F --policy P --format raw|cms --clients N --seconds S
---requests M`` makes M requests ahead, each with a subject, a nonce and signatures of its own, prints ``ready``, waits
-for a line on stdin, and sends for S seconds; each client waits for its request to be completed, with receipt and
-envelope in the answer, before it sends the next. Prints a JSON object.
+--requests M`` makes M requests ahead (and more when they run out), each with a subject, a nonce and signatures of its
+own, prints ``ready``, waits for a line on stdin, and sends for S seconds; each client waits for its request to be
+completed, with receipt and envelope in the answer, before it sends the next. Prints a JSON object.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain, count, islice
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -194,15 +195,17 @@ def main() -> int:
     address = urlsplit(told.url)
     credential = next(c for c in load_credentials(told.credentials) if c.kind == "test")
     now = datetime.now(UTC)
-    calls = [
-        signed_call(address.netloc, credential, policy=told.policy, format_name=told.format, now=now)
-        for _ in range(told.requests)
-    ]
+    endless = (
+        signed_call(address.netloc, credential, policy=told.policy, format_name=told.format, now=now) for _ in count()
+    )
+    ahead = list(islice(endless, told.requests))
     print("ready", flush=True)
     sys.stdin.readline()
     try:
-        done = run(str(address.hostname), address.port or 80, iter(calls), clients=told.clients, seconds=told.seconds)
-    except (SignwrightError, StopIteration, OSError) as problem:
+        done = run(
+            str(address.hostname), address.port or 80, chain(ahead, endless), clients=told.clients, seconds=told.seconds
+        )
+    except (SignwrightError, OSError) as problem:
         print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}))
         return 1
     print(json.dumps(done.as_json()))

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +172,7 @@ class Database:
         """Run one piece of work, in a savepoint of its own unless it is alone; collect its events and changes."""
         records = SqlRecords(connection)
         try:
-            with contextlib.nullcontext() if alone else connection.begin_nested():
+            with contextlib.nullcontext() if alone else _savepoint(connection):
                 work.result = work.run(records)
                 records.flush()
         except Exception as problem:
@@ -191,6 +191,21 @@ class Database:
             new.append(row)
             head = Head(row.number, row.sha256)
         return new, head
+
+
+@contextlib.contextmanager
+def _savepoint(connection: Connection) -> Iterator[None]:
+    """Undo what happens within when it fails. SQLAlchemy's own compiles its statements anew each time."""
+    connection.exec_driver_sql("SAVEPOINT work")
+    try:
+        yield
+    except Exception:
+        # A full disk ends the whole transaction, and the savepoint with it.
+        with contextlib.suppress(DBAPIError):
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
+            connection.exec_driver_sql("RELEASE SAVEPOINT work")
+        raise
+    connection.exec_driver_sql("RELEASE SAVEPOINT work")
 
 
 def _store(connection: Connection, new: Sequence[Event]) -> None:
