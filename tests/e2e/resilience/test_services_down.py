@@ -34,7 +34,7 @@ def test_service_that_is_down_is_named_and_nothing_is_delivered(
     again = hurt.home.cli("sign", file, "-o", out)
     assert again.code == 0, again.err
     books = hurt.settled()
-    newest = sorted(books.intents)[-1]
+    newest = max(books.intents)
     assert books.results[newest] == ["signed"]
     assert hurt.monitor().code == 0
 
