@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import signal
 import socket
@@ -17,15 +16,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from signwright.cli.bench.distance import relay
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.cosignature import LogTrust, Quorum
 from signwright.transparency.merkle import EMPTY_ROOT
 from signwright.transparency.note import Note, NoteSignature, parse_note
 from signwright.transparency.signing import SignerKey, add_signatures, sign_checkpoint, sign_note
 from signwright.transparency.witnessing import MAX_BODY, SIZE_TYPE, add_checkpoint_body, parse_size
-from tests.support.far_away import relay
 from tests.support.logs import MemoryLog, log_key
-from tests.support.processes import child_process, pid_is_alive, wait_until
 from tests.support.witnesses import (
     NAME,
     RunningWitness,
@@ -203,14 +201,9 @@ def test_health_is_answered(witness: RunningWitness):
 
 
 def test_distance_is_what_it_says(witness: RunningWitness):
-    async def ask() -> httpx.Response:
-        host, port = witness.url.removeprefix("http://").split(":")
-        server = await relay(host, int(port), round_trip_seconds=0.03)
-        async with server, httpx.AsyncClient() as client:
-            address = server.sockets[0].getsockname()
-            return await client.get(f"http://{address[0]}:{address[1]}/healthz")
-
-    answer = asyncio.run(ask())
+    host, port = witness.url.removeprefix("http://").split(":")
+    with relay(host, int(port), round_trip_seconds=0.03) as near, httpx.Client() as client:
+        answer = client.get(f"http://127.0.0.1:{near}/healthz")
     assert answer.status_code == 200
     assert answer.elapsed >= timedelta(seconds=0.03)
 
@@ -320,15 +313,6 @@ def test_a_client_that_sends_nothing_does_not_hold_up_others(tmp_path: Path):
         with socket.create_connection((host, int(port))) as slow:
             slow.sendall(b"POST /add-checkpoint HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nold")
             running.cosign(MemoryLog(leaves(2)), old_size=0)
-
-
-def test_a_relay_process_says_where_it_listens(tmp_path: Path):
-    ready = tmp_path / "relay"
-    command = [*witness_command(tmp_path)[:1], "-m", "tests.support.far_away", "--to", "127.0.0.1:1"]
-    with child_process([*command, "--ready-file", str(ready)], cwd=Path(__file__).parents[2]) as process:
-        wait_until(ready.exists, what="the relay listens")
-        assert pid_is_alive(process.pid)
-    assert ready.read_text(encoding="ascii").startswith("127.0.0.1:")
 
 
 def _run(settings: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
