@@ -18,37 +18,82 @@ from signwright.cli.console import error_json, json_result, say, show_error
 
 
 class Verb(NamedTuple):
-    """``module`` has a click command or group ``<verb>_command`` (or just ``command``); ``help``: its line."""
+    """``module`` has a click command or group ``<verb>_command`` (or just ``command``); ``help``: its line;
+    ``example``: a call of it, as its own ``--help`` shows it.
+    """
 
     module: str
     help: str
+    example: str
 
 
 #: Every verb. The help lines stand here so that ``signwright --help`` imports none of the modules.
 VERBS: dict[str, Verb] = {
-    "sign": Verb("signwright.cli.sign", "sign files: ask, wait, fetch, check"),
-    "status": Verb("signwright.cli.requests", "show a request"),
-    "wait": Verb("signwright.cli.requests", "wait until a request ends"),
-    "fetch": Verb("signwright.cli.fetch", "get the results of a request"),
-    "cancel": Verb("signwright.cli.requests", "give a request up"),
-    "requests": Verb("signwright.cli.requests", "list requests"),
-    "approve": Verb("signwright.cli.approve", "look at a request and approve it, or list what waits"),
-    "deny": Verb("signwright.cli.approve", "say no to a request"),
-    "verify": Verb("signwright.cli.verify", "check a signed file and who authorised it, offline"),
-    "receipt": Verb("signwright.cli.receipt", "show a receipt, export its shareable form"),
-    "log": Verb("signwright.cli.log", "read the transparency log"),
-    "monitor": Verb("signwright.cli.monitor", "check the whole log again"),
-    "policy": Verb("signwright.cli.policy", "check, compare, sign and load the policy"),
-    "people": Verb("signwright.cli.people", "enrol people"),
-    "credential": Verb("signwright.cli.credential", "make and enrol machine credentials"),
-    "trust": Verb("signwright.cli.trust", "show or export the trust file"),
-    "formats": Verb("signwright.cli.formats", "list the kinds of files and their options"),
-    "init": Verb("signwright.cli.init", "make a home: keys, policy, settings"),
-    "up": Verb("signwright.cli.up", "start every process of a home"),
-    "down": Verb("signwright.cli.down", "end the processes of a home"),
-    "demo": Verb("signwright.cli.demo", "one signing cycle from end to end, and a lying hub"),
-    "doctor": Verb("signwright.cli.doctor", "say what a home gives and what it does not"),
-    "bench": Verb("signwright.cli.bench.command", "measure the promised figures on this machine"),
+    "sign": Verb(
+        "signwright.cli.sign",
+        "sign files: ask, wait, fetch, check",
+        "signwright sign setup.exe -o setup-signed.exe --policy default/release",
+    ),
+    "status": Verb("signwright.cli.requests", "show a request", "signwright status r-7q2m5v4kcx3jt6ha"),
+    "wait": Verb(
+        "signwright.cli.requests", "wait until a request ends", "signwright wait r-7q2m5v4kcx3jt6ha --timeout 3600"
+    ),
+    "fetch": Verb(
+        "signwright.cli.fetch",
+        "get the results of a request",
+        "signwright fetch r-7q2m5v4kcx3jt6ha setup.exe -o setup-signed.exe",
+    ),
+    "cancel": Verb("signwright.cli.requests", "give a request up", "signwright cancel r-7q2m5v4kcx3jt6ha"),
+    "requests": Verb("signwright.cli.requests", "list requests", "signwright requests --state awaiting-approval"),
+    "approve": Verb(
+        "signwright.cli.approve",
+        "look at a request and approve it, or list what waits",
+        "signwright approve r-7q2m5v4kcx3jt6ha --key ~/.ssh/id_ed25519",
+    ),
+    "deny": Verb(
+        "signwright.cli.approve",
+        "say no to a request",
+        "signwright deny r-7q2m5v4kcx3jt6ha --key ~/.ssh/id_ed25519 --comment 'not the tagged commit'",
+    ),
+    "verify": Verb(
+        "signwright.cli.verify",
+        "check a signed file and who authorised it, offline",
+        "signwright verify setup-signed.exe --trust trust.json",
+    ),
+    "receipt": Verb(
+        "signwright.cli.receipt",
+        "show a receipt, export its shareable form",
+        "signwright receipt export --public setup.exe.swreceipt -o public.swreceipt",
+    ),
+    "log": Verb("signwright.cli.log", "read the transparency log", "signwright log show"),
+    "monitor": Verb("signwright.cli.monitor", "check the whole log again", "signwright monitor --once"),
+    "policy": Verb(
+        "signwright.cli.policy", "check, compare, sign and load the policy", "signwright policy apply --home DIR"
+    ),
+    "people": Verb(
+        "signwright.cli.people",
+        "enrol people",
+        "signwright people add carol --key carol.pub --group release --home DIR",
+    ),
+    "credential": Verb(
+        "signwright.cli.credential",
+        "make and enrol machine credentials",
+        "signwright credential new --kind test --out ci.json",
+    ),
+    "trust": Verb("signwright.cli.trust", "show or export the trust file", "signwright trust show"),
+    "formats": Verb("signwright.cli.formats", "list the kinds of files and their options", "signwright formats"),
+    "init": Verb("signwright.cli.init", "make a home: keys, policy, settings", "signwright init --home DIR"),
+    "up": Verb("signwright.cli.up", "start every process of a home", "signwright up --home DIR --detach"),
+    "down": Verb("signwright.cli.down", "end the processes of a home", "signwright down --home DIR"),
+    "demo": Verb("signwright.cli.demo", "one signing cycle from end to end, and a lying hub", "signwright demo"),
+    "doctor": Verb(
+        "signwright.cli.doctor", "say what a home gives and what it does not", "signwright doctor --home DIR"
+    ),
+    "bench": Verb(
+        "signwright.cli.bench.command",
+        "measure the promised figures on this machine",
+        "signwright bench --only pe --quick",
+    ),
 }
 
 #: Most specific first: by the error's code, then by its class.
@@ -102,6 +147,7 @@ class _Verbs(click.Group):
         module = importlib.import_module(verb.module)
         named = getattr(module, f"{cmd_name}_command", None) or module.command
         assert isinstance(named, click.Command)
+        named.epilog = f"\b\nexample:\n  {verb.example}"
         return named
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

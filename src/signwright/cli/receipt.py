@@ -49,7 +49,9 @@ def show(receipt: Path, output: str | None) -> None:
 
 @command.command()
 @click.argument("receipt", type=_FILE)
-@click.option("--public", is_flag=True, help="leave out who approved and the policy (the only export there is)")
+@click.option(
+    "--public", is_flag=True, help="without request, approvals, evidence and policy (the only export there is)"
+)
 @click.option("-o", "--out", type=_FILE, required=True, help="where to write it")
 def export(receipt: Path, public: bool, out: Path) -> None:
     """Write the form of RECEIPT that may be published beside the artifact."""

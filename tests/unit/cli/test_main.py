@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import click
 import pytest
 
 from signwright import errors
-from signwright.cli.main import VERBS, exit_code_of, run
+from signwright.cli.main import VERBS, exit_code_of, run, signwright_command
 
 CODES = {
     errors.SignwrightError("x"): 1,
@@ -42,6 +43,21 @@ def test_each_verb_of_the_table_is_a_command_with_help(name: str, capsys: pytest
     assert isinstance(getattr(module, f"{name.replace('-', '_')}_command", None) or module.command, click.Command)
     assert run([name, "--help"]) == 0
     assert name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_example_in_the_help_of_a_verb_is_one_that_it_takes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Parsed as the shell and the verb would; nothing runs."""
+    words = shlex.split(VERBS[name].example)
+    assert words[:2] == ["signwright", name]
+    assert run([name, "--help"]) == 0
+    assert VERBS[name].example in capsys.readouterr().out
+    context = signwright_command.make_context("signwright", words[1:])
+    while isinstance(context.command, click.Group):
+        rest = [*context._protected_args, *context.args]
+        _, command, rest = context.command.resolve_command(context, rest)
+        assert command is not None
+        context = command.make_context(command.name, rest, parent=context)
 
 
 def test_help_imports_no_verb() -> None:
