@@ -82,6 +82,8 @@ class _Finder:
     function: str = ""
     function_line: int = 0
     wording: bool = False
+    #: An asynchronous generator: it yields a resource, not a reason.
+    waits: bool = False
 
     def unique(self) -> list[Mutant]:
         seen: dict[tuple[Any, ...], Mutant] = {}
@@ -95,7 +97,7 @@ class _Finder:
             for child in node.body:
                 self.top(child, f"{prefix}{node.name}.")
         elif isinstance(node, FUNCTIONS):
-            self.function = prefix + node.name
+            self.function, self.waits = prefix + node.name, isinstance(node, ast.AsyncFunctionDef)
             self.function_line = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             self._visit(node)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Tuple):
@@ -123,7 +125,9 @@ class _Finder:
                     self._if(child)
                 case ast.Raise() if not _is_conditional(node, name) and not _is_impossible(child):
                     self._add(Change(*place, child, _at(ast.Pass(), child)), f"no {_short(child)}", _lines(child))
-                case ast.Expr(value=ast.Yield() | ast.YieldFrom()) if not _is_conditional(node, name):
+                case ast.Expr(value=ast.Yield() | ast.YieldFrom()) if (
+                    not _is_conditional(node, name) and not self.waits
+                ):
                     nothing = _at(ast.Expr(ast.YieldFrom(ast.Tuple([], ast.Load()))), child)
                     self._add(Change(*place, child, nothing), f"no {_short(child)}", _lines(child))
                 case ast.Expr(value=ast.Call() | ast.Await() as call) if _callee(call) in self.checking:
@@ -138,7 +142,7 @@ class _Finder:
                 ):
                     self._both((child, "value", None), answer)
                 case ast.Return(value=ast.IfExp() as choice) | ast.Assign(value=ast.IfExp() as choice):
-                    if not any(_is_text(branch) for branch in (choice.body, choice.orelse)):
+                    if not self.wording and not any(_is_text(branch) for branch in (choice.body, choice.orelse)):
                         self._both((choice, "test", None), choice.test)
                 case ast.Dict():
                     for position, right in enumerate(child.values):
@@ -175,7 +179,10 @@ class _Finder:
     ) -> None:
         """Make ``test``, and each part of it, answer ``wanted`` more often. ``here``: lines of the whole condition."""
         for change, stricter in _changes(place, test, wanted):
-            self._add(change, f"{_short(change.old)} -> {_short(change.new)}", here if stricter else reached)
+            # A condition that also takes something away: without it every test that comes here may notice.
+            takes = any(isinstance(n, ast.Attribute) and n.attr == "pop" for n in ast.walk(change.old))
+            text = f"{_short(change.old)} -> {_short(change.new)}"
+            self._add(change, text, here if stricter or takes else reached)
 
 
 def _changes(place: tuple[ast.AST, str, int | None], test: ast.expr, wanted: bool) -> Iterator[tuple[Change, bool]]:
