@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the keyholder remembers, and that it starts with nothing only when it is told to."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from signwright.errors import ConfigurationError, DeniedError
+from signwright.policy.orders import Claim
+from signwright.signer.keyholder.state import State
+
+ROOT = "ab" * 32
+
+
+def test_state_that_is_not_there_is_an_error_and_is_not_made(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    with pytest.raises(ConfigurationError) as refused:
+        State(file)
+    assert refused.value.code == "state-missing"
+    assert not file.exists()
+
+
+def test_genesis_over_an_existing_state_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    assert State(file, genesis=ROOT).root_sha256 == ROOT
+    with pytest.raises(ConfigurationError) as refused:
+        State(file, genesis="cd" * 32)
+    assert refused.value.code == "state-exists"
+    assert State(file).root_sha256 == ROOT
+
+
+def test_state_without_its_root_is_not_complete(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    State(file, genesis=ROOT)
+    with sqlite3.connect(file) as database:
+        database.execute("DELETE FROM pinned")
+    database.close()
+    with pytest.raises(ConfigurationError) as refused:
+        State(file)
+    assert refused.value.code == "state-missing"
+
+
+def test_policy_versions_only_go_up_and_the_newest_is_remembered(tmp_path: Path) -> None:
+    state = State(tmp_path / "state", genesis=ROOT)
+    assert state.newest_policy() is None
+    state.accept_policy(2, "two", b"2")
+    for version in (1, 2):
+        with pytest.raises(DeniedError) as refused:
+            state.accept_policy(version, "other", b"x")
+        assert refused.value.code == "policy-rollback"
+    state.accept_policy(3, "three", b"3")
+    assert State(tmp_path / "state").newest_policy() == (3, "three", b"3")
+
+
+def claim(state: State, one: Claim, *, size: int) -> None:
+    state.begin()
+    try:
+        state.claim(one, hour=0, size=size, root=bytes([size]) * 32)
+    finally:
+        state.commit()
+
+
+@pytest.mark.parametrize("again", [Claim(1, "other", 0, 1, ()), Claim(2, "request", 0, 1, ())], ids=["leaf", "attempt"])
+def test_claim_is_taken_once_by_leaf_and_by_attempt(tmp_path: Path, again: Claim) -> None:
+    state = State(tmp_path / "state", genesis=ROOT)
+    claim(state, Claim(1, "request", 0, 1, ()), size=2)
+    with pytest.raises(DeniedError) as refused:
+        claim(state, again, size=3)
+    assert refused.value.code == "intent-used"
+
+
+def test_remembered_log_never_shrinks(tmp_path: Path) -> None:
+    state = State(tmp_path / "state", genesis=ROOT)
+    claim(state, Claim(1, "a", 0, 1, ()), size=5)
+    claim(state, Claim(2, "b", 0, 1, ()), size=4)
+    assert state.log() == (5, bytes([5]) * 32)
