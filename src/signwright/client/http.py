@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -93,6 +94,8 @@ class HubConnection:
     def __init__(
         self, url: str, key: CallKey | None, *, read_seconds: float = READ_SECONDS, own_machine: bool = False
     ) -> None:
+        # httpx takes its own command line in when it finds rich, and that costs more than all the rest of it.
+        sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
         import httpx
 
         if not own_machine:

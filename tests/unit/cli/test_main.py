@@ -8,6 +8,7 @@ import json
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -67,6 +68,18 @@ def test_help_imports_no_verb() -> None:
         "sys.exit(f'{code} {heavy}' if code or heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_signing_without_a_terminal_loads_nothing_for_one(tmp_path: Path) -> None:
+    """Nor numpy, which only large files are worth: a build calls us once for each of its files."""
+    program = (
+        "import sys; import signwright.cli.sign; from signwright.client.http import HubConnection;"
+        "HubConnection('http://127.0.0.1:9', None).close();"
+        "heavy = {'rich', 'pygments', 'numpy', 'yaml', 'sqlalchemy', 'fastapi'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
