@@ -245,3 +245,28 @@ def test_exception_covers_its_own_signing_policy_until_it_ends() -> None:
     assert policy.exceptions_for("default", "release", NOW)["no-scan"] == "carol"
     assert "no-scan" not in policy.exceptions_for("default", "release", ends)
     assert "no-scan" not in policy.exceptions_for("default", "release-file", NOW)
+
+
+def test_own_operator_runs_a_local_witness() -> None:
+    world = World()
+    world.witnesses = (witness("w1", world.witness_private, "Example", outside=False),)
+    assert world.policy().services.witnesses[0].operator == "Example"
+
+
+def test_policies_without_timestamps_and_scans_need_neither_authority_nor_scanner() -> None:
+    world = World()
+    edit(world, "services", timestamp_authorities=(), scanners=())
+    project: d.Project = document(world, "projects/default")
+    raw = {"test-raw": project.signing_policies["test-raw"]}
+    world.overrides["projects/default"] = project.model_copy(update={"signing_policies": raw})
+    assert not world.policy().services.scanners
+
+
+def test_age_of_a_scan_that_is_not_wanted_is_no_problem() -> None:
+    world = World()
+    expires = document(world, "organisation").exceptions[0].expires
+    row = d.NamedException(name="no-scan", scope="*", owner="carol", reason="x", expires=expires)
+    rows = (*document(world, "organisation").exceptions, row)
+    edit(world, "organisation", exceptions=tuple(one.model_dump() for one in rows))
+    rule(world, "release", scan=d.ScanRule(required=False, max_age_hours=48))
+    assert not world.policy().projects["default"].signing_policies["release"].scan.required
