@@ -10,9 +10,8 @@ import unicodedata
 from signwright.errors import MalformedError
 
 #: Unicode categories that never stand in signed text: control, format (bidi, zero width), surrogate, private use,
-#: line and
-#: paragraph separators.
-_REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+#: unassigned (what a later Unicode makes of them is not known), line and paragraph separators.
+_REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 #: Letters, marks and symbols that show nothing (Unicode: Default_Ignorable_Code_Point; and the empty Braille cell).
 _UNSEEN = frozenset(map(chr, (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0))) | frozenset(
     chr(c) for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF)) for c in range(first, last + 1)
