@@ -37,7 +37,9 @@ class MonitorState(Strict):
 @click.command()
 @click.option("--once", is_flag=True, help="one round; exit code 8 when there was an alarm")
 @click.option("--interval", type=click.IntRange(1), default=300, show_default=True, help="seconds between two rounds")
-@click.option("--from-state", "state", type=_PATH, help="where the newest checkpoint is kept")
+@click.option(
+    "--from-state", "state", type=_PATH, help="where the newest checkpoint is kept; default: one file for each log"
+)
 @click.option("--receipts/--no-receipts", default=True, help="re-count the authorisations of the caller's own requests")
 @hub_options
 @output_option
@@ -55,10 +57,9 @@ def command(
 
     Results of the caller's own requests are counted again from their receipts. An alarm is one line on stdout.
     """
-    file = state or _default_state()
     as_json = output_format(output) == "json"
     while True:
-        found = _round(file, hub=hub, credentials=credentials, trust=trust, receipts=receipts)
+        found = _round(state, hub=hub, credentials=credentials, trust=trust, receipts=receipts)
         for alarm in found:
             if as_json:
                 json_result({"code": alarm.code, "index": alarm.index, "text": alarm.text})
@@ -71,7 +72,9 @@ def command(
         raise VerificationError(f"{len(found)} alarms", code="alarm")
 
 
-def _round(file: Path, *, hub: str | None, credentials: Path | None, trust: Path | None, receipts: bool) -> list[Alarm]:
+def _round(
+    state: Path | None, *, hub: str | None, credentials: Path | None, trust: Path | None, receipts: bool
+) -> list[Alarm]:
     """One look at everything. What cannot be verified is an alarm; what cannot be reached is an error."""
     from signwright.cli.log import read_log
     from signwright.client.monitoring import Alarm
@@ -80,7 +83,12 @@ def _round(file: Path, *, hub: str | None, credentials: Path | None, trust: Path
         log, believed = read_log(hub, credentials, trust)
     except VerificationError as problem:
         return [Alarm(problem.code, problem.message)]
-    found = check_log(log, believed, load_state(file), now=datetime.now(UTC))
+    file = state or _default_state(believed)
+    before = load_state(file)
+    if before is not None and before.origin != believed.log.origin:
+        found_and_wanted = f"remembers the log {before.origin}, and the trust file names {believed.log.origin}"
+        raise ConfigurationError(f"{file}: {found_and_wanted}", code="bad-state")
+    found = check_log(log, believed, before, now=datetime.now(UTC))
     if not any(alarm.code in ("log-rollback", "bad-proof") for alarm in found):
         save_state(file, log)
     if receipts:
@@ -156,10 +164,12 @@ def recheck(bundle: ReceiptBundle, believed: TrustFile, log: LogReader) -> None:
         recount(bundle.authorisation, intents, policy_root_sha256=believed.policy_root_sha256)
 
 
-def _default_state() -> Path:
+def _default_state(believed: TrustFile) -> Path:
+    """One file for each log: two homes on one machine are no fork of each other."""
+    from signwright.client.seen_log import memory_file
     from signwright.client.sessions import state_folder
 
-    return state_folder() / "monitor.json"
+    return memory_file(believed.log_trust, state_folder() / "monitor")
 
 
 def load_state(file: Path) -> SeenCheckpoint | None:

@@ -71,9 +71,13 @@ def _key(trust: LogTrust) -> str:
 
 
 def _file(trust: LogTrust, folder: Path | None) -> Path:
-    base = folder or state_folder() / "logs"
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return base / (hashlib.sha256(f"{trust.origin}\n{_key(trust)}".encode()).hexdigest()[:24] + ".json")
+    return memory_file(trust, folder or state_folder() / "logs")
+
+
+def memory_file(trust: LogTrust, folder: Path) -> Path:
+    """Where in ``folder``, which is made, something about this log and no other is remembered."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / (hashlib.sha256(f"{trust.origin}\n{_key(trust)}".encode()).hexdigest()[:24] + ".json")
 
 
 def _remembered(file: Path, trust: LogTrust) -> SeenCheckpoint | None:

@@ -159,6 +159,21 @@ def test_the_monitor_is_quiet_then_alarms_and_remembers(served, capsys, tmp_path
     assert run(["monitor", "--once", "--from-state", state, "--output", "json"]) == 0
 
 
+def test_the_monitor_remembers_each_log_apart_and_takes_no_other_logs_memory(served, capsys, tmp_path):
+    assert run(["monitor", "--once"]) == 0
+    memory = list((tmp_path / "state" / "signwright" / "monitor").iterdir())
+    assert [json.loads(file.read_text())["seen"]["origin"] for file in memory] == [ORIGIN]
+    other = tmp_path / "other.json"
+    text = memory[0].read_text()
+    other.write_text(text.replace(ORIGIN, "another.example/log"))
+    capsys.readouterr()
+    assert run(["monitor", "--once", "--from-state", str(other)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "remembers the log another.example/log" in captured.err
+    assert other.read_text() == text.replace(ORIGIN, "another.example/log")
+
+
 def test_an_unreachable_server_is_no_alarm_but_an_error(served, monkeypatch):
     monkeypatch.setenv("SIGNWRIGHT_URL", "http://127.0.0.1:1")
     assert run(["monitor", "--once"]) == 7
