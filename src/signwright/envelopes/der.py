@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from signwright.errors import MalformedError
 
@@ -68,6 +69,7 @@ def bmp_content(text: str) -> bytes:
     return text.encode("utf-16-be")
 
 
+@lru_cache(maxsize=256)
 def oid(dotted: str) -> bytes:
     """OBJECT IDENTIFIER from its dotted form."""
     first, second, *rest = (int(arc) for arc in dotted.split("."))
@@ -143,6 +145,7 @@ class CertificateParts:
     public_key: bytes
 
 
+@lru_cache(maxsize=64)
 def split_certificate(certificate: bytes) -> CertificateParts:
     """Serial, issuer and SubjectPublicKeyInfo of a DER certificate; nothing else in it is judged."""
     outer = read_all(read_one(certificate, SEQUENCE).content)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -30,6 +31,7 @@ class KeyKind(StrEnum):
     ED25519 = "ed25519"
 
 
+@lru_cache(maxsize=64)
 def load_public_key(public_key: bytes) -> tuple[KeyKind, PublicKey]:
     """From DER SubjectPublicKeyInfo; raises `MalformedError` for a kind, size or curve that nothing here signs with."""
     try:

@@ -24,7 +24,6 @@ from signwright.policy.decide import decide
 from signwright.policy.documents import Key, SigningPolicy
 from signwright.policy.facts import Counters, Facts, gather
 from signwright.policy.intent import intent_leaf, requested_operations
-from signwright.policy.log_trust import log_trust
 from signwright.policy.policy import Policy, spki_sha256
 from signwright.statements.dsse import Envelope, parse_envelope, strict_base64
 from signwright.statements.keys import verify_envelope
@@ -219,7 +218,7 @@ def _logged(
     now: datetime,
 ) -> Checkpoint:
     """The leaf stands in a witnessed log that continues every log that the keyholder or an approver has seen."""
-    trust = log_trust(policy.services)
+    trust = policy.log_trust
     proof = TlogProof.parse(frame.proof)
     if proof.index != order.leaf_index:
         raise DeniedError("the inclusion proof is for another leaf", code="wrong-proof")

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import TypeVar, cast
 
 from signwright.errors import DeniedError, MalformedError, VerificationError
@@ -24,16 +25,18 @@ from signwright.policy.documents import (
     Services,
     SigningPolicy,
 )
+from signwright.policy.log_trust import log_trust
 from signwright.policy.validate import problems_of
 from signwright.statements.dsse import Envelope
 from signwright.statements.keys import verify_envelope
 from signwright.statements.models import PolicyIndex, PolicyRoot, Role, parse_statement
 from signwright.statements.parse import MAX_DOCUMENT, parse_model
+from signwright.transparency.cosignature import LogTrust
 
 D = TypeVar("D", bound=Strict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """Everything in it was signed by the policy keepers that ``root`` names. ``sha256``: the policy statement's
     digest.
@@ -54,6 +57,11 @@ class Policy:
     def version(self) -> int:
         return self.index.version
 
+    @cached_property
+    def log_trust(self) -> LogTrust:
+        """What a checkpoint of the policy's log must have; an opened policy has keys and quorum that make sense."""
+        return log_trust(self.services)
+
     def signing_policy(self, project: str, name: str) -> SigningPolicy | None:
         found = self.projects.get(project)
         return found.signing_policies.get(name) if found else None
@@ -70,7 +78,12 @@ class Policy:
 
 def spki_sha256(key: Key) -> str:
     """How log and receipts name a key: hex SHA-256 of its DER SubjectPublicKeyInfo."""
-    return hashlib.sha256(base64.b64decode(key.public_key)).hexdigest()
+    return _spki_sha256(key.public_key)
+
+
+@lru_cache(maxsize=256)
+def _spki_sha256(public_key: str) -> str:
+    return hashlib.sha256(base64.b64decode(public_key)).hexdigest()
 
 
 def open_root(envelope: Envelope, *, pinned_sha256: str) -> tuple[PolicyRoot, str]:

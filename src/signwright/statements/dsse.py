@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -32,11 +32,15 @@ class EnvelopeSignature:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """``payload`` is the exact bytes that were signed; nobody has verified anything yet."""
+    """``payload`` is the exact bytes that were signed; nobody has verified anything yet.
+
+    ``parsed``: what `signwright.statements.models.parse_statement` has made of the payload, by the model asked for.
+    """
 
     payload: bytes
     signatures: tuple[EnvelopeSignature, ...]
     payload_type: str = PAYLOAD_TYPE
+    parsed: dict[type[Strict], object] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def pae(self) -> bytes:

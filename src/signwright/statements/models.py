@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -266,6 +266,13 @@ def predicate_type(name: str) -> str:
 
 def parse_statement(envelope: Envelope, model: type[P]) -> Statement[P]:
     """The payload as a statement with predicate ``model``; raises `MalformedError`. Verifies nothing."""
+    known = envelope.parsed.get(model)
+    if known is None:
+        known = envelope.parsed[model] = _parse_statement(envelope, model)
+    return cast(Statement[P], known)
+
+
+def _parse_statement(envelope: Envelope, model: type[P]) -> Statement[P]:
     name = next(name for name, known in PREDICATES.items() if known is model)
     outer = validate_model(_Statement, strict_json(envelope.payload))
     if outer.predicateType != predicate_type(name):

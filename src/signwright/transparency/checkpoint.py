@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from signwright.errors import MalformedError, VerificationError
 from signwright.transparency.merkle import HASH_SIZE, MAX_SIZE
@@ -57,6 +58,12 @@ def verify_checkpoint(content: bytes, *, origin: str, keys: Sequence[VerifierKey
     Raises `MalformedError`, `LimitError`, `VerificationError` (``wrong-origin``, ``unsigned-note``,
     ``bad-note-signature``).
     """
+    return _verified(content, origin, tuple(keys))
+
+
+@lru_cache(maxsize=32)
+def _verified(content: bytes, origin: str, keys: tuple[VerifierKey, ...]) -> SignedCheckpoint:
+    """Kept for the very same bytes, origin and keys: the orders of a group come under one checkpoint."""
     note = parse_note(content)
     verify_note(note, keys)
     checkpoint = Checkpoint.parse(note.text)

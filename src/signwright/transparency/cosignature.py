@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from signwright.errors import ConfigurationError, VerificationError
 from signwright.transparency.checkpoint import Checkpoint, verify_checkpoint
@@ -121,8 +122,12 @@ def cosignature_message(text: bytes, time: int) -> bytes:
     return b"cosignature/v1\ntime %d\n%s" % (time, text)
 
 
+@lru_cache(maxsize=128)
 def check_cosignature(text: bytes, signature: NoteSignature, key: VerifierKey) -> datetime:
-    """The time at which ``key`` cosigned the checkpoint ``text``; raises `VerificationError`."""
+    """The time at which ``key`` cosigned the checkpoint ``text``; raises `VerificationError`.
+
+    Kept for the very same text, line and key; a refusal is not kept.
+    """
     time = int.from_bytes(signature.value[:8], "big")
     if key.algorithm != COSIGNATURE_V1 or len(signature.value) != 72 or not 0 < time <= _LAST_SECOND:
         raise VerificationError(f"checkpoint: not a cosignature by {key.name}", code="bad-note-signature")

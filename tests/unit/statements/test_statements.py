@@ -364,3 +364,14 @@ def test_a_machine_signature_is_deterministic_and_names_its_key():
     first, second = sign_ed25519(b"{}", key), sign_ed25519(b"{}", key)
     assert first == second
     assert first.signatures[0].keyid == key_id_of(key.public_key().public_bytes_raw())
+
+
+def test_a_statement_parsed_before_is_no_other_type_and_no_other_payload():
+    envelope = parse_envelope(REQUEST.encode())
+    assert parse_statement(envelope, Request) == parse_statement(REQUEST, Request)
+    with pytest.raises(MalformedError) as refused:
+        parse_statement(envelope, Approval)
+    assert refused.value.code == "wrong-statement-type"
+    other = replace(envelope, payload=WORLD.request(nonce="0" * 32).payload)
+    assert parse_statement(other, Request).predicate.nonce == "0" * 32
+    assert parse_statement(envelope, Request).predicate.nonce != "0" * 32

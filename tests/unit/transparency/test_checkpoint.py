@@ -37,6 +37,21 @@ def test_a_checkpoint_of_a_running_log_verifies():
     assert signed.checkpoint.size == 35225469
 
 
+def test_a_checkpoint_that_was_believed_before_is_refused_to_others_and_when_changed():
+    note = sign_checkpoint(Checkpoint(ORIGIN, 1, bytes(32)), log_key())
+    key, other = log_key().verifier, SignerKey(ORIGIN, 1, bytes(range(32))).verifier
+    for _ in range(2):
+        assert verify_checkpoint(note, origin=ORIGIN, keys=[key]).checkpoint.size == 1
+        wrong = [
+            (note, "other.example/log", key),
+            (note, ORIGIN, other),
+            (note.replace(b"\n1\n", b"\n2\n"), ORIGIN, key),
+        ]
+        for content, origin, verifier in wrong:
+            with pytest.raises(VerificationError):
+                verify_checkpoint(content, origin=origin, keys=[verifier])
+
+
 def test_another_origin_is_refused_even_under_the_right_key():
     stolen = sign_note(Checkpoint("other.example/log", 1, bytes(32)).text(), log_key())
     with pytest.raises(VerificationError) as problem:

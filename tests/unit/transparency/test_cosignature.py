@@ -70,6 +70,17 @@ def test_a_quorum_of_outside_witnesses_is_counted():
     assert (cosigned.outside, cosigned.local, cosigned.witnesses) == (2, 0, ("a", "c"))
 
 
+def test_a_cosignature_that_held_before_is_refused_from_another_key_and_in_the_future():
+    note = MemoryLog([b"x"]).note(witnesses=["a"])
+    for _ in range(2):
+        assert trust_in(witness_key("a"), outside=1).verify(note).cosigned.outside == 1
+        with pytest.raises(VerificationError) as future:
+            trust_in(witness_key("a"), outside=1).verify(note, latest=NOW - timedelta(days=1))
+        with pytest.raises(VerificationError) as other:
+            trust_in(witness_key("b"), outside=1).verify(note)
+        assert (future.value.code, other.value.code) == ("cosigned-in-the-future", "no-quorum")
+
+
 def test_too_few_cosignatures_are_refused():
     trust = trust_in(witness_key("a"), witness_key("b"), outside=2)
     with pytest.raises(VerificationError, match="outside 1 / local 0; wanted outside 2") as problem:
