@@ -227,12 +227,13 @@ def policy_folder(folder: Path | None, home: Path | None) -> Path:
     raise UsageError(f"{chosen}: no policy sources (organisation.yaml) here", code="no-policy-source")
 
 
-def _current(sources: Path, trust: Path | None) -> SignedPolicy:
+def _current(sources: Path, trust: Path | None, home: Path | None) -> SignedPolicy:
     """The signed policy beside the sources, under the pin of the trust file when there is one."""
     from signwright.client.policy_files import read_signed
     from signwright.client.trust import load_trust
 
-    where = trust or (sources.parent / "trust.json" if (sources.parent / "trust.json").is_file() else None)
+    beside = [folder / "trust.json" for folder in (home, sources.parent) if folder is not None]
+    where = trust or next((file for file in beside if file.is_file()), None)
     pin = load_trust(where).policy_root_sha256 if where else None
     if pin is None:
         warn("no trust file: the policy root beside the sources is believed")
@@ -259,7 +260,7 @@ def _checked(sources: Path, current: SignedPolicy) -> dict[str, Strict]:
 
 _DIR = click.argument("folder", type=_PATH, required=False, metavar="[DIR]")
 _HOME = click.option("--home", type=_PATH, help="home directory; default: SIGNWRIGHT_HOME")
-_TRUST = click.option("--trust", type=_PATH, help="trust file; default: DIR/trust.json")
+_TRUST = click.option("--trust", type=_PATH, help="trust file; default: trust.json of the home or beside the sources")
 _OUTPUT = click.option("--output", type=click.Choice(["text", "json"]))
 
 
@@ -270,7 +271,7 @@ _OUTPUT = click.option("--output", type=click.Choice(["text", "json"]))
 def check(folder: Path | None, home: Path | None, trust: Path | None) -> None:
     """Read the sources strictly; report every problem with file and line, and every weak setting in words."""
     sources = policy_folder(folder, home)
-    documents = _checked(sources, _current(sources, trust))
+    documents = _checked(sources, _current(sources, trust, home))
     result(f"ok: {len(documents)} documents")
 
 
@@ -287,7 +288,7 @@ def diff(folder: Path | None, home: Path | None, trust: Path | None, output: str
     from signwright.policy.changes import changes
 
     sources = policy_folder(folder, home)
-    current = _current(sources, trust)
+    current = _current(sources, trust, home)
     found = changes(documents_of(current.policy), _checked(sources, current))
     if output_format(output) == "json":
         json_result({"from_version": current.policy.version, "changes": [asdict(change) for change in found]})
@@ -323,7 +324,7 @@ def apply(
 ) -> None:
     """Check, show the change in words, sign as keeper, write DIR/policy/signed and load it into the hub."""
     sources = policy_folder(folder, home)
-    signed = _current(sources, trust)
+    signed = _current(sources, trust, home)
     if not post_only:
         keeper = key_file or sources.parent / "keeper" / "keeper"
         signed = _sign(sources, signed, key_file=keeper, yes=yes, days=days)
@@ -367,7 +368,7 @@ def show(folder: Path | None, home: Path | None, trust: Path | None, output: str
     """The signed policy: version, who may approve, which signing policies."""
     from signwright.client.policy_files import documents_of
 
-    policy = _current(policy_folder(folder, home), trust).policy
+    policy = _current(policy_folder(folder, home), trust, home).policy
     if output_format(output) == "json":
         documents = {name: document.model_dump(mode="json") for name, document in documents_of(policy).items()}
         json_result(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from signwright.client.files import replace_file
 from signwright.client.hub import PolicyParts
 from signwright.client.ssh_keys import PersonKey
 from signwright.errors import ConfigurationError, DeniedError
+from signwright.formats.registry import FORMATS
 from signwright.model.operation import Strict
 from signwright.model.times import parse_time
 from signwright.policy.documents import DOCUMENTS, Credentials, Keys, Organisation, People, Project, Services
@@ -115,10 +116,25 @@ def check_draft(current: SignedPolicy, documents: Mapping[str, Strict]) -> Polic
         keys=cast(Keys, documents["keys"]),
         projects={n.removeprefix("projects/"): cast(Project, d) for n, d in documents.items() if "/" in n},
     )
-    problems = problems_of(draft)
+    problems = [*problems_of(draft), *_unknown_formats(draft)]
     if problems:
         raise DeniedError("policy: " + "; ".join(problems), code="bad-policy", details={"problems": problems})
     return draft
+
+
+def _unknown_formats(draft: Policy) -> Iterator[str]:
+    """What only a program that knows the formats sees: rules that could never lead to a signature."""
+    for address, project in sorted(draft.projects.items()):
+        for name, rule in project.signing_policies.items():
+            configuration = project.artifact_configurations.get(rule.artifact_configuration)
+            key = draft.keys.keys.get(rule.key)
+            wanted = sorted({entry.format for entry in configuration.rules}) if configuration else []
+            for missing in (format_name for format_name in wanted if format_name not in FORMATS):
+                yield f"{address}/{name}: no format {missing!r}; there are {', '.join(sorted(FORMATS))}"
+            served = [one for one in wanted if one in FORMATS and key and FORMATS[one].purpose in key.purposes]
+            if key and any(one in FORMATS for one in wanted) and not served:
+                purposes = ", ".join(key.purposes)
+                yield f"{address}/{name}: key {rule.key} ({purposes}) serves none of its formats ({', '.join(wanted)})"
 
 
 def _opened(root: Envelope, policy: Envelope, documents: Mapping[str, bytes], root_sha256: str) -> SignedPolicy:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -132,6 +133,29 @@ def test_check_reports_problems_of_sense_and_weak_settings(home, capsys):
     edit(home, "projects/default.yaml", "required: 2", "required: 1")
     assert run(["policy", "check", str(folder)]) == 3
     assert "default/release: 1 approvals; the organisation wants 2" in capsys.readouterr().err
+
+
+def test_check_refuses_a_format_that_nobody_writes_and_a_key_that_may_not_sign_it(home, capsys):
+    _, folder = home
+    edit(home, "projects/default.yaml", "format: raw", "format: tarball")
+    assert run(["policy", "check", str(folder)]) == 3
+    assert "default/test-raw: no format 'tarball'" in capsys.readouterr().err
+    edit(home, "projects/default.yaml", "format: tarball", "format: raw")
+    edit(home, "projects/default.yaml", "format: pe", "format: raw")
+    edit(home, "projects/default.yaml", "format: cms", "format: raw")
+    assert run(["policy", "check", str(folder)]) == 3
+    said = capsys.readouterr().err
+    assert "default/release: key release (authenticode, file) serves none of its formats (raw)" in said
+    assert "default/test-raw: key" not in said
+
+
+def test_sources_elsewhere_are_held_against_the_trust_file_of_the_home(home, capsys, tmp_path):
+    _, folder = home
+    sources = tmp_path / "checkout" / "policy"
+    shutil.copytree(folder / "policy", sources)
+    (folder / "trust.json").write_bytes(b"{}")
+    assert run(["policy", "check", str(sources), "--home", str(folder)]) != 0
+    assert "trust.json" in capsys.readouterr().err
 
 
 def test_diff_says_who_gains_what(home, capsys):
