@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 
 from signwright.errors import SignwrightError, UnavailableError
 from signwright.hub.adapters.database.events import EMPTY, Event, Head, chained
+from signwright.hub.adapters.database.hot import Hot, driver_of, run_plain
 from signwright.hub.adapters.database.records import Notices, PendingEvent, SqlRecords
 from signwright.hub.adapters.database.schema import events
 
@@ -33,7 +35,7 @@ _MIGRATIONS = Path(__file__).with_name("migrations")
 #: The newest migration; a database that has it needs none, and the library for them is not loaded.
 NEWEST_REVISION = "0001"
 _LAST_EVENT = select(events.c.number, events.c.sha256).order_by(events.c.number.desc()).limit(1)
-_ADD_EVENTS = insert(events)
+_ADD_EVENTS = Hot(insert(events))
 
 
 @dataclass(slots=True)
@@ -172,7 +174,7 @@ class Database:
         """Run one piece of work, in a savepoint of its own unless it is alone; collect its events and changes."""
         records = SqlRecords(connection)
         try:
-            with contextlib.nullcontext() if alone else _savepoint(connection):
+            with contextlib.nullcontext() if alone else _savepoint(driver_of(connection)):
                 work.result = work.run(records)
                 records.flush()
         except Exception as problem:
@@ -194,24 +196,24 @@ class Database:
 
 
 @contextlib.contextmanager
-def _savepoint(connection: Connection) -> Iterator[None]:
+def _savepoint(driver: sqlite3.Connection) -> Iterator[None]:
     """Undo what happens within when it fails. SQLAlchemy's own compiles its statements anew each time."""
-    connection.exec_driver_sql("SAVEPOINT work")
+    run_plain(driver, "SAVEPOINT work")
     try:
         yield
     except Exception:
         # A full disk ends the whole transaction, and the savepoint with it.
         with contextlib.suppress(DBAPIError):
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
-            connection.exec_driver_sql("RELEASE SAVEPOINT work")
+            run_plain(driver, "ROLLBACK TO SAVEPOINT work")
+            run_plain(driver, "RELEASE SAVEPOINT work")
         raise
-    connection.exec_driver_sql("RELEASE SAVEPOINT work")
+    run_plain(driver, "RELEASE SAVEPOINT work")
 
 
 def _store(connection: Connection, new: Sequence[Event]) -> None:
     if new:
         names = Event.__slots__
-        connection.execute(_ADD_EVENTS, [{name: getattr(row, name) for name in names} for row in new])
+        _ADD_EVENTS.run_many(driver_of(connection), [{name: getattr(row, name) for name in names} for row in new])
 
 
 def _clean_error(problem: Exception) -> Exception:

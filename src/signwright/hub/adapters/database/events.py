@@ -40,9 +40,12 @@ class Head:
 EMPTY = Head(0, GENESIS)
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+
+
 def canonical(value: object) -> str:
     """JSON with sorted names and no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _encode(value)
 
 
 def chained(head: Head, *, time: int, kind: str, who: str, request_id: str | None, details: str) -> Event:

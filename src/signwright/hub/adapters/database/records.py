@@ -6,11 +6,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from signwright.hub.adapters.database.events import canonical
+from signwright.hub.adapters.database.hot import Hot, driver_of
 from signwright.hub.adapters.database.schema import jobs, request_artifacts, requests, results, uploads, words
 from signwright.hub.jobs.leases import Leases
 from signwright.hub.workflow.ports import Json, RequestRecord, Upload
@@ -19,26 +22,34 @@ from signwright.hub.workflow.states import OPEN, State
 _LISTS = ("artifacts", "reasons", "history", "approvals", "results")
 _CHANGING = ("state", "reasons", "history", "approvals", "results", "finished", "purged")
 _OPEN = sorted(str(state) for state in OPEN)
+_NAMES = tuple(column.name for column in requests.c)
+_FIELDS: tuple[str, ...] = tuple(RequestRecord.__slots__)
+_values_of = attrgetter(*_FIELDS)
+_changes_of = attrgetter(*_CHANGING)
+_B_CHANGING = tuple(f"b_{name}" for name in _CHANGING)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
-_BY_ID = select(requests).where(requests.c.id == bindparam("reference"))
-_BY_DIGEST = select(requests).where(requests.c.digest == bindparam("reference"))
-_BY_KEY = (
+_BY_ID = Hot(select(requests).where(requests.c.id == bindparam("reference")))
+_BY_DIGEST = Hot(select(requests).where(requests.c.digest == bindparam("reference")))
+_BY_KEY = Hot(
     select(requests)
     .where(requests.c.submitter == bindparam("submitter"), requests.c.idempotency_key == bindparam("key"))
     .order_by(requests.c.created.desc(), requests.c.finished.is_(None).desc())
     .limit(1)
 )
-_ADD = insert(requests)
-_SAVE = (
+_ADD = Hot(insert(requests))
+_SAVE = Hot(
     update(requests)
     .where(requests.c.id == bindparam("b_id"))
     .values({name: bindparam(f"b_{name}") for name in _CHANGING})
 )
-_USAGE = select(func.count(), func.coalesce(func.sum(requests.c.size), 0)).where(
-    requests.c.submitter == bindparam("submitter"), requests.c.finished.is_(None)
+_USAGE = Hot(
+    select(func.count(), func.coalesce(func.sum(requests.c.size), 0)).where(
+        requests.c.submitter == bindparam("submitter"), requests.c.finished.is_(None)
+    )
 )
-_ADD_WORD = insert(words).on_conflict_do_nothing()
-_WORDS = (
+_ADD_WORD = Hot(insert(words).on_conflict_do_nothing())
+_WORDS = Hot(
     select(words.c.envelope)
     .where(words.c.request_id == bindparam("request_id"), words.c.kind == bindparam("kind"))
     .order_by(words.c.created, words.c.digest)
@@ -99,8 +110,8 @@ _WITHOUT_JOB = select(requests.c.id).where(
         & ~exists().where(jobs.c.request_id == requests.c.id, jobs.c.kind == "sign"),
     )
 )
-_SET_RESULT = insert(results).on_conflict_do_nothing()
-_RESULT = select(results.c.frame).where(results.c.request_id == bindparam("request_id"))
+_SET_RESULT = Hot(insert(results).on_conflict_do_nothing())
+_RESULT = Hot(select(results.c.frame).where(results.c.request_id == bindparam("request_id")))
 _PUT_UPLOAD = insert(uploads)
 _PUT_UPLOAD = _PUT_UPLOAD.on_conflict_do_update(
     index_elements=[uploads.c.submitter, uploads.c.sha256],
@@ -131,14 +142,15 @@ class SqlRecords:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.jobs = Leases(connection)
+        self._driver = driver_of(connection)
+        self.jobs = Leases(self._driver)
         self.events: list[PendingEvent] = []
         self.changed: dict[str, RequestRecord] = {}
         self._new: set[str] = set()
         self._dirty: set[str] = set()
 
-    def _request(self, statement: Select[tuple[object, ...]], values: dict[str, object]) -> RequestRecord | None:
-        row = self.connection.execute(statement, values).first()
+    def _request(self, statement: Hot, values: dict[str, object]) -> RequestRecord | None:
+        row = statement.run(self._driver, values).fetchone()
         return None if row is None else record_of(row)
 
     def find(self, reference: str) -> RequestRecord | None:
@@ -177,17 +189,16 @@ class SqlRecords:
     def flush(self) -> None:
         """Write what was added and saved. The writer calls it at the end; queries that would miss it call it first."""
         for request_id in self._new:
-            self.connection.execute(_ADD, _row_of(self.changed[request_id]))
+            _ADD.run(self._driver, _row_of(self.changed[request_id]))
         for request_id in self._dirty - self._new:
-            row = _row_of(self.changed[request_id])
-            self.connection.execute(_SAVE, {"b_id": request_id, **{f"b_{name}": row[name] for name in _CHANGING}})
+            _SAVE.run(self._driver, {"b_id": request_id, **_changed_row_of(self.changed[request_id])})
         self._new.clear()
         self._dirty.clear()
 
     def usage(self, submitter: str) -> tuple[int, int]:
         """(open requests, bytes of their artifacts)."""
         self.flush()
-        count, size = self.connection.execute(_USAGE, {"submitter": submitter}).one()
+        count, size = _USAGE.run(self._driver, {"submitter": submitter}).fetchone()
         return int(count), int(size)
 
     def operations_since(self, project: str, signing_policies: Sequence[str], since: int) -> int:
@@ -203,10 +214,10 @@ class SqlRecords:
     def add_word(self, kind: str, request_id: str, digest: str, envelope: bytes, *, now: int) -> bool:
         """False when it was there."""
         values = {"kind": kind, "request_id": request_id, "digest": digest, "envelope": envelope, "created": now}
-        return self.connection.execute(_ADD_WORD, values).rowcount == 1
+        return _ADD_WORD.run(self._driver, values).rowcount == 1
 
     def words(self, kind: str, request_id: str) -> list[bytes]:
-        return list(self.connection.execute(_WORDS, {"kind": kind, "request_id": request_id}).scalars())
+        return [envelope for (envelope,) in _WORDS.run(self._driver, {"kind": kind, "request_id": request_id})]
 
     def missing(self, record: RequestRecord) -> list[str]:
         """Hex digests of contents that the submitter has not sent, in the order of the artifacts."""
@@ -234,10 +245,11 @@ class SqlRecords:
         return list(self.connection.execute(_WITHOUT_JOB).scalars())
 
     def set_result(self, request_id: str, frame: bytes) -> None:
-        self.connection.execute(_SET_RESULT, {"request_id": request_id, "frame": frame})
+        _SET_RESULT.run(self._driver, {"request_id": request_id, "frame": frame})
 
     def result(self, request_id: str) -> bytes | None:
-        return self.connection.execute(_RESULT, {"request_id": request_id}).scalar_one_or_none()
+        row = _RESULT.run(self._driver, {"request_id": request_id}).fetchone()
+        return None if row is None else row[0]
 
     def event(self, kind: str, *, who: str, request_id: str | None = None, details: Json | None = None) -> None:
         """Recorded with the transaction, chained when it commits."""
@@ -274,20 +286,29 @@ class SqlRecords:
         return [record_of(row) for row in self.connection.execute(statement)]
 
 
-def record_of(row: Row[tuple[object, ...]]) -> RequestRecord:
-    """A row of ``requests`` as the workflow knows it."""
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
-    values.pop("size")
+def record_of(row: Sequence[Any]) -> RequestRecord:
+    """A row of ``requests``, all columns in their order, as the workflow knows it."""
+    values = dict(zip(_NAMES, row, strict=True))
+    del values["size"]
     for name in _LISTS:
-        values[name] = json.loads(values[name])
+        text = values[name]
+        values[name] = json.loads(text) if text != "[]" else []
     values["state"] = State(values["state"])
     return RequestRecord(**values)
 
 
+def _stored(value: Any) -> Any:
+    """A field's value as its column holds it."""
+    if isinstance(value, list):
+        return _encode(value) if value else "[]"
+    return value.value if isinstance(value, State) else value
+
+
 def _row_of(record: RequestRecord) -> dict[str, object]:
-    row: dict[str, object] = {name: getattr(record, name) for name in RequestRecord.__slots__}
-    for name in _LISTS:
-        row[name] = json.dumps(row[name], separators=(",", ":"))
-    row["state"] = record.state.value
+    row = dict(zip(_FIELDS, map(_stored, _values_of(record)), strict=True))
     row["size"] = record.size
     return row
+
+
+def _changed_row_of(record: RequestRecord) -> dict[str, object]:
+    return dict(zip(_B_CHANGING, map(_stored, _changes_of(record)), strict=True))
