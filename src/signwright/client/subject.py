@@ -14,7 +14,7 @@ from pathlib import Path
 
 from signwright.client.raw import ReceiptKeyReader
 from signwright.client.verify import Evidence
-from signwright.errors import FormatError, SignwrightError, UsageError
+from signwright.errors import FormatError, LimitError, MalformedError, SignwrightError, UsageError
 from signwright.model.view import FileView, View
 from signwright.readers.base import Reading
 from signwright.readers.registry import READERS
@@ -87,7 +87,11 @@ def load_bundle(file: Path) -> ReceiptBundle:
             content = opened.read(MAX_MANIFEST + 1)
     except OSError as problem:
         raise UsageError(f"receipt {file}: {problem.strerror}", code="cannot-read") from problem
-    return ReceiptBundle.decode(content)
+    try:
+        return ReceiptBundle.decode(content)
+    except (MalformedError, LimitError) as problem:
+        kind = LimitError if isinstance(problem, LimitError) else MalformedError
+        raise kind(f"receipt {file}: {problem.message}", code=problem.code) from problem
 
 
 def said_format(bundle: ReceiptBundle) -> str | None:

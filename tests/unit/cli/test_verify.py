@@ -111,9 +111,11 @@ def test_without_trust_file_nothing_is_believed(files, capsys):
     assert "no trust file given" in capsys.readouterr().err
 
 
-def test_a_broken_receipt_is_an_error_that_names_it(files):
-    (files / "setup.exe.swreceipt").write_bytes(b"{}")
-    assert verify("setup.exe") != 0
+@pytest.mark.parametrize("content", [b"{}", b"MZ\x90", b""])
+def test_a_broken_receipt_is_an_error_that_names_it(files, capsys, content):
+    (files / "setup.exe.swreceipt").write_bytes(content)
+    assert verify("setup.exe") == 1
+    assert "setup.exe.swreceipt: " in capsys.readouterr().err
 
 
 def test_the_shareable_receipt_is_exported_and_verifies(files, capsys):
