@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,20 @@ def test_policy_sources_are_what_was_signed(home: RunningHome) -> None:
     assert home.cli("policy", "check", home.folder).code == 0
     ran = home.cli("policy", "diff", home.folder)
     assert (ran.code, ran.out) == (0, "")
+
+
+def test_head_of_the_hubs_own_events_stands_in_the_log(home: RunningHome) -> None:
+    """The chain as the hub has it leads through the head that was logged, at the place that was logged."""
+
+    def logged() -> list[str]:
+        shown = home.cli("log", "show", "--from", "0").out.splitlines()
+        return [row for row in shown if " hub-events " in row]
+
+    wait_until(lambda: bool(logged()), what="a hub-events leaf")
+    head, count = logged()[0].split("head=")[1].split("… count=")
+    with closing(sqlite3.connect(f"file:{home.folder}/hub/hub.sqlite3?mode=ro", uri=True)) as database:
+        ((sha256,),) = database.execute("SELECT sha256 FROM events WHERE number = ?", (int(count),))
+    assert sha256.startswith(head)
 
 
 def test_doctor_names_what_a_trial_does_not_give(home: RunningHome) -> None:
