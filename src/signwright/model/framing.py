@@ -16,6 +16,7 @@ from signwright.errors import LimitError, MalformedError
 MAX_HEADER = 4 << 20
 MAX_PARTS = 4096
 MAX_BODY = 64 << 20
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Frame:
 
 def encode_frame(message: dict[str, object], parts: Sequence[bytes] = ()) -> bytes:
     """The wire form; raises `LimitError` when a reader would refuse it."""
-    header = json.dumps({"message": message, "parts": [len(p) for p in parts]}, separators=(",", ":")).encode()
+    header = _encode({"message": message, "parts": [len(p) for p in parts]}).encode()
     if len(header) > MAX_HEADER or len(parts) > MAX_PARTS or sum(map(len, parts)) > MAX_BODY:
         raise LimitError("message between processes is too large")
     return b"".join((len(header).to_bytes(4, "big"), header, *parts))

@@ -21,6 +21,7 @@ DigestText = Annotated[
 
 MAX_OPERATIONS = 10_000
 MAX_OPERATION_LIST = 1 << 20
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode
 
 
 T = TypeVar("T")
@@ -60,4 +61,4 @@ class ArtifactOperation(Operation):
 def operation_list(operations: Sequence[ArtifactOperation]) -> bytes:
     """The one written form of a wave's operations. Its SHA-256 stands in the intent leaf."""
     rows = [operation.model_dump(mode="json") for operation in operations]
-    return json.dumps(rows, separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode()
+    return _encode(rows).encode()

@@ -67,11 +67,22 @@ class ReceiptBundle(Strict):
         return parse_model(cls, content, limit=MAX_MANIFEST)
 
     def encode(self) -> bytes:
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
+        return _indented(self.model_dump(mode="json"), "\n").encode() + b"\n"
 
     def public(self) -> ReceiptBundle:
         """The form for publishing: whoever has it believes the signer's word, and cannot count again."""
         return self.model_copy(update={"authorisation": None})
+
+
+def _indented(value: object, line: str) -> str:
+    """What ``json.dumps(value, indent=1, sort_keys=True)`` writes, in a fraction of its time. ``line``: its start."""
+    below = f"{line} "
+    if isinstance(value, dict) and value:
+        members = [f"{json.dumps(name)}: {_indented(value[name], below)}" for name in sorted(value)]
+        return "{" + below + f",{below}".join(members) + line + "}"
+    if isinstance(value, list) and value:
+        return "[" + below + f",{below}".join(_indented(member, below) for member in value) + line + "]"
+    return json.dumps(value)
 
 
 def blob(content: bytes) -> str:

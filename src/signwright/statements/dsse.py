@@ -19,6 +19,7 @@ from signwright.statements.parse import MAX_STATEMENT, parse_model
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 #: An envelope carries its payload in base64, plus the signatures.
 MAX_ENVELOPE = 2 * MAX_STATEMENT
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Envelope:
             "payloadType": self.payload_type,
             "signatures": rows,
         }
-        return json.dumps(body, separators=(",", ":")).encode()
+        return _encode(body).encode()
 
 
 class _Signature(Strict):

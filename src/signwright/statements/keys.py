@@ -37,6 +37,7 @@ class VerifyingKey:
     verify: Callable[[str, bytes, bytes], None]
 
 
+@lru_cache(maxsize=4096)
 def key_id_of(raw_public_key: bytes) -> str:
     """KeyId of a raw Ed25519 public key: ``swk_`` and 20 base32 digits of its SHA-256."""
     digest = base64.b32encode(hashlib.sha256(b"signwright/key-id/v1\0" + raw_public_key).digest())

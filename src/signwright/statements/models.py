@@ -22,6 +22,7 @@ from signwright.statements.parse import strict_json, validate_model
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_PREFIX = "https://signwright.dev/"
 MAX_SUBJECTS = 100
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def _is_time(text: str) -> str:
@@ -304,6 +305,6 @@ def statement_payload(predicate: Strict, subjects: list[tuple[str, str]]) -> byt
         "predicateType": predicate_type(name),
         "predicate": predicate.model_dump(mode="json"),
     }
-    payload = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    payload = _encode(body).encode()
     parse_statement(Envelope(payload, ()), type(predicate))
     return payload

@@ -21,6 +21,7 @@ from signwright.statements.parse import strict_json, validate_model
 MAX_LEAF = 4 << 10
 #: Longer lists of digests are folded into one by `fold_digests`, so that a leaf stays within its limit.
 MAX_LISTED = 24
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode
 
 
 def _time(text: str) -> str:
@@ -48,7 +49,7 @@ class Leaf(Strict):
     def encode(self) -> bytes:
         """The one written form; raises `LimitError` beyond 4 KiB."""
         members = self.model_dump(mode="json")
-        content = json.dumps(members, separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode()
+        content = _encode(members).encode()
         if len(content) > MAX_LEAF:
             raise LimitError(f"log leaf: {len(content)} bytes; at most {MAX_LEAF} are logged", code="leaf-too-large")
         return content

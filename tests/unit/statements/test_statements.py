@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signwright.errors import ConfigurationError, LimitError, MalformedError, SignwrightError, VerificationError
-from signwright.statements.bundle import ReceiptBundle
+from signwright.statements.bundle import ReceiptBundle, _indented
 from signwright.statements.dsse import (
     PAYLOAD_TYPE,
     Envelope,
@@ -375,3 +375,13 @@ def test_a_statement_parsed_before_is_no_other_type_and_no_other_payload():
     other = replace(envelope, payload=WORLD.request(nonce="0" * 32).payload)
     assert parse_statement(other, Request).predicate.nonce == "0" * 32
     assert parse_statement(envelope, Request).predicate.nonce != "0" * 32
+
+
+@given(
+    st.recursive(
+        st.one_of(st.text(max_size=4), st.integers(), st.booleans(), st.none()),
+        lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    )
+)
+def test_a_bundle_is_laid_out_as_the_standard_library_does(value):
+    assert _indented(value, "\n") == json.dumps(value, indent=1, sort_keys=True)

@@ -8,6 +8,7 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -167,10 +168,14 @@ class PolicyHolder:
             request=blob(request),
             approvals=tuple(map(blob, approvals)),
             evidence=tuple(map(blob, evidence)),
-            policy_root=blob(stored.root),
-            policy=blob(stored.policy),
-            documents={name: blob(content) for name, content in stored.documents.items()},
+            policy_root=_kept_blob(stored.root),
+            policy=_kept_blob(stored.policy),
+            documents={name: _kept_blob(content) for name, content in stored.documents.items()},
         )
+
+
+#: The policy in force is written into each receipt.
+_kept_blob = lru_cache(maxsize=32)(blob)
 
 
 def log_signer(keys: GateKeys, origin: str) -> SignerKey:
