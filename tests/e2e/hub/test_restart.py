@@ -194,6 +194,14 @@ def test_policy_of_a_stranger_is_refused(tmp_path):
         assert (answer.status_code, answer.json()["code"]) == (422, "unknown-policy-root")
 
 
+def told(folder):
+    """Kind and request of each event, in order, once the chain was verified."""
+    with open_engine(f"sqlite:///{folder}/hub/hub.sqlite3").connect() as connection:
+        events = stored_events(connection)
+    verify_events(events)
+    return [(event.kind, event.request_id) for event in events]
+
+
 def test_contents_are_deleted_when_the_policy_no_longer_wants_them(tmp_path):
     home = HubHome(tmp_path)
     with home.running():
@@ -214,6 +222,7 @@ def test_contents_are_deleted_when_the_policy_no_longer_wants_them(tmp_path):
         assert not home.releaser().view(kept["id"])["purged"]  # the organisation wants releases kept
         assert home.releaser().get(f"/v1/requests/{kept['id']}/artifacts/0").content == b"artifact"
         assert home.tester().get(f"/v1/requests/{view['id']}/artifacts/0").json()["code"] == "artifact-gone"
+    assert [request for kind, request in told(tmp_path) if kind == "deletion"] == [view["id"]]
 
 
 def test_log_files_are_published_and_read(tmp_path):
@@ -241,6 +250,7 @@ def test_session_survives_a_restart(tmp_path):
         from tests.support.hub import Caller
 
         assert Caller(home.url, alice.key).get("/v1/requests").status_code == 200
+    assert [kind for kind, _ in told(tmp_path)].count("login") == 1
 
 
 def test_hub_without_a_policy_does_not_start(tmp_path):
