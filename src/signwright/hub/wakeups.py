@@ -13,10 +13,14 @@ from signwright.hub.workflow.ports import RequestRecord
 
 
 class Watch:
-    """What a waiter sees of one request: the newest record since it began to watch."""
+    """What a waiter sees of one request: the newest record and the result that came since it began to watch.
+
+    ``result``: the frame as it was committed; None also for a large one.
+    """
 
     def __init__(self) -> None:
         self.latest: RequestRecord | None = None
+        self.result: bytes | None = None
         self.changed = asyncio.Event()
 
 
@@ -33,6 +37,7 @@ class Wakeups:
         for request_id, record in notices.records.items():
             for watch in self._watches.get(request_id, ()):
                 watch.latest = record
+                watch.result = notices.results.get(request_id, watch.result)
                 watch.changed.set()
         for kind in notices.job_kinds:
             self.ring(kind)

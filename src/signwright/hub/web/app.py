@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from signwright import __version__
 from signwright.errors import SignwrightError
@@ -65,6 +65,32 @@ RESOURCES = (
 )
 
 
+class HotCalls:
+    """ASGI: what each request in digest mode calls goes to its handler at once; everything else to ``app``.
+
+    Errors become the same problems as behind ``app``.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._handlers = {(r.method, r.path): r.handler for r in RESOURCES if r.hot and "{" not in r.path}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._handlers.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if handler is None:
+            await self._app(scope, receive, send)
+            return
+        scope["app"] = self._app
+        request = Request(scope, receive, send)
+        try:
+            response = await handler(request)
+        except SignwrightError as problem:
+            response = await problems.on_signwright_error(request, problem)
+        except Exception as problem:  # noqa: BLE001 - it is logged, and the caller learns only that there was one
+            response = await problems.on_any_error(request, problem)
+        await response(scope, receive, send)
+
+
 def create_app(hub: Hub, *, nonces: Nonces) -> ASGIApp:
     """The whole web side of ``hub``."""
     app = FastAPI(title="Signwright hub", version=__version__, docs_url=None, redoc_url=None)
@@ -78,4 +104,4 @@ def create_app(hub: Hub, *, nonces: Nonces) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, problems.on_validation_error)
     app.add_exception_handler(Exception, problems.on_any_error)
     seconds = hub.settings.limits.body_seconds
-    return SignedCalls(app, keyring=hub.keyring, nonces=nonces, clock=hub.clock, body_seconds=seconds)
+    return SignedCalls(HotCalls(app), keyring=hub.keyring, nonces=nonces, clock=hub.clock, body_seconds=seconds)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +22,7 @@ from signwright.policy.policy import Policy
 
 #: Results that go along with a view when asked for, in bytes.
 MAX_EMBEDDED = 1 << 20
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def hub_of(request: Request) -> Hub:
@@ -41,7 +44,7 @@ def body_of(request: Request) -> bytes:
 
 
 def json_response(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    content = json.dumps(value, separators=(",", ":")).encode()
+    content = _encode(value).encode()
     return Response(content, status_code=status, headers=headers, media_type="application/json")
 
 
@@ -49,9 +52,8 @@ def base64_text(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
+@lru_cache(maxsize=1024)
 def _time(seconds: int) -> str:
-    from datetime import UTC, datetime
-
     return format_time(datetime.fromtimestamp(seconds, UTC))
 
 

@@ -30,7 +30,7 @@ class Quota:
 
 def request_id(digest: str) -> str:
     """``r-`` and the first 16 base32 digits of a request digest (hex)."""
-    return "r-" + base64.b32encode(bytes.fromhex(digest)).decode().lower()[:16]
+    return "r-" + base64.b32encode(bytes.fromhex(digest[:20])).decode().lower()
 
 
 def submit(

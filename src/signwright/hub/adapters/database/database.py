@@ -40,10 +40,11 @@ _ADD_EVENTS = Hot(insert(events))
 
 @dataclass(slots=True)
 class _Work:
-    """One piece of work for the writer."""
+    """One piece of work for the writer. ``loop``: where ``answer`` belongs; None: to no event loop."""
 
     run: Callable[[SqlRecords], Any]
-    answer: Future[Any]
+    answer: Future[Any] | asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop | None = None
     result: Any = None
     error: Exception | None = None
 
@@ -112,7 +113,10 @@ class Database:
 
     async def write(self, run: Callable[[SqlRecords], T]) -> T:
         """`submit`, awaited. Queued before the first suspension."""
-        return await asyncio.wrap_future(self.submit(run))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._waiting.put(_Work(run, answer, loop))
+        return await answer
 
     async def read(self, run: Callable[[SqlRecords], T]) -> T:
         """``run`` in a reader's thread, on one snapshot."""
@@ -158,15 +162,12 @@ class Database:
         except Exception as problem:  # noqa: BLE001 - whatever it was, nothing was written and everybody is told
             error = _clean_error(problem)
             for work in group:
-                work.answer.set_exception(work.error or error)
+                work.error = work.error or error
+            _answer(group)
             return
         self.head = head
         self.on_commit(notices)
-        for work in group:
-            if work.error is not None:
-                work.answer.set_exception(work.error)
-            else:
-                work.answer.set_result(work.result)
+        _answer(group)
 
     def _perform(
         self, connection: Connection, work: _Work, notices: Notices, pending: list[PendingEvent], *, alone: bool
@@ -184,6 +185,7 @@ class Database:
             return
         pending += records.events
         notices.records.update(records.changed)
+        notices.results.update(records.new_results)
         notices.job_kinds |= records.jobs.put_kinds
 
     def _chain(self, pending: Sequence[PendingEvent]) -> tuple[list[Event], Head]:
@@ -193,6 +195,29 @@ class Database:
             new.append(row)
             head = Head(row.number, row.sha256)
         return new, head
+
+
+def _answer(group: Sequence[_Work]) -> None:
+    """Tell everybody what became of their work; an event loop is woken once for the whole group."""
+    waiting: dict[asyncio.AbstractEventLoop, list[_Work]] = {}
+    for work in group:
+        if work.loop is None:
+            _settle([work])
+        else:
+            waiting.setdefault(work.loop, []).append(work)
+    for loop, works in waiting.items():
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is there to be told
+            loop.call_soon_threadsafe(_settle, works)
+
+
+def _settle(works: Sequence[_Work]) -> None:
+    for work in works:
+        if work.answer.done():  # whoever waited was cancelled
+            continue
+        if work.error is not None:
+            work.answer.set_exception(work.error)
+        else:
+            work.answer.set_result(work.result)
 
 
 @contextlib.contextmanager

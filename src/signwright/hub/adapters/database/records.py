@@ -26,6 +26,8 @@ _NAMES = tuple(column.name for column in requests.c)
 _FIELDS: tuple[str, ...] = tuple(RequestRecord.__slots__)
 _values_of = attrgetter(*_FIELDS)
 _changes_of = attrgetter(*_CHANGING)
+#: Larger result frames are not kept in memory for whoever waits; they are read from the database again.
+_MOST_NOTICED = 1 << 20
 _B_CHANGING = tuple(f"b_{name}" for name in _CHANGING)
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -131,9 +133,10 @@ class PendingEvent:
 
 @dataclass(slots=True)
 class Notices:
-    """What changed, for wake-ups after the commit."""
+    """What changed, for wake-ups after the commit. ``results``: small result frames that are new."""
 
     records: dict[str, RequestRecord] = field(default_factory=dict)
+    results: dict[str, bytes] = field(default_factory=dict)
     job_kinds: set[str] = field(default_factory=set)
 
 
@@ -146,6 +149,7 @@ class SqlRecords:
         self.jobs = Leases(self._driver)
         self.events: list[PendingEvent] = []
         self.changed: dict[str, RequestRecord] = {}
+        self.new_results: dict[str, bytes] = {}
         self._new: set[str] = set()
         self._dirty: set[str] = set()
 
@@ -245,7 +249,9 @@ class SqlRecords:
         return list(self.connection.execute(_WITHOUT_JOB).scalars())
 
     def set_result(self, request_id: str, frame: bytes) -> None:
-        _SET_RESULT.run(self._driver, {"request_id": request_id, "frame": frame})
+        added = _SET_RESULT.run(self._driver, {"request_id": request_id, "frame": frame}).rowcount == 1
+        if added and len(frame) <= _MOST_NOTICED:
+            self.new_results[request_id] = frame
 
     def result(self, request_id: str) -> bytes | None:
         row = _RESULT.run(self._driver, {"request_id": request_id}).fetchone()

@@ -57,12 +57,13 @@ async def post_request(request: Request) -> Response:
     )
     seconds = whole_number(request, "wait", default=0, most=limits.wait_seconds)
     waits = "wait" in request.query_params
-    with hub.wakeups.watch(request_id(facts.request.digest)) as watch:
+    own_id = request_id(facts.request.digest)
+    with hub.wakeups.watch(own_id) as watch:
         record, missing = await hub.database.write(work)
         log.info("request", request=record.id, state=str(record.state), who=caller.name)
-        if waits and record.id == request_id(facts.request.digest):
+        if waits and record.id == own_id:
             record = await hub.wakeups.until(watch, record, lambda r: r.is_final, seconds=seconds)
-            return await _viewed(hub, record, request, missing)
+            return await _viewed(hub, record, request, missing, content=watch.result)
     if waits:
         return await _waited(hub, caller, record.id, request, seconds=seconds)
     view = request_view(record, missing)
@@ -81,13 +82,22 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-async def _viewed(hub: Hub, record: RequestRecord, request: Request, missing: list[str] | None = None) -> Response:
+async def _viewed(
+    hub: Hub,
+    record: RequestRecord,
+    request: Request,
+    missing: list[str] | None = None,
+    *,
+    content: bytes | None = None,
+) -> Response:
+    """``content``: the result frame, when it is at hand."""
     view = request_view(record, missing if record.state is State.UPLOADING else None)
     include = request.query_params.get("include")
     if include not in {None, "results"}:
         raise MalformedError(f"include={include[:20] if include else ''!r}; wanted results", code="bad-parameter")
     if include and record.state is State.COMPLETED and record.results:
-        content = await hub.database.read(partial(SqlRecords.result, request_id=record.id))
+        if content is None:
+            content = await hub.database.read(partial(SqlRecords.result, request_id=record.id))
         if content is not None and len(content) <= MAX_EMBEDDED:
             view["results"] = embedded_results(content)
     return json_response(view)
@@ -127,7 +137,7 @@ async def _waited(
         record = await hub.wakeups.until(
             watch, record, lambda r: r.is_final or (after is not None and r.state != after), seconds=seconds
         )
-    return await _viewed(hub, record, request, missing)
+    return await _viewed(hub, record, request, missing, content=watch.result)
 
 
 def _seen_with_missing(records: SqlRecords, *, caller: Caller, reference: str) -> tuple[RequestRecord, list[str]]:
