@@ -63,7 +63,7 @@ def open_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        run_plain(driver_of(connection), connection.get_execution_options().get("begin", "BEGIN"))
 
     return engine
 
@@ -96,7 +96,7 @@ class Database:
     def __init__(self, engine: Engine, *, clock: Callable[[], int]) -> None:
         self._engine = engine
         self._clock = clock
-        self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[list[_Work] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hub-read")
         self._writer = threading.Thread(target=self._run, name="hub-write", daemon=True)
         self.on_commit: Callable[[Notices], None] = lambda _notices: None
@@ -108,15 +108,23 @@ class Database:
     def submit(self, run: Callable[[SqlRecords], T]) -> Future[T]:
         """Queue work for the writer; the future is set after the commit. Works in the order of calls."""
         answer: Future[T] = Future()
-        self._waiting.put(_Work(run, answer))
+        self._waiting.put([_Work(run, answer)])
         return answer
 
     async def write(self, run: Callable[[SqlRecords], T]) -> T:
         """`submit`, awaited. Queued before the first suspension."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self._waiting.put(_Work(run, answer, loop))
+        (answer,) = self._queue([run])
         return await answer
+
+    async def write_each(self, runs: Sequence[Callable[[SqlRecords], T]]) -> list[T | BaseException]:
+        """Several pieces of work for one commit; each holds or fails by itself, and its result or error is returned."""
+        return await asyncio.gather(*self._queue(runs), return_exceptions=True)
+
+    def _queue(self, runs: Sequence[Callable[[SqlRecords], T]]) -> list[asyncio.Future[T]]:
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[T]] = [loop.create_future() for _ in runs]
+        self._waiting.put([_Work(run, answer, loop) for run, answer in zip(runs, answers, strict=True)])
+        return answers
 
     async def read(self, run: Callable[[SqlRecords], T]) -> T:
         """``run`` in a reader's thread, on one snapshot."""
@@ -143,12 +151,12 @@ class Database:
 
     def _next_group(self) -> tuple[list[_Work], bool]:
         group: list[_Work] = []
-        work = self._waiting.get()
-        while work is not None:
-            group.append(work)
-            if len(group) == MAX_GROUP or self._waiting.empty():
+        works = self._waiting.get()
+        while works is not None:
+            group += works
+            if len(group) >= MAX_GROUP or self._waiting.empty():
                 return group, True
-            work = self._waiting.get()
+            works = self._waiting.get()
         return group, False
 
     def _commit(self, connection: Connection, group: list[_Work]) -> None:

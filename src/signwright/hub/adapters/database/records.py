@@ -25,10 +25,8 @@ _OPEN = sorted(str(state) for state in OPEN)
 _NAMES = tuple(column.name for column in requests.c)
 _FIELDS: tuple[str, ...] = tuple(RequestRecord.__slots__)
 _values_of = attrgetter(*_FIELDS)
-_changes_of = attrgetter(*_CHANGING)
 #: Larger result frames are not kept in memory for whoever waits; they are read from the database again.
 _MOST_NOTICED = 1 << 20
-_B_CHANGING = tuple(f"b_{name}" for name in _CHANGING)
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 _BY_ID = Hot(select(requests).where(requests.c.id == bindparam("reference")))
@@ -41,9 +39,7 @@ _BY_KEY = Hot(
 )
 _ADD = Hot(insert(requests))
 _SAVE = Hot(
-    update(requests)
-    .where(requests.c.id == bindparam("b_id"))
-    .values({name: bindparam(f"b_{name}") for name in _CHANGING})
+    update(requests).where(requests.c.id == bindparam("b_id")).values({name: bindparam(name) for name in _CHANGING})
 )
 _USAGE = Hot(
     select(func.count(), func.coalesce(func.sum(requests.c.size), 0)).where(
@@ -195,7 +191,7 @@ class SqlRecords:
         for request_id in self._new:
             _ADD.run(self._driver, _row_of(self.changed[request_id]))
         for request_id in self._dirty - self._new:
-            _SAVE.run(self._driver, {"b_id": request_id, **_changed_row_of(self.changed[request_id])})
+            _SAVE.run(self._driver, {"b_id": request_id, **_changing(self.changed[request_id])})
         self._new.clear()
         self._dirty.clear()
 
@@ -303,18 +299,23 @@ def record_of(row: Sequence[Any]) -> RequestRecord:
     return RequestRecord(**values)
 
 
-def _stored(value: Any) -> Any:
-    """A field's value as its column holds it."""
-    if isinstance(value, list):
-        return _encode(value) if value else "[]"
-    return value.value if isinstance(value, State) else value
+def _text(rows: list[Json]) -> str:
+    return _encode(rows) if rows else "[]"
 
 
 def _row_of(record: RequestRecord) -> dict[str, object]:
-    row = dict(zip(_FIELDS, map(_stored, _values_of(record)), strict=True))
-    row["size"] = record.size
-    return row
+    row = dict(zip(_FIELDS, _values_of(record), strict=True))
+    return row | _changing(record) | {"artifacts": _text(record.artifacts), "size": record.size}
 
 
-def _changed_row_of(record: RequestRecord) -> dict[str, object]:
-    return dict(zip(_B_CHANGING, map(_stored, _changes_of(record)), strict=True))
+def _changing(record: RequestRecord) -> dict[str, object]:
+    """The columns that `SqlRecords.save` writes."""
+    return {
+        "state": record.state.value,
+        "reasons": _text(record.reasons),
+        "history": _text(record.history),
+        "approvals": _text(record.approvals),
+        "results": _text(record.results),
+        "finished": record.finished,
+        "purged": record.purged,
+    }

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -24,10 +26,11 @@ from signwright.hub.service import Hub
 from signwright.hub.web.problems import status_of
 from signwright.hub.web.views import base64_text, body_of, caller_of, hub_of, json_response
 from signwright.hub.workflow.ports import Json, RequestRecord
-from signwright.hub.workflow.results import claim, open_result, store_result, whole_frame
+from signwright.hub.workflow.results import SignerResult, claim, open_result, store_result, whole_frame
 from signwright.model.digest import Digest
 from signwright.model.framing import read_frame
 from signwright.model.operation import Many, Strict
+from signwright.policy.policy import Policy
 from signwright.statements.models import Hex32, Text
 from signwright.statements.parse import parse_model, validate_model
 
@@ -154,7 +157,9 @@ async def put_result(request: Request) -> Response:
     """One result frame of the gate, as it is."""
     hub, caller = hub_of(request), caller_of(request)
     row = ResultRow(id=str(request.path_params["reference"])[:80], fence=_fence(request))
-    record = await _take_result(hub, row, body_of(request), who=caller.name)
+    (record,) = await _take_results(hub, [(row, body_of(request))], who=caller.name)
+    if isinstance(record, BaseException):
+        raise record
     return json_response({"id": record.id, "state": str(record.state)})
 
 
@@ -168,24 +173,50 @@ async def post_results(request: Request) -> Response:
     rows = validate_model(Results, frame.message).results
     if len(rows) != len(frame.parts):
         raise MalformedError("wanted one result frame for each row", code="bad-result")
-    taken = (_take_result(hub, row, part, who=caller.name) for row, part in zip(rows, frame.parts, strict=True))
-    outcomes = await asyncio.gather(*taken, return_exceptions=True)
+    outcomes = await _take_results(hub, list(zip(rows, frame.parts, strict=True)), who=caller.name)
     return json_response({"results": [_result_answer(row, one) for row, one in zip(rows, outcomes, strict=True)]})
 
 
-async def _take_result(hub: Hub, row: ResultRow, content: bytes, *, who: str) -> RequestRecord:
-    result, _frame = open_result(content)
-    policy, now = hub.policy, hub.clock()
+async def _take_results(
+    hub: Hub, brought: Sequence[tuple[ResultRow, bytes]], *, who: str
+) -> list[RequestRecord | BaseException]:
+    """Each result in a piece of work of its own, all of them for one commit; its request or error in its place."""
+    results = [_opened(content) for _, content in brought]
+    works = [
+        partial(_store, policy=hub.policy, row=row, result=result, content=content, who=who, now=hub.clock())
+        for (row, content), result in zip(brought, results, strict=True)
+    ]
+    outcomes = await hub.database.write_each(works)
+    for result, outcome in zip(results, outcomes, strict=True):
+        if isinstance(outcome, RequestRecord) and isinstance(result, SignerResult):
+            state = str(outcome.state)
+            log.info("result", request=outcome.id, state=state, outcome=result.outcome, code=result.code)
+    return outcomes
 
-    def work(records: SqlRecords) -> RequestRecord:
-        record = records.find(row.id)
-        if record is None:
-            raise NotFoundError(f"no request {row.id!r}", code="no-such-request")
-        return store_result(records, policy, record, result=result, content=content, fence=row.fence, who=who, now=now)
 
-    record = await hub.database.write(work)
-    log.info("result", request=record.id, state=str(record.state), outcome=result.outcome, code=result.code)
-    return record
+def _opened(content: bytes) -> SignerResult | SignwrightError:
+    try:
+        return open_result(content)[0]
+    except SignwrightError as problem:
+        return problem
+
+
+def _store(
+    records: SqlRecords,
+    *,
+    policy: Policy,
+    row: ResultRow,
+    result: SignerResult | SignwrightError,
+    content: bytes,
+    who: str,
+    now: datetime,
+) -> RequestRecord:
+    if isinstance(result, SignwrightError):
+        raise result
+    record = records.find(row.id)
+    if record is None:
+        raise NotFoundError(f"no request {row.id!r}", code="no-such-request")
+    return store_result(records, policy, record, result=result, content=content, fence=row.fence, who=who, now=now)
 
 
 def _result_answer(row: ResultRow, outcome: RequestRecord | BaseException) -> Json:
