@@ -16,7 +16,7 @@
     artifact_bytes = 4294967296          # one artifact
     open_requests = 1000                 # of one credential
     open_bytes = 68719476736             # artifacts of one credential's open requests
-    lease_seconds = 60                   # how long a silent courier or scanner keeps its work
+    lease_seconds = 20                   # how long a silent courier or scanner keeps its work
     wait_seconds = 60                    # longest long poll
     body_seconds = 30                    # longest silence within the body of a call
     scans = 2                            # at a time
@@ -45,7 +45,7 @@ class Limits(Strict):
     artifact_bytes: _Count = 4 << 30
     open_requests: _Count = 1000
     open_bytes: _Count = 64 << 30
-    lease_seconds: _Count = 60
+    lease_seconds: _Count = 20
     wait_seconds: _Count = 60
     body_seconds: _Count = 30
     scans: Annotated[int, Field(ge=1, le=64)] = 2

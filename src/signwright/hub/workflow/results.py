@@ -91,6 +91,10 @@ def claim(records: Records, *, owner: str, now: datetime, lease: int, most: int)
     taken = []
     for job in records.jobs.claim("sign", owner=owner, now=int(now.timestamp()), lease=lease, most=most):
         record = records.find(job.request_id)
+        if record is not None and record.state is State.SIGNING:
+            # Its lease ended and the sweeper has not come by yet: back to where the next poll finds it.
+            enter(records, record, State.AUTHORIZED, now=now, who="hub", reasons=[])
+            continue
         if record is None or record.state is not State.AUTHORIZED:
             records.jobs.remove(job.request_id)
             continue

@@ -183,6 +183,11 @@ class Hub(RuleBasedStateMachine):
         self.db.do(lambda r: sweep.expire(r, self.policy, now=self.now))
         self.db.do(lambda r: sweep.wake_lost(r, now=self.now))
 
+    @rule(minutes=st.sampled_from([1, 5]))
+    def time_passes_before_the_sweeper_comes(self, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+        self.db.now = int(self.now.timestamp())
+
     @invariant()
     def no_step_is_skipped(self) -> None:
         record = self.record()
@@ -212,6 +217,24 @@ def test_request_that_nothing_happens_to_is_completed():
             step()
             hub.no_step_is_skipped()
             hub.every_state_that_needs_a_job_has_one()
+        assert hub.record().state is State.COMPLETED
+    finally:
+        hub.teardown()
+
+
+def test_poll_that_finds_an_ended_lease_before_the_sweeper_does_loses_nothing():
+    hub = Hub()
+    try:
+        for step in (hub.upload, partial(hub.scan, "clean"), hub.people_agree, hub.poll):
+            step()
+        hub.time_passes_before_the_sweeper_comes(5)
+        for _ in range(2):
+            hub.poll()
+            hub.no_step_is_skipped()
+            hub.every_state_that_needs_a_job_has_one()
+        assert hub.record().state is State.SIGNING
+        assert len(hub.fences) == 2
+        hub.result("signed", 1)
         assert hub.record().state is State.COMPLETED
     finally:
         hub.teardown()
