@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 #: Receipts that one round counts again.
 MAX_RECEIPTS = 200
+#: How often, and after how many seconds each, the log is read again for a leaf that a receipt names.
+PUBLISHED_TRIES, PUBLISHED_PAUSE = 20, 0.5
 
 
 class MonitorState(Strict):
@@ -92,7 +96,8 @@ def _round(
     if not any(alarm.code in ("log-rollback", "bad-proof") for alarm in found):
         save_state(file, log)
     if receipts:
-        found += _own_receipts(log, believed, hub=hub, credentials=credentials)
+        again = partial(read_log, hub, credentials, trust)
+        found += _own_receipts(log, believed, hub=hub, credentials=credentials, again=again)
     checkpoint = log.checkpoint
     say(f"{checkpoint.origin}: size {checkpoint.size}, {len(found)} alarms")
     return found
@@ -124,8 +129,18 @@ def check_log(log: LogReader, believed: TrustFile, before: SeenCheckpoint | None
     return [*found, *monitor.end(now=now)]
 
 
-def _own_receipts(log: LogReader, believed: TrustFile, *, hub: str | None, credentials: Path | None) -> list[Alarm]:
-    """Count again what the caller may see: its own completed requests."""
+def _own_receipts(
+    log: LogReader,
+    believed: TrustFile,
+    *,
+    hub: str | None,
+    credentials: Path | None,
+    again: Callable[[], tuple[LogReader, TrustFile]],
+) -> list[Alarm]:
+    """Count again what the caller may see: its own completed requests.
+
+    A result comes home before the log's files are published: a leaf that is not there yet gets some seconds.
+    """
     from signwright.cli.hubs import credentials_of, machine_hub
     from signwright.client.monitoring import Alarm
     from signwright.statements.bundle import ReceiptBundle
@@ -136,12 +151,33 @@ def _own_receipts(log: LogReader, believed: TrustFile, *, hub: str | None, crede
         for row in view.results:
             try:
                 bundle = ReceiptBundle.decode(caller.result(view, row.artifact, "receipt"))
+                log = _published(bundle, log, again)
                 recheck(bundle, believed, log)
                 counted += 1
             except SignwrightError as problem:
                 found.append(Alarm(problem.code, f"request {view.id}, artifact {row.artifact}: {problem.message}"))
     say(f"{counted} receipts counted again")
     return found
+
+
+def _published(
+    bundle: ReceiptBundle,
+    log: LogReader,
+    again: Callable[[], tuple[LogReader, TrustFile]],
+    *,
+    tries: int = PUBLISHED_TRIES,
+    pause: Callable[[float], None] = time.sleep,
+) -> LogReader:
+    """The log as soon as it holds every leaf that the receipt names, or as it was at the last try."""
+    from signwright.transparency.proof import TlogProof
+
+    last = max(TlogProof.parse(wave.intent.proof_text()).index for wave in bundle.waves)
+    for _ in range(tries):
+        if last < log.checkpoint.size:
+            break
+        pause(PUBLISHED_PAUSE)
+        log, _ = again()
+    return log
 
 
 def recheck(bundle: ReceiptBundle, believed: TrustFile, log: LogReader) -> None:

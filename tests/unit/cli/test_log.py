@@ -12,7 +12,10 @@ from threading import Thread
 import pytest
 
 from signwright.cli.main import run
+from signwright.cli.monitor import _published
 from signwright.client.credentials import encode_credentials, new_credential
+from signwright.client.log_reader import LogReader, open_log
+from signwright.client.trust import TrustFile
 from signwright.model.times import format_time
 from signwright.transparency.leaf import EpochLeaf, GenesisLeaf, PolicyLeaf
 from signwright.transparency.proof import TlogProof
@@ -172,6 +175,26 @@ def test_the_monitor_remembers_each_log_apart_and_takes_no_other_logs_memory(ser
     assert captured.out == ""
     assert "remembers the log another.example/log" in captured.err
     assert other.read_text() == text.replace(ORIGIN, "another.example/log")
+
+
+def test_a_receipt_that_came_home_before_its_leaf_was_published_is_waited_for(served):
+    trust = served.world.trust()
+
+    def read() -> tuple[LogReader, TrustFile]:
+        return open_log(trust.log_trust, served.files["checkpoint"], dict(served.files).__getitem__), trust
+
+    early, _ = read()
+    bundle = served.world.make("raw").bundle
+    waited = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            served.publish()
+
+    assert _published(bundle, early, read, tries=2, pause=pause).checkpoint.size > early.checkpoint.size
+    assert len(waited) == 2
+    assert _published(bundle, early, lambda: (early, trust), tries=2, pause=waited.append) is early
 
 
 def test_an_unreachable_server_is_no_alarm_but_an_error(served, monkeypatch):
