@@ -27,11 +27,12 @@ from signwright.cli.demo.lying_hub import LyingHub
 from signwright.cli.demo.processes import Children
 from signwright.cli.home import Home
 from signwright.client.credentials import load_credentials
-from signwright.client.policy_files import SignedPolicy, documents_of, read_signed, sign_next
+from signwright.client.policy_files import SignedPolicy, read_signed, sign_next
 from signwright.client.ssh_keys import load_person_key, make_key_files
 from signwright.client.trust import load_trust
 from signwright.model.digest import sha256_hex
 from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.policy.changes import documents_of
 from signwright.policy.documents import People, Person
 from signwright.statements.bundle import ReceiptBundle
 from signwright.statements.dsse import Envelope, parse_envelope

@@ -284,8 +284,7 @@ def diff(folder: Path | None, home: Path | None, trust: Path | None, output: str
     """Who gains or loses what, from the signed policy to the sources."""
     from dataclasses import asdict
 
-    from signwright.client.policy_files import documents_of
-    from signwright.policy.changes import changes
+    from signwright.policy.changes import changes, documents_of
 
     sources = policy_folder(folder, home)
     current = _current(sources, trust, home)
@@ -340,8 +339,8 @@ def apply(
 
 def _sign(sources: Path, current: SignedPolicy, *, key_file: Path, yes: bool, days: int) -> SignedPolicy:
     from signwright.cli.hubs import person_key
-    from signwright.client.policy_files import documents_of, sign_next, write_signed
-    from signwright.policy.changes import changes
+    from signwright.client.policy_files import sign_next, write_signed
+    from signwright.policy.changes import changes, documents_of
 
     documents = _checked(sources, current)
     found = changes(documents_of(current.policy), documents)
@@ -366,7 +365,7 @@ def _sign(sources: Path, current: SignedPolicy, *, key_file: Path, yes: bool, da
 @_OUTPUT
 def show(folder: Path | None, home: Path | None, trust: Path | None, output: str | None) -> None:
     """The signed policy: version, who may approve, which signing policies."""
-    from signwright.client.policy_files import documents_of
+    from signwright.policy.changes import documents_of
 
     policy = _current(policy_folder(folder, home), trust, home).policy
     if output_format(output) == "json":

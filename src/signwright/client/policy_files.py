@@ -16,7 +16,7 @@ from signwright.errors import ConfigurationError, DeniedError
 from signwright.formats.registry import FORMATS
 from signwright.model.operation import Strict
 from signwright.model.times import parse_time
-from signwright.policy.documents import DOCUMENTS, Credentials, Keys, Organisation, People, Project, Services
+from signwright.policy.documents import Credentials, Keys, Organisation, People, Project, Services
 from signwright.policy.policy import Policy, open_policy
 from signwright.policy.validate import problems_of
 from signwright.policy.write import draft_policy
@@ -32,12 +32,6 @@ class SignedPolicy:
 
     parts: PolicyParts
     policy: Policy
-
-
-def documents_of(policy: Policy) -> dict[str, Strict]:
-    """Name → document, as `signwright.policy.write.draft_policy` takes them."""
-    fixed = {name: getattr(policy, name) for name in DOCUMENTS}
-    return fixed | {f"projects/{name}": project for name, project in policy.projects.items()}
 
 
 def read_signed(folder: Path, *, pinned_root_sha256: str | None) -> SignedPolicy:

@@ -14,6 +14,8 @@ from typing import Literal
 
 from signwright.errors import MalformedError
 from signwright.model.operation import Strict
+from signwright.policy.documents import DOCUMENTS
+from signwright.policy.policy import Policy
 from signwright.statements.keys import verifying_key
 
 #: ``weaker``: somebody may do more, or less is demanded; ``stronger``: the reverse; ``other``: look at it.
@@ -99,6 +101,18 @@ def changes(old: Documents, new: Documents) -> list[Change]:
             found.append(Change(name, "new document" if name not in old else "document removed", "other"))
         found += _fields(name, "", before, after)
     return sorted(found, key=lambda change: (list(_MARKS).index(change.effect), change.where))
+
+
+def documents_of(policy: Policy) -> dict[str, Strict]:
+    """Name → document, as `signwright.policy.write.draft_policy` takes them."""
+    fixed = {name: getattr(policy, name) for name in DOCUMENTS}
+    return fixed | {f"projects/{name}": project for name, project in policy.projects.items()}
+
+
+def weakened_parts(old: Documents, new: Documents) -> tuple[str, ...]:
+    """In which kinds of document something became weaker: words for a log leaf, which names no person or project."""
+    weaker = (change.where for change in changes(old, new) if change.effect == "weaker")
+    return tuple(sorted({re.split("[:/]", where)[0] for where in weaker}))
 
 
 def _fields(document: str, path: str, old: object, new: object) -> Iterator[Change]:

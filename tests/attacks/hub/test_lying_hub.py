@@ -18,9 +18,9 @@ from signwright.cli.demo.lies import LIES, Lie, Loot, honest_request, replayed_r
 from signwright.cli.demo.loopback import address_of
 from signwright.cli.demo.lying_hub import Job
 from signwright.cli.demo.lying_witness import LyingWitness
-from signwright.client.policy_files import documents_of
 from signwright.client.ssh_keys import load_person_key, make_key_files
 from signwright.model.times import format_time
+from signwright.policy.changes import documents_of
 from signwright.policy.write import draft_policy
 from signwright.statements.dsse import Envelope
 from signwright.statements.keys import sign_ed25519

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from signwright.policy import documents as d
-from signwright.policy.changes import changes
+from signwright.policy.changes import changes, weakened_parts
 from tests.support.world import World
 
 OLD = World().documents()
@@ -24,6 +24,20 @@ def new_with(**fields: object) -> list[tuple[str, str]]:
 def test_the_same_policy_has_no_changes():
     assert changes(OLD, World().documents()) != []  # other keys
     assert changes(OLD, OLD) == []
+
+
+def test_weakened_parts_are_named_without_a_name_of_a_person_or_project():
+    people = OLD["people"]
+    assert isinstance(people, d.People)
+    mallory = d.Person(groups=("release",), keys=people.people["alice"].keys)
+    more = d.People(people={**people.people, "mallory": mallory})
+    project = OLD["projects/default"]
+    assert isinstance(project, d.Project)
+    looser = project.signing_policies["release"].model_copy(update={"scan": d.ScanRule(required=False)})
+    rules = {**project.signing_policies, "release": looser}
+    changed = {"people": more, "projects/default": project.model_copy(update={"signing_policies": rules})}
+    assert weakened_parts(OLD, {**OLD, **changed}) == ("people", "projects")
+    assert weakened_parts({**OLD, **changed}, OLD) == ()
 
 
 @pytest.mark.parametrize(

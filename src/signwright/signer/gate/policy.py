@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import ConflictError, DeniedError, MalformedError, UnavailableError
 from signwright.model.times import format_time
+from signwright.policy.changes import documents_of, weakened_parts
 from signwright.policy.documents import Services, SigningPolicy
 from signwright.policy.policy import Policy, open_policy
 from signwright.signer.gate.keyholder import KeyholderClient
@@ -93,6 +94,12 @@ class PolicyHolder:
             await keyholder.load_policy(opened.stored)
             return opened.policy.version
 
+    def _weakening(self, policy: Policy) -> tuple[str, ...]:
+        """Which kinds of document of ``policy`` are weaker than those in force."""
+        if self.current is None:
+            return ()
+        return weakened_parts(documents_of(self.current.policy), documents_of(policy))
+
     def _verified(self, root: bytes, policy: bytes, documents: Mapping[str, bytes]) -> Opened:
         opened = self._open(StoredPolicy(0, "", 0, root, policy, dict(documents)))
         if self.current is None:
@@ -127,7 +134,7 @@ class PolicyHolder:
             policy_version=policy.version,
             root_sha256=policy.root_sha256,
             root_version=policy.root.version,
-            weakening=(),
+            weakening=self._weakening(policy),
             time=format_time(self._now()),
         )
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView, blocks
 from signwright.policy.log_trust import log_trust
@@ -14,7 +16,7 @@ from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.bundle import ReceiptBundle, open_envelope
 from signwright.statements.keys import public_text, verify_envelope
 from signwright.statements.models import Receipt, parse_statement
-from signwright.transparency.leaf import IntentLeaf, ResultLeaf, parse_intent, parse_leaf
+from signwright.transparency.leaf import IntentLeaf, PolicyLeaf, ResultLeaf, parse_intent, parse_leaf
 from signwright.transparency.proof import TlogProof
 from signwright.transparency.tiles import parse_bundle
 from tests.support.gates import GateSite, Release, digest_request, pe_artifact, pe_program, sha256, until
@@ -159,5 +161,19 @@ def test_waiting_request_is_signed_once_the_second_approval_comes(site: GateSite
             assert (waiting.message["outcome"], waiting.message["code"]) == ("waiting", "approvals")
             assert site.keyholder.operations == 0
             assert (await release.sign()).message["outcome"] == "signed"
+
+    asyncio.run(scenario())
+
+
+def test_policy_that_weakens_something_says_so_in_its_leaf(site: GateSite) -> None:
+    site.world.people["mallory"] = Ed25519PrivateKey.generate()
+    newer = site.world.policy_parts()
+
+    async def scenario() -> None:
+        async with site.run() as (gate, courier):
+            assert (await courier.policy(newer)).message["ok"] is True
+            await until(lambda: f"tile/entries/000.p/{gate.parts.log.size}" in courier.published)
+            found = [one for one in leaves(courier.published, gate.parts.log.size) if isinstance(one, PolicyLeaf)]
+            assert [leaf.weakening for leaf in found] == [(), ("people",)]
 
     asyncio.run(scenario())
