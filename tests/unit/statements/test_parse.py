@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from signwright.errors import MalformedError
 from signwright.statements.parse import MAX_DEPTH, _check, _is_sound, strict_json
 
-TEXTS = st.text(st.sampled_from("ab\x00\n\x7f\u202e\u200b\u00e9\U000e0041 "), max_size=3)
+TEXTS = st.text(st.sampled_from("ab\u3164\x00\n\x7f\u202e\u200b\u00e9\U000e0041 "), max_size=3)
 VALUES = st.recursive(
     st.one_of(TEXTS, st.integers(-9, 9), st.booleans(), st.none()),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
@@ -67,3 +67,10 @@ def test_depth_limit_is_exact(depth, refused):
         assert problem.value.code == "too-deep"
     else:
         strict_json(content)
+
+
+@pytest.mark.parametrize("text", ["\x7f", "\u3164", "\ufe0f", "\u202e", "\\u007f", "\\u3164", "\\n"])
+def test_bad_character_is_refused_in_either_spelling(text):
+    with pytest.raises(MalformedError) as refused:
+        strict_json(f'{{"a":"{text}"}}'.encode())
+    assert refused.value.code == "bad-text"
