@@ -199,7 +199,11 @@ class Log:
 
     async def _cosign_round(self) -> None:
         size = self.frontier.size
-        if not size or self.signer is None or (self.witnessed is not None and self.witnessed.checkpoint.size >= size):
+        if not size or self.signer is None:
+            return
+        if self.witnessed is not None and self.witnessed.checkpoint.size >= size:
+            # Whoever began to wait while the last round was under way is answered by it.
+            self._settle([w for w in self._waiters if w.index < self.witnessed.checkpoint.size], self.witnessed)
             return
         tree = TileTree(size, self.files.read)
         checkpoint = Checkpoint(self.origin, size, self.frontier.root())
