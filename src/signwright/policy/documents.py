@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from signwright.model.operation import Many, Name, Parameter, Strict
-from signwright.statements.models import Hex32, KeyId, KeyText, Mode, Text, Time
+from signwright.statements.models import KeyId, KeyText, Mode, Text, Time
 
 Kind = Literal["test", "release"]
 #: Ten years: an age that no calendar refuses.
@@ -218,4 +218,3 @@ DOCUMENTS: dict[str, type[Strict]] = {
     "credentials": Credentials,
     "keys": Keys,
 }
-SpkiSha256 = Hex32
