@@ -2,8 +2,8 @@
 """How the signer's processes are started: the interpreter isolated, the path explicit, in an environment of their own.
 
 ``-I`` drops PYTHON* variables, the user's site and the current folder; ``-S`` drops ``site``, and with it every
-``.pth`` file,
-``sitecustomize`` and ``usercustomize``. What is imported is then exactly what stands on the path given here.
+``.pth`` file, ``sitecustomize`` and ``usercustomize``. What is imported is then exactly what stands on the path given
+here. Of the caller's environment variables only a short list goes along.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ BOOT = (
 )
 
 ENVIRONMENT_VARIABLE = "SIGNWRIGHT_SIGNER_ENV"
+#: Names, parted by spaces, of further variables that the maker of a PKCS #11 module wants to see.
+TOKEN_VARIABLES = "SIGNWRIGHT_TOKEN_VARIABLES"
+#: What launcher, gate and keyholder see of the caller's environment: locale, clock, places, modules' settings files.
+#: Nothing that decides which code is loaded (LD_*) or where connections go (*_PROXY), and no secret of a CI job.
+_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "HOME", "TMPDIR", "SOFTHSM2_CONF", "OPENSC_CONF")
+_NEVER_KEPT = ("LD_", "PYTHON", "GCONV_PATH", "OPENSSL_")
 _SHARED_FOLDERS = ("site-packages", "dist-packages")
 
 
@@ -36,6 +42,18 @@ def signer_environment() -> Path:
     """
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     return Path(named) if named else Path(f"{sys.prefix}-signer")
+
+
+def signer_variables() -> dict[str, str]:
+    """The environment variables of this process that the signer's processes get.
+
+    Raises `ConfigurationError` when ``$SIGNWRIGHT_TOKEN_VARIABLES`` names one that could load foreign code.
+    """
+    named = os.environ.get(TOKEN_VARIABLES, "").split()
+    for name in named:
+        if name.startswith(_NEVER_KEPT):
+            raise ConfigurationError(f"{TOKEN_VARIABLES} names {name}, which no signer process gets", code="variables")
+    return {name: os.environ[name] for name in (*_KEPT_VARIABLES, *named) if name in os.environ}
 
 
 def signer_command(
@@ -79,9 +97,10 @@ def main(arguments: Sequence[str]) -> int:
     own = arguments[1:] if asked.endswith(".tokens") else arguments
     try:
         command = signer_command(asked, own, environment=signer_environment())
-        os.execv(command[0], command)  # noqa: S606 - no shell: the program and its arguments are ours
+        os.execve(command[0], command, signer_variables())  # noqa: S606 - no shell: program and arguments are ours
     except ConfigurationError as problem:
-        print(f"signer: error: {problem.message} ({problem.hint})", file=sys.stderr)
+        hint = f" ({problem.hint})" if problem.hint else ""
+        print(f"signer: error: {problem.message}{hint}", file=sys.stderr)
     return 1
 
 

@@ -145,6 +145,33 @@ def _answers(site: GateSite) -> bool:
     return asyncio.run(ask())
 
 
+def test_gate_and_keyholder_see_only_the_listed_variables(site: GateSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = write_settings(site)
+    for name in ("CI_JOB_SECRET", "LD_LIBRARY_PATH", "HTTPS_PROXY", "OPENSSL_CONF"):
+        monkeypatch.setenv(name, "/nowhere")
+    monkeypatch.setenv("TZ", "UTC")
+    monkeypatch.setenv("MAKERS_MODULE_CONF", "/etc/module.conf")
+    monkeypatch.setenv("SIGNWRIGHT_TOKEN_VARIABLES", "MAKERS_MODULE_CONF NOT_SET")
+    with signer(settings, "--genesis", site.root_sha256) as launcher:
+        for pid in (launcher.pid, *children(launcher).values()):
+            found = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+            variables = dict(row.split("=", 1) for row in found if row)
+            assert variables["MAKERS_MODULE_CONF"] == "/etc/module.conf"
+            assert variables["TZ"] == "UTC"
+            allowed = {"PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "HOME", "TMPDIR", "SOFTHSM2_CONF", "OPENSC_CONF"}
+            assert set(variables) <= allowed | {"MAKERS_MODULE_CONF"}
+
+
+def test_a_variable_that_loads_code_cannot_be_let_in(site: GateSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = write_settings(site)
+    monkeypatch.setenv("SIGNWRIGHT_TOKEN_VARIABLES", "LD_PRELOAD")
+    command = [sys.executable, "-m", "signwright.signer.start", "--settings", str(settings)]
+    environment = {**os.environ, "SIGNWRIGHT_SIGNER_ENV": str(worker_environment())}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "names LD_PRELOAD" in ended.stderr
+
+
 def test_without_state_nothing_starts(site: GateSite) -> None:
     settings = write_settings(site)
     command = [sys.executable, "-m", "signwright.signer.start", "--settings", str(settings)]
