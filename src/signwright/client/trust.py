@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from signwright.errors import ConfigurationError, MalformedError
 from signwright.model.operation import Many, Strict
 from signwright.policy.documents import Base64, LogIdentity, Quorum, TimestampAuthority, Witness
 from signwright.policy.log_trust import log_trust_of
+from signwright.policy.operators import witness_problems
 from signwright.statements.models import Hex32, KeyText, Text
 from signwright.statements.parse import MAX_DOCUMENT, parse_model
 from signwright.transparency.cosignature import LogTrust
@@ -48,6 +50,11 @@ class TrustFile(Strict):
     def roots(self) -> tuple[bytes, ...]:
         return tuple(base64.b64decode(root) for root in self.code_signing_roots)
 
+    def problems(self) -> Iterator[str]:
+        """What makes its witnesses unusable, in words: it obeys what a policy obeys."""
+        own = [("a receipt key", text) for text in self.receipt_keys]
+        return witness_problems(self.organisation, self.log, self.witnesses, quorum=self.quorum, own_keys=own)
+
     def encode(self) -> bytes:
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
 
@@ -55,10 +62,14 @@ class TrustFile(Strict):
 def load_trust(file: Path) -> TrustFile:
     """Raises `ConfigurationError` naming the file."""
     try:
-        return parse_model(TrustFile, file.read_bytes(), limit=MAX_DOCUMENT)
+        trust = parse_model(TrustFile, file.read_bytes(), limit=MAX_DOCUMENT)
     except OSError as problem:
         raise ConfigurationError(
             f"trust file {file}: {problem.strerror}", code="no-trust-file", hint="--trust FILE or SIGNWRIGHT_TRUST"
         ) from problem
     except MalformedError as problem:
         raise ConfigurationError(f"trust file {file}: {problem.message}", code="bad-trust-file") from problem
+    problems = list(trust.problems())
+    if problems:
+        raise ConfigurationError(f"trust file {file}: {'; '.join(problems)}", code="bad-trust-file")
+    return trust

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from signwright.envelopes.templates import TEMPLATES
-from signwright.errors import MalformedError, SignwrightError
+from signwright.errors import MalformedError
 from signwright.policy.documents import Kind, Project, SigningPolicy
 from signwright.policy.exceptions import needed_exceptions
-from signwright.policy.log_trust import log_trust
+from signwright.policy.operators import witness_problems
 from signwright.statements.dsse import strict_base64
 from signwright.statements.keys import VerifyingKey, verifying_key
 
@@ -63,7 +63,7 @@ def _all_public_keys(policy: Policy) -> Iterator[tuple[str, str]]:
         yield f"scanner {scanner.name}", scanner.public_key
     yield "gate", policy.services.gate_key
     for text in policy.services.receipt_keys:
-        yield "receipt key", text
+        yield "a receipt key", text
 
 
 def _keys(policy: Policy) -> Iterator[str]:
@@ -92,14 +92,14 @@ def _keys(policy: Policy) -> Iterator[str]:
 
 def _services(policy: Policy) -> Iterator[str]:
     services = policy.services
-    try:
-        log_trust(services)
-    except SignwrightError as problem:
-        yield f"services: {problem.message}"
-    if services.quorum.outside + services.quorum.local < 1:
-        yield "services: a quorum of no witness at all"
-    if any(w.operator == policy.organisation.name and w.outside for w in services.witnesses):
-        yield "services: a witness run by this organisation's own operator cannot be outside"
+    found = witness_problems(
+        policy.organisation.name,
+        services.log,
+        services.witnesses,
+        quorum=services.quorum,
+        own_keys=_all_public_keys(policy),
+    )
+    yield from (f"services: {problem}" for problem in found)
     authorities = [a.name for a in services.timestamp_authorities]
     if len(set(authorities)) != len(authorities):
         yield "services: a timestamp authority is listed twice"

@@ -7,6 +7,8 @@ is the one of this checkpoint.
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -35,7 +37,7 @@ class WitnessKey:
 
 @dataclass(frozen=True, slots=True)
 class Cosigned:
-    """Who cosigned: names of witnesses, and the times that count, sorted. ``outside`` counts operators."""
+    """Who cosigned: names of witnesses, and the times that count, sorted. ``outside`` and ``local`` count operators."""
 
     outside: int
     local: int
@@ -50,7 +52,7 @@ class Cosigned:
 
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """At least ``outside`` different operators outside the signer host and ``local`` witnesses on it."""
+    """At least ``outside`` different operators outside the signer host and ``local`` different ones on it."""
 
     witnesses: tuple[WitnessKey, ...]
     outside: int
@@ -61,12 +63,16 @@ class Quorum:
         # The signed message does not name the witness: one key under two names would count twice.
         if len(names) != len(self.witnesses) or len(keys) != len(self.witnesses):
             raise ConfigurationError("quorum: two witnesses share a name or a key", code="bad-quorum")
-        operators = {w.operator for w in self.witnesses if w.outside}
-        locals_ = sum(not w.outside for w in self.witnesses)
-        if not (0 <= self.outside <= len(operators) and 0 <= self.local <= locals_):
+        operators, locals_ = (_operators(w for w in self.witnesses if w.outside is side) for side in (True, False))
+        if operators & locals_:
+            both = next(w.operator for w in self.witnesses if w.outside and operator_of(w.operator) in locals_)
+            raise ConfigurationError(
+                f"quorum: operator {both!r} runs a local witness and cannot be outside", code="bad-quorum"
+            )
+        if not (0 <= self.outside <= len(operators) and 0 <= self.local <= len(locals_)):
             raise ConfigurationError(
                 f"quorum: wants outside {self.outside} / local {self.local}, but there are {len(operators)} outside"
-                f" operators and {locals_} local witnesses",
+                f" operators and {len(locals_)} local ones",
                 code="bad-quorum",
             )
 
@@ -83,8 +89,7 @@ class Quorum:
                 seen.append((witness, min(check_cosignature(note.text, line, witness.key) for line in lines)))
         if latest is not None and any(time > latest for _, time in seen):
             raise VerificationError("checkpoint: cosigned in the future", code="cosigned-in-the-future")
-        outside = len({witness.operator for witness, _ in seen if witness.outside})
-        local = sum(not witness.outside for witness, _ in seen)
+        outside, local = (len(_operators(w for w, _ in seen if w.outside is side)) for side in (True, False))
         if outside < self.outside or local < self.local:
             raise VerificationError(
                 f"checkpoint: cosigned by outside {outside} / local {local};"
@@ -115,6 +120,15 @@ class LogTrust:
         """Read and verify a cosigned checkpoint; raises `MalformedError`, `LimitError`, `VerificationError`."""
         signed = verify_checkpoint(content, origin=self.origin, keys=self.keys)
         return Witnessed(signed.checkpoint, self.quorum.check(signed.note, latest=latest))
+
+
+def operator_of(text: str) -> str:
+    """An operator's name as it is compared: another case, spacing or punctuation makes no other operator."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
+
+
+def _operators(witnesses: Iterable[WitnessKey]) -> set[str]:
+    return {operator_of(witness.operator) for witness in witnesses}
 
 
 def cosignature_message(text: bytes, time: int) -> bytes:

@@ -184,7 +184,7 @@ PROBLEMS: list[tuple[Edit, str]] = [
     (software_key_for_a_release, "a software key serves test only"),
     (quorum_of_nobody, "a quorum of no witness at all"),
     (quorum_that_no_witnesses_make, "services: quorum: wants outside 0 / local 2"),
-    (own_witness_that_is_called_outside, "this organisation's own operator cannot be outside"),
+    (own_witness_that_is_called_outside, "witness w2 cannot be outside: operator 'Example' is this organisation's own"),
     (authority_listed_twice, "a timestamp authority is listed twice"),
     (policy_of_test_with_the_release_key, "a test policy with the release key"),
     (group_that_is_not_eligible, "1 of group nobody wanted"),
