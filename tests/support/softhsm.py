@@ -60,6 +60,14 @@ session.create_object({
     Attribute.VALUE: bytes.fromhex(content), Attribute.SUBJECT: b"",
 })
 """
+_LOGIN = """
+import sys, pkcs11
+module, token, pin = sys.argv[1:]
+try:
+    pkcs11.lib(module).get_token(token_label=token).open(user_pin=pin)
+except pkcs11.exceptions.PKCS11Error as problem:
+    print(type(problem).__name__, end="")
+"""
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,16 @@ class SoftToken:
         """Put DER ``certificate`` beside the key ``label``, under the same id."""
         arguments = [self.module, self.label, PIN, label, certificate.hex()]
         subprocess.run([sys.executable, "-c", _CERTIFICATE, *arguments], env=self.environment, check=True)
+
+    def offer_pin(self, pin: str) -> str:
+        """Log in in a process of its own; the name of the refusal, or nothing."""
+        command = [sys.executable, "-c", _LOGIN, self.module, self.label, pin]
+        return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
+
+    def pins_offered(self) -> int:
+        """How often SoftHSM wrote this token's flags: once for each PIN that it refuses (CKF_USER_PIN_COUNT_LOW)."""
+        (file,) = (self.folder / "tokens").glob("*/token.object")
+        return int.from_bytes(file.read_bytes()[:8], "big")
 
     def pin_file(self, pin: str = PIN) -> str:
         file = self.folder / f"pin-{pin}"

@@ -12,16 +12,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 
 from signwright.client.ssh_keys import make_key_files
 from tests.support.homes import PEOPLE, Ran, RunningHome, running_home
 from tests.support.pe_builder import Pe
-from tests.support.pki import default_pki, to_pem
+from tests.support.pki import Pki, default_pki, to_pem
 from tests.support.processes import wait_until
 from tests.support.softhsm import PIN, SoftToken, make_token
 from tests.support.terminal import on_terminal
@@ -168,6 +170,69 @@ def test_adopted_key_signs_a_release_that_outside_verifiers_accept(
     assert key_finding(home) == "ok release: ready"
 
 
+def test_revocation_counts_from_its_own_date_on(lasting: tuple[Desk, RunningHome], tmp_path: Path) -> None:
+    """The timestamp dates the signature: what was signed before the key was lost stays good, at whatever time asked."""
+    desk, home = lasting
+    request, file = submit(home, tmp_path)
+    approve(desk, home, request)
+    assert home.cli("wait", request).code == 0
+    assert home.cli("fetch", request, file, "--in-place").code == 0
+    entry = json.loads((home.folder / "policy" / "signed" / "documents" / "keys.json").read_bytes())["keys"]["release"]
+    certificate = base64.b64decode(entry["chain"][0])
+    checks = {row["name"]: row["text"] for row in home.cli("verify", file, "--output", "json").json["checks"]}
+    stamped = datetime.strptime(checks["timestamp"].split()[0], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+    def verify(revoked: dict[bytes, datetime], *arguments: object) -> tuple[int, str]:
+        made = default_pki().crl(revoked, this_update=stamped + timedelta(days=2))
+        (tmp_path / "list.crl").write_bytes(made)
+        ran = home.cli("verify", file, "--crl", tmp_path / "list.crl", *arguments)
+        (line,) = [row for row in ran.out.splitlines() if " certificate " in row]
+        return ran.code, line
+
+    day = timedelta(days=1)
+    later = ("--at", f"{stamped + 20 * 365 * day:%Y-%m-%dT%H:%M:%SZ}")
+    for arguments in ((), later):
+        code, line = verify({}, *arguments)
+        assert (code, "not revoked in the list given" in line) == (0, True), line
+        code, line = verify({certificate: stamped + day}, *arguments)
+        assert (code, "not revoked in the list given" in line) == (0, True), line
+        code, line = verify({certificate: stamped - day}, *arguments)
+        assert (code, line.startswith("FAILED"), "[certificate-revoked]" in line) == (8, True, True), line
+    stranger = Pki("stranger").crl({})
+    (tmp_path / "stranger.crl").write_bytes(stranger)
+    ran = home.cli("verify", file, "--crl", tmp_path / "stranger.crl")
+    assert (ran.code, "[bad-crl]" in ran.out) == (8, True)
+
+
+def test_without_timestamp_the_asked_time_decides(lasting: tuple[Desk, RunningHome], tmp_path: Path) -> None:
+    """``--at`` against validity and revocation, on a program that another tool signed under the same root."""
+    _, home = lasting
+    tool = require_tool("osslsigncode", "osslsigncode")
+    signer = default_pki().code_signing("p256", "Elsewhere")
+    (tmp_path / "key.pem").write_bytes(signer.private_pem)
+    (tmp_path / "chain.pem").write_bytes(b"".join(map(to_pem, signer.chain)))
+    (tmp_path / "plain.exe").write_bytes(Pe().build())
+    file, listed = tmp_path / "signed.exe", tmp_path / "list.pem"
+    command = [tool, "sign", "-certs", "chain.pem", "-key", "key.pem", "-in", "plain.exe", "-out", "signed.exe"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    revoked = datetime(2026, 6, 1, tzinfo=UTC)
+    crl = x509.load_der_x509_crl(default_pki().crl({signer.certificate: revoked}))
+    listed.write_bytes(crl.public_bytes(Encoding.PEM))
+
+    def verify(*arguments: object) -> tuple[int, str]:
+        ran = home.cli("verify", file, *arguments, "--output", "json")
+        (check,) = [row for row in ran.json["checks"] if row["name"] == "certificate"]
+        return ran.code, check["code"] or check["text"].rsplit(", ", 1)[-1]
+
+    before, after, expired = ("--at", "2026-05-31T23:59:59Z"), ("--at", "2026-06-01T00:00:01Z"), "2045-01-02T00:00:00Z"
+    assert verify() == (0, "revocation NOT looked at")
+    assert verify("--at", expired) == (8, "certificate-validity")
+    assert verify("--at", "2019-12-31T00:00:00Z") == (8, "certificate-validity")
+    assert verify("--crl", listed, *before) == (0, "not revoked in the list given")
+    assert verify("--crl", listed, *after) == (8, "certificate-revoked")
+    assert verify("--crl", listed) == (8, "certificate-revoked")
+
+
 def test_token_that_is_pulled_out_is_named_and_used_again_when_it_is_back(
     lasting: tuple[Desk, RunningHome], tmp_path: Path
 ) -> None:
@@ -205,6 +270,7 @@ def test_wrong_pin_is_tried_once_and_never_again_until_the_file_changes(
     assert home.cli("down", "--home", home.folder).code == 0
     pin.write_text("00000000\n", encoding="utf-8")
     try:
+        before = desk.token.pins_offered()
         up(home)
         assert "bad release: quarantined (the token refused the PIN" in key_finding(home)
         request, _ = submit(home, tmp_path)
@@ -215,6 +281,7 @@ def test_wrong_pin_is_tried_once_and_never_again_until_the_file_changes(
         assert home.cli("down", "--home", home.folder).code == 0
         up(home)
         assert "its secret was refused before" in key_finding(home)
+        assert desk.token.pins_offered() == before + 1
     finally:
         pin.write_text(f"{PIN}\n", encoding="utf-8")
         home.cli("down", "--home", home.folder)

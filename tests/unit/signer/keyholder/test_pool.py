@@ -138,6 +138,25 @@ def test_wrong_pin_is_offered_once_and_never_again(pools: list[Pool], state: Sta
 
 
 @pytest.mark.hsm
+def test_token_counts_one_wrong_pin_for_a_pool_of_four(pools: list[Pool], state: State, softhsm: SoftToken) -> None:
+    """The token's own count, not ours: what a card has that locks itself after three."""
+    key = pkcs11(softhsm, softhsm.generate("counted", "p256"), pin="11111111", children=4)
+    before = softhsm.pins_offered()
+    for number in (1, 2):
+        assert softhsm.offer_pin("22222222") == "PinIncorrect"
+        assert softhsm.pins_offered() == before + number  # the count is one
+    pool = opened(pools, state, key)
+    assert pool.keys["k"].state == "quarantined"
+    for step in range(1, 6):
+        pool.tend(time.monotonic() + step * 10 * RETRY)
+        assert isinstance(sign(pool), KeystoreError)
+    assert softhsm.pins_offered() == before + 3
+    restarted = opened(pools, state, key)
+    assert restarted.keys["k"].state == "quarantined"
+    assert softhsm.pins_offered() == before + 3
+
+
+@pytest.mark.hsm
 def test_token_that_is_not_there_is_said_and_tried_again(
     pools: list[Pool], state: State, softhsm: SoftToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
