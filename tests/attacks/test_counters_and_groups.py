@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from signwright.model.framing import encode_frame, read_frame
+from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.policy.orders import Claim
 from signwright.policy.policy import open_policy
@@ -87,6 +88,25 @@ def test_expired_policy_signs_nothing(keyholder: Keyholder) -> None:
     refused, _ = keyholder.ask(*honest(signer))
     assert (refused["ok"], refused["code"]) == (False, "policy-expired")
     assert keyholder.operations == 0
+
+
+def test_order_under_an_exception_is_refused_from_its_end_on(keyholder: Keyholder) -> None:
+    """Two orders of one moment: the first comes in time, the second when the exception has ended."""
+    signer = keyholder.signer
+    ends = signer.world.now + timedelta(minutes=2)
+    organisation: d.Organisation = signer.world.documents()["organisation"]  # type: ignore[assignment]
+    rows = tuple(row.model_copy(update={"expires": format_time(ends)}) for row in organisation.exceptions)
+    signer.world.with_documents(organisation=organisation.model_copy(update={"exceptions": rows}))
+    signer.parts = signer.world.policy_parts()
+    signer.policy = open_policy(*signer.parts[:3], pinned_root_sha256=signer.parts[3])
+    assert keyholder.load_policy()["ok"] is True
+    first, second = honest(signer), honest(signer)
+    signer.world.now = ends - timedelta(seconds=1)
+    assert keyholder.ask(*first)[0]["ok"] is True
+    signer.world.now = ends
+    refused, _ = keyholder.ask(*second)
+    assert (refused["ok"], refused["code"]) == (False, "exception")
+    assert keyholder.operations == 1
 
 
 def test_key_under_another_name_has_no_new_quota(keyholder: Keyholder) -> None:

@@ -103,6 +103,7 @@ class CountingKeyholder:
     position: tuple[int, bytes] = (0, b"")
     claims: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     silent: bool = False
+    now: Callable[[], datetime] = now_utc
 
     def log(self) -> tuple[int, bytes]:
         return self.position
@@ -149,7 +150,7 @@ class CountingKeyholder:
         self.orders.append(frame)
         assert self.policy is not None
         order = read_order(frame.message, frame.parts)
-        approved = check_order(self.policy, self, order, profile=self.profile, now=now_utc())
+        approved = check_order(self.policy, self, order, profile=self.profile, now=self.now())
         self.claims[approved.claim.leaf_index] = (approved.claim.request, approved.claim.wave, approved.claim.attempt)
         self.position = (approved.checkpoint.size, approved.checkpoint.root)
         identity = self.identities[approved.key_name]
@@ -282,6 +283,8 @@ class GateSite:
     world: World = field(default_factory=organisation)
     settings_changes: dict[str, Any] = field(default_factory=dict)
     create_state: bool = True
+    #: The gate's clock and the keyholder double's; timestamps and witnesses have their own.
+    now: Callable[[], datetime] = now_utc
 
     def __post_init__(self) -> None:
         keys = {"order": self.world.gate, "receipt": self.world.receipts, "log": self.world.log_private}
@@ -298,7 +301,7 @@ class GateSite:
         self.policy_parts = self.world.policy_parts()
         root, index, documents, self.root_sha256 = self.policy_parts
         self.policy: Policy = open_policy(root, index, documents, pinned_root_sha256=self.root_sha256)
-        self.keyholder = CountingKeyholder(self.world, self.root_sha256)
+        self.keyholder = CountingKeyholder(self.world, self.root_sha256, now=self.now)
         stamping = default_pki().timestamping()
         self.issuer = Issuer(stamping.key, stamping.chain, "1.2.3.4")  # type: ignore[arg-type]
         self.new_witness("witness.sqlite3")
@@ -344,7 +347,7 @@ class GateSite:
         try:
             client = await KeyholderClient.connect(ours.detach(), seconds=self.settings.limits.order_seconds)
             workers = Workers(pool or unused_pool())
-            gate = await assemble(self.settings, keyholder=client, workers=workers, state=state)
+            gate = await assemble(self.settings, keyholder=client, workers=workers, state=state, now=self.now)
             self.changes(gate)
             life = asyncio.create_task(gate.serve(on_ready=ready.set, stop=stop))
             started = asyncio.create_task(ready.wait())
