@@ -7,9 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from signwright.errors import SignwrightError
+from signwright.errors import ConfigurationError, SignwrightError
 from signwright.signer.gate.settings import load_settings
 from signwright.signer.launcher import Launcher, plain_words
+from signwright.signer.users import load_users
 
 
 def main(arguments: list[str]) -> int:
@@ -21,6 +22,12 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = load_settings(options.settings)
+        if load_users(options.settings) is not None:
+            raise ConfigurationError(
+                "the settings name one user for each process, and this launcher runs all as one",
+                code="bad-settings",
+                hint="systemctl start signwright.target",
+            )
         print(plain_words(settings.profile), file=sys.stderr, flush=True)
         launcher = Launcher(options.settings.absolute(), genesis=options.genesis)
         return launcher.run(on_ready=f"ready {settings.socket}", ready_file=options.ready_file)

@@ -27,13 +27,14 @@ from signwright.signer.gate.keyholder import KeyholderClient
 from signwright.signer.gate.log import Log, load_frontier
 from signwright.signer.gate.policy import GateKeys, PolicyHolder, log_signer
 from signwright.signer.gate.publish import Publisher
-from signwright.signer.gate.server import Server
+from signwright.signer.gate.server import Peers, Server
 from signwright.signer.gate.settings import GateSettings, load_key
 from signwright.signer.gate.state import State, create_state
 from signwright.signer.gate.tiles import TileFiles
 from signwright.signer.gate.timestamps import Timestamps
 from signwright.signer.gate.verify import Verifier
 from signwright.signer.gate.witnesses import Witnesses
+from signwright.signer.users import Users
 from signwright.signer.worker.client import Workers
 from signwright.signer.worker.pool import WorkerPool
 from signwright.timestamps.authorities import Patience
@@ -174,9 +175,13 @@ async def assemble(
     keyholder: KeyholderClient,
     workers: Workers,
     state: State,
+    users: Users | None = None,
     now: Callable[[], datetime] = now_utc,
 ) -> Gate:
-    """Put the parts together; raises `ConfigurationError` when state, keys and tiles do not fit each other."""
+    """Put the parts together; raises `ConfigurationError` when state, keys and tiles do not fit each other.
+
+    ``users``: whom the socket hears; None for this process's own user.
+    """
     limits = settings.limits
     keys = GateKeys(load_key(settings.order_key), load_key(settings.receipt_key), load_key(settings.log_key))
     patience = Patience(
@@ -213,12 +218,17 @@ async def assemble(
     events = HubEvents(log, seconds=limits.epoch_seconds, now=now, monotonic=time.monotonic)
     verbs = _Verbs(parts, events)
     handlers = {"policy": verbs.policy, "status": verbs.status, "hub-events": verbs.hub_events}
-    server = Server(Cycle(parts), errands, verbs=handlers, requests=limits.requests)
+    server = Server(Cycle(parts), errands, verbs=handlers, requests=limits.requests, peers=Peers.of(users))
     return Gate(settings, parts, publisher, server)
 
 
 async def serve(
-    settings: GateSettings, *, keyholder_fd: int, worker_command: list[str], on_ready: Callable[[], None]
+    settings: GateSettings,
+    *,
+    keyholder_fd: int,
+    worker_command: list[str],
+    on_ready: Callable[[], None],
+    users: Users | None = None,
 ) -> None:
     """The whole process: until SIGTERM, or until something that it cannot do without is gone."""
     os.umask(0o077)
@@ -236,5 +246,5 @@ async def serve(
         stack.callback(pool.close)
         keyholder = await KeyholderClient.connect(keyholder_fd, seconds=settings.limits.order_seconds)
         gc.freeze()  # what is loaded stays; only what requests leave behind is looked through
-        gate = await assemble(settings, keyholder=keyholder, workers=Workers(pool), state=state)
+        gate = await assemble(settings, keyholder=keyholder, workers=Workers(pool), state=state, users=users)
         await gate.serve(on_ready=on_ready, stop=stop)

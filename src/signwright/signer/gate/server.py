@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gate's socket: one courier, its frames, and a connection of its own for each artifact.
 
-Only processes of the same user are heard. Nothing that comes in here can make the gate sign: requests are verified from
-their signatures, and an errand's answer is checked by whoever asked.
+Only the courier's user is heard, which is the gate's own unless the settings name another, and operators who ask how
+the gate is or halt it. Nothing that comes in here can make the gate sign: requests are verified from their signatures,
+and an errand's answer is checked by whoever asked.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import asyncio
 import os
 import socket
 import stat
-import struct
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from signwright.errors import ConfigurationError, LimitError, MalformedError, SignwrightError
@@ -23,32 +24,57 @@ from signwright.signer.gate.cycle import Cycle
 from signwright.signer.gate.errands import Errands
 from signwright.signer.gate.outcome import Outcome
 from signwright.signer.gate.verify import open_job
+from signwright.signer.users import Users, peer_user
 
 MAX_CONNECTIONS = 64
 #: A request that is done sooner has no news of its progress.
 QUIET_SECONDS = 0.2
 _FIRST_FRAME_SECONDS = 10.0
 _MAX_FIRST_FRAME = 8 << 20
+#: What an operator may say, and whoever takes no place of the courier's.
+OPERATOR_VERBS = ("status", "halt")
 
 #: Gives the answer to a ``policy``, ``status`` or ``hub-events`` message: members beside ``type`` and ``id``.
 Verb = Callable[[Frame], Awaitable[dict[str, object]]]
 
 
-class Server:
-    """``verbs``: handlers by message type; ``sign`` is built in."""
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """User ids that are heard: the ``courier`` in everything, ``operators`` in `OPERATOR_VERBS` only."""
 
-    def __init__(self, cycle: Cycle, errands: Errands, *, verbs: Mapping[str, Verb], requests: int) -> None:
+    courier: int
+    operators: frozenset[int]
+
+    @classmethod
+    def of(cls, users: Users | None) -> Peers:
+        """Those of the settings; None: only the gate's own user, as courier."""
+        return cls(users.courier, users.operators) if users else cls(os.getuid(), frozenset())
+
+    def hear(self, user: int) -> bool:
+        return user == self.courier or user in self.operators
+
+
+class Server:
+    """``verbs``: handlers by message type; ``sign`` is built in. ``peers``: None for the gate's own user."""
+
+    def __init__(
+        self, cycle: Cycle, errands: Errands, *, verbs: Mapping[str, Verb], requests: int, peers: Peers | None = None
+    ) -> None:
         self.cycle = cycle
         self._errands = errands
         self._verbs = verbs
         self._requests = requests
+        self._peers = peers or Peers.of(None)
         self._at_work = 0
         self._open: dict[Channel, asyncio.Task[None] | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, path: Path) -> asyncio.Server:
-        """A socket at ``path``, mode 0600; raises `ConfigurationError`."""
-        listener = _bound(path)
+        """A socket at ``path``, mode 0600, or 0660 for a courier that is another user; raises `ConfigurationError`.
+
+        Its group is then its folder's (setgid), to which the gate need not belong.
+        """
+        listener = _bound(path, shared=self._peers.courier != os.getuid())
         return await asyncio.start_unix_server(self._connected, sock=listener, limit=STREAM_LIMIT)
 
     async def close(self) -> None:
@@ -64,14 +90,17 @@ class Server:
         channel = Channel(reader, writer)
         self._open[channel] = asyncio.current_task()
         try:
-            if len(self._open) > MAX_CONNECTIONS or not _same_user(writer.get_extra_info("socket")):
+            user = peer_user(writer.get_extra_info("socket"))
+            if len(self._open) > MAX_CONNECTIONS or not self._peers.hear(user):
                 return
             async with asyncio.timeout(_FIRST_FRAME_SECONDS):
                 first = await channel.receive(max_body=_MAX_FIRST_FRAME)
-            while first.message.get("type") == "status":
+            while (kind := first.message.get("type")) in OPERATOR_VERBS and kind in self._verbs:
                 # Who only asks how we are takes no place of the courier's.
-                await self._run_verb(channel, number_field(first.message, "id"), first, self._verbs["status"])
+                await self._run_verb(channel, number_field(first.message, "id"), first, self._verbs[str(kind)])
                 first = await channel.receive(max_body=_MAX_FIRST_FRAME)
+            if user != self._peers.courier:
+                return
             if first.message.get("type") == "blob":
                 await self._errands.take_blob(first, channel)
             else:
@@ -147,10 +176,12 @@ class Server:
         await channel.send({"type": "done", "id": number, **fields})
 
 
-def _bound(path: Path) -> socket.socket:
-    """A socket at ``path`` that only its user may connect to. What a gate before us left there is removed."""
+def _bound(path: Path, *, shared: bool) -> socket.socket:
+    """A socket at ``path`` that only its user, or also its group, may connect to. What a gate before us left there is
+    removed.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
+    before = os.umask(0o117 if shared else 0o177)
     try:
         if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
             raise ConfigurationError(f"gate socket {path}: something else is there", code="listen")
@@ -169,9 +200,3 @@ def _busy(kind: str, number: int, problem: SignwrightError) -> tuple[dict[str, o
         frame = Outcome("failed", problem.code, problem.message).frame(number)
         return frame.message, frame.parts
     return {"type": "done", "id": number, "ok": False, "code": problem.code, "message": problem.message}, ()
-
-
-def _same_user(connection: socket.socket) -> bool:
-    """SO_PEERCRED: process, user and group of the other end, as the kernel saw them when it connected."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return bool(struct.unpack("3i", credentials)[1] == os.getuid())
