@@ -14,11 +14,13 @@ from signwright.model.times import format_time
 from signwright.policy.facts import gather
 from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.policy import Policy
+from signwright.policy.succession import policy_leaf
 from signwright.statements.dsse import Envelope
 from signwright.statements.keys import sign_ed25519
 from signwright.statements.models import Order, Request, SeenCheckpoint, parse_statement, statement_payload
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.growth import Frontier
+from signwright.transparency.intent import PolicyLeaf, StartLeaf
 from signwright.transparency.note import COSIGNATURE_V1, ED25519
 from signwright.transparency.proof import TlogProof
 from signwright.transparency.signing import SignerKey, add_signatures, cosign, sign_checkpoint
@@ -81,7 +83,32 @@ class SignerWorld:
 
         self.policy: Policy = open_policy(*self.parts[:3], pinned_root_sha256=self.parts[3])
         self.log = MemoryLog(self.world)
-        self.log.append(b"genesis", b"policy")
+        self.freshness = self.world.freshness(root_sha256=self.parts[3])
+        self.log.append(b"genesis", self.policy_leaf().encode())
+
+    def policy_leaf(self, old: Policy | None = None, new: Policy | None = None) -> PolicyLeaf:
+        """What an honest gate logs of a policy."""
+        return policy_leaf(old, new or self.policy, now=self.world.now)
+
+    def proof(self, index: int, *, time: datetime | None = None, note: bytes | None = None) -> bytes:
+        """Of the leaf at ``index`` under the newest checkpoint."""
+        note = note if note is not None else self.log.note(time or self.world.now)
+        return TlogProof(index, tuple(self.log.tree().inclusion(index)), note).encode()
+
+    def policy_message(self) -> tuple[dict[str, Any], list[bytes]]:
+        """The first policy as an honest gate hands it over."""
+        root, index, documents, _ = self.parts
+        message = {"verb": "policy", "id": 1, "documents": list(documents)}
+        leaf = self.policy_leaf().encode()
+        return message, [root.encode(), index.encode(), *documents.values(), leaf, self.proof(1)]
+
+    def start_message(self, nonce: str, number: int) -> tuple[dict[str, Any], list[bytes]]:
+        """A keyholder's start, logged and cosigned."""
+        leaf = StartLeaf(nonce=nonce, number=number, time=format_time(self.world.now)).encode()
+        before = self.log.seen
+        index = self.log.append(leaf)
+        rows = self._consistency([(before.size, before.root)])
+        return {"verb": "start", "id": 1, "consistency": rows}, [leaf, self.proof(index)]
 
     def approved(self, request: Envelope, people: Sequence[str] = ("alice", "bob")) -> list[Envelope]:
         return [self.world.approval(request, p, policy=self.policy, checkpoint=self.log.seen) for p in people]
@@ -100,10 +127,13 @@ class SignerWorld:
         changes: dict[str, Any] | None = None,
         leaf_changes: dict[str, Any] | None = None,
         note: bytes | None = None,
+        fresh: bool = True,
     ) -> tuple[dict[str, Any], list[bytes]]:
         """(message, parts) as the gate sends them. Every keyword replaces one honest part by another."""
         world, now = self.world, self.world.now
         statement = parse_statement(request, Request)
+        if fresh and statement.predicate.signing_policy.startswith("release"):
+            evidence = [*evidence, self.freshness]
         if operations is None:
             operations = requested_operations(statement.predicate)
         if leaf is None:

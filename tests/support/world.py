@@ -25,6 +25,7 @@ from signwright.statements.models import (
     Approval,
     Engine,
     Finding,
+    Freshness,
     PolicyRoot,
     Request,
     RequestedArtifact,
@@ -191,6 +192,8 @@ class World:
             trial=self.trial,
             root=role,
             policy=role,
+            freshness=role,
+            panic=role,
             created=format_time(self.now - timedelta(days=1)),
             expires=format_time(self.now + timedelta(days=365)),
         )
@@ -217,6 +220,18 @@ class World:
     def policy(self, **times: datetime) -> Policy:
         root, index, documents, digest = self.policy_parts(**times)
         return open_policy(root, index, documents, pinned_root_sha256=digest)
+
+    def freshness(self, number: int = 1, *, key: Ed25519PrivateKey | None = None, **changes: Any) -> Envelope:
+        """Nothing is revoked, as of an hour ago; signed by the keeper."""
+        root_sha256 = changes.pop("root_sha256", None) or statement_digest("policy-root", self.root_envelope())
+        values: dict[str, Any] = {
+            "number": number,
+            "minimum_policy_version": 1,
+            "created": format_time(self.now - timedelta(hours=1)),
+            "expires": format_time(self.now + timedelta(hours=23)),
+        }
+        payload = statement_payload(Freshness(**(values | changes)), [("policy-root", root_sha256)])
+        return sign_ssh(payload, key or self.keeper, "freshness")
 
     def operation(self, content: bytes = b"artifact", template: str = "authenticode", **parameters: Any) -> Operation:
         return Operation(

@@ -215,6 +215,8 @@ def _sign_policy(home: Home, told: Answers, keeper: PersonKey, *, now: datetime)
         trial=told.trial,
         root=role,
         policy=role,
+        freshness=role,
+        panic=role,
         created=format_time(now),
         expires=format_time(now + timedelta(days=ROOT_DAYS)),
     )

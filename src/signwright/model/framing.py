@@ -7,6 +7,7 @@ parts.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -61,3 +62,16 @@ def parse_header(header: bytes, *, max_body: int = MAX_BODY) -> tuple[dict[str, 
     if not sound or not all(type(n) is int and n >= 0 for n in sizes) or sum(sizes) > max_body:
         raise LimitError("message parts are out of range")
     return message, sizes
+
+
+def decode_frame(content: bytes) -> Frame:
+    """A frame that `encode_frame` wrote, back; raises `MalformedError` for anything else."""
+    stream = io.BytesIO(content)
+
+    def read_exactly(length: int) -> bytes:
+        piece = stream.read(length)
+        if len(piece) != length:
+            raise MalformedError("a stored frame is cut off")
+        return piece
+
+    return read_frame(read_exactly)

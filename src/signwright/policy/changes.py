@@ -75,6 +75,13 @@ _TABLE: tuple[tuple[str, Effect, str], ...] = (
     (r"projects/[^:]+:artifact_configurations\.([^.]+)", "weaker", "artifact configuration {0}"),
     (r"projects/[^:]+:artifact_configurations\.([^.]+)\.rules\[(.+)\]", "weaker", "{0} takes files {1}"),
     (r"projects/[^:]+:artifact_configurations\.([^.]+)\.max_size", "weaker", "largest file of {0} in bytes"),
+    (r"organisation:live", "stronger", "weakening changes wait"),
+    (r"organisation:weakening_delay_hours", "stronger", "hours that a weakening change waits"),
+    (r"organisation:freshness_hours", "weaker", "hours that a freshness statement holds"),
+    (r"policy-root:(root|policy|freshness)\.threshold", "stronger", "{0} keepers who must sign"),
+    (r"policy-root:(root|policy|freshness)\.keys\[(.+)\]", "weaker", "key {1} is a {0} keeper's"),
+    (r"policy-root:panic\.keys\[(.+)\]", "stronger", "key {0} may halt"),
+    (r"services:quorum\.window_minutes", "weaker", "minutes that clocks may lie apart"),
     (r"organisation:release\.(approvals|retention_days)", "stronger", "organisation minimum for {0} of a release"),
     (r"organisation:release\.(.+_hours)", "weaker", "organisation maximum for {0} of a release"),
     (r"organisation:exceptions\[(.+)\]", "weaker", "exception {0}"),
@@ -83,6 +90,12 @@ _TABLE: tuple[tuple[str, Effect, str], ...] = (
     (r"services:witnesses\[(.+)\]", "weaker", "cosignatures of witness {0} count"),
     (r"services:timestamp_authorities\[(.+)\]", "weaker", "timestamps of {0} count"),
     (r"services:receipt_keys\[(.+)\]", "weaker", "receipts signed by {0} count"),
+)
+#: Differences that nobody can gain by. That a document as a whole came or went is told again by each of its fields.
+_HARMLESS = re.compile(
+    r"^(?:policy-root: (?:version|created|expires)|organisation: (?:name|exceptions\[[^:]+\]\.(?:owner|reason))"
+    r"|credentials: credentials\.[^.]+\.description|projects/[^:]+: description|[a-z]+/[^:]+|"
+    r"services: (?:timestamp_authorities|witnesses|scanners|receipt_keys))$"
 )
 #: Fields where nothing (null) means: without limit.
 _LIMITS = re.compile(r"(projects/[^:]+:signing_policies|keys:keys)\.([^.]+)\.max_per_day")
@@ -109,10 +122,18 @@ def documents_of(policy: Policy) -> dict[str, Strict]:
     return fixed | {f"projects/{name}": project for name, project in policy.projects.items()}
 
 
-def weakened_parts(old: Documents, new: Documents) -> tuple[str, ...]:
-    """In which kinds of document something became weaker: words for a log leaf, which names no person or project."""
-    weaker = (change.where for change in changes(old, new) if change.effect == "weaker")
-    return tuple(sorted({re.split("[:/]", where)[0] for where in weaker}))
+def compared(policy: Policy) -> dict[str, Strict]:
+    """Everything in which two policies can differ: their documents, and the policy root."""
+    return {**documents_of(policy), "policy-root": policy.root}
+
+
+def waiting_parts(old: Policy, new: Policy) -> tuple[str, ...]:
+    """In which kinds of document something became weaker, or may have: words for a log leaf, which names no person or
+    project. What nobody can place counts as weaker, because whoever takes a policy over would hide there.
+    """
+    found = changes(compared(old), compared(new))
+    waits = (c.where for c in found if c.effect == "weaker" or (c.effect == "other" and not _HARMLESS.search(c.where)))
+    return tuple(sorted({re.split("[:/]", where)[0] for where in waits}))
 
 
 def _fields(document: str, path: str, old: object, new: object) -> Iterator[Change]:

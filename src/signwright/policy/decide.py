@@ -37,6 +37,7 @@ Rule = Callable[[Policy, SigningPolicy, Facts], Iterable[Reason]]
 RULES: tuple[Rule, ...] = (
     freshness.policy_is_current,
     freshness.request_is_current,
+    freshness.nothing_newer_is_known,
     submitter.submitter_is_allowed,
     submitter.quota_is_left,
     artifacts.mode_is_listed,

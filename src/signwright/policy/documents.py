@@ -40,7 +40,15 @@ class ReleaseMinimums(Strict):
 
 
 class Organisation(Strict):
+    """``live``: from now on a change that weakens waits ``weakening_delay_hours`` after it was logged.
+
+    ``freshness_hours``: how old the newest freshness statement may be when a release is signed.
+    """
+
     name: Text
+    live: bool = False
+    weakening_delay_hours: int = Field(default=24, ge=24, le=720)
+    freshness_hours: int = Field(default=24, ge=1, le=168)
     release: ReleaseMinimums = ReleaseMinimums()
     exceptions: Many[NamedException] = ()
 
@@ -62,10 +70,14 @@ class Witness(Strict):
 
 
 class Quorum(Strict):
-    """Cosignatures of so many ``outside`` operators and so many ``local`` witnesses are wanted."""
+    """Cosignatures of so many ``outside`` operators and so many ``local`` witnesses are wanted.
+
+    ``window_minutes``: how far cosignatures and clocks may lie apart; more than 5 only where media are carried.
+    """
 
     outside: int = Field(ge=0)
     local: int = Field(ge=0)
+    window_minutes: int = Field(default=5, ge=5, le=2880)
 
 
 class TimestampAuthority(Strict):

@@ -7,15 +7,26 @@ something else, is not a fact; why it was left out is kept in ``ignored`` so tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
-from signwright.errors import SignwrightError
-from signwright.policy.policy import Policy
+from signwright.errors import SignwrightError, VerificationError
+from signwright.policy.policy import Policy, signers_of
 from signwright.statements.dsse import Envelope
 from signwright.statements.keys import verify_envelope, verifying_key
-from signwright.statements.models import Approval, Request, ScanEvidence, Statement, parse_statement
+from signwright.statements.models import (
+    Approval,
+    Freshness,
+    Request,
+    ScanEvidence,
+    Statement,
+    parse_statement,
+    predicate_name,
+)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +52,24 @@ class VerifiedScan:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedFreshness:
+    """Signed by the threshold of the root's freshness role."""
+
+    statement: Statement[Freshness]
+
+    @property
+    def revoked(self) -> frozenset[str]:
+        """KeyIds of credentials and names of people, each with what it is in front."""
+        predicate = self.statement.predicate
+        people = (f"person {name}" for name in predicate.revoked_people)
+        return frozenset([*(f"credential {key_id}" for key_id in predicate.revoked_credentials), *people])
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """``submitter``: KeyId that signed the request, or None; ``now``: the deciding process's own clock."""
+    """``submitter``: KeyId that signed the request, or None; ``now``: the deciding process's own clock;
+    ``freshness``: the one with the highest number.
+    """
 
     request: Statement[Request]
     submitter: str | None
@@ -51,6 +78,13 @@ class Facts:
     now: datetime
     counters: Counters = Counters()
     ignored: tuple[str, ...] = ()
+    freshness: VerifiedFreshness | None = None
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """Digests of all that was counted beside people's words."""
+        fresh = (self.freshness.statement.digest,) if self.freshness else ()
+        return (*(scan.statement.digest for scan in self.scans), *fresh)
 
 
 def gather(
@@ -61,43 +95,76 @@ def gather(
     evidence: Sequence[Envelope],
     now: datetime,
     counters: Counters = Counters(),
+    revoked: frozenset[str] = frozenset(),
 ) -> Facts:
-    """Verify each envelope against ``policy`` and keep what holds. Raises only for a request that does not parse."""
+    """Verify each envelope against ``policy`` and keep what holds. Raises only for a request that does not parse.
+
+    ``evidence``: verdicts and freshness statements; ``revoked``: what the caller knows to be revoked besides.
+    """
     statement = parse_statement(request, Request)
     ignored: list[str] = []
-    kept_approvals, kept_scans = [], []
-    for envelope in approvals:
-        try:
-            kept_approvals.append(_approval(policy, statement, envelope))
-        except SignwrightError as problem:
-            ignored.append(f"approval: {problem.message}")
-    for envelope in evidence:
-        try:
-            kept_scans.append(_scan(policy, statement, envelope))
-        except SignwrightError as problem:
-            ignored.append(f"evidence: {problem.message}")
+    kept = [_or_words(lambda e=e: _evidence(policy, statement, e), "evidence", ignored) for e in evidence]  # type: ignore[misc]
+    scans = tuple(one for one in kept if isinstance(one, VerifiedScan))
+    fresh = [one for one in kept if isinstance(one, VerifiedFreshness)]
+    freshness = max(fresh, key=lambda one: one.statement.predicate.number, default=None)
+    gone = revoked | (freshness.revoked if freshness else frozenset())
+    people = [_or_words(lambda e=e: _approval(policy, statement, e, gone), "approval", ignored) for e in approvals]  # type: ignore[misc]
+    submitter = _or_words(lambda: _submitter(policy, request, gone), "request", ignored)
+    return Facts(
+        request=statement,
+        submitter=submitter,
+        approvals=tuple(one for one in people if one is not None),
+        scans=scans,
+        now=now,
+        counters=counters,
+        ignored=tuple(ignored),
+        freshness=freshness,
+    )
+
+
+def _or_words(work: Callable[[], T], what: str, ignored: list[str]) -> T | None:
+    """What ``work`` gives, or None and why not among ``ignored``."""
     try:
-        submitter = _submitter(policy, request)
+        return work()
     except SignwrightError as problem:
-        submitter = None
-        ignored.append(f"request: {problem.message}")
-    return Facts(statement, submitter, tuple(kept_approvals), tuple(kept_scans), now, counters, tuple(ignored))
+        ignored.append(f"{what}: {problem.message}")
+        return None
 
 
-def _submitter(policy: Policy, request: Envelope) -> str | None:
-    hinted = {s.keyid for s in request.signatures}
+def _evidence(policy: Policy, request: Statement[Request], envelope: Envelope) -> VerifiedScan | VerifiedFreshness:
+    if predicate_name(envelope) == "freshness":
+        return verified_freshness(policy, envelope)
+    return _scan(policy, request, envelope)
+
+
+def verified_freshness(policy: Policy, envelope: Envelope) -> VerifiedFreshness:
+    """Signed for one of the policy's roots by the threshold of its newest; raises `SignwrightError`."""
+    statement = parse_statement(envelope, Freshness)
+    if statement.subjects[0].digest.sha256 not in policy.roots:
+        raise VerificationError("freshness: for another policy root", code="unknown-policy-root")
+    if signers_of(envelope, "freshness", policy.root.freshness) < policy.root.freshness.threshold:
+        raise VerificationError("freshness: not signed by the root's freshness keys", code="too-few-keepers")
+    return VerifiedFreshness(statement)
+
+
+def _submitter(policy: Policy, request: Envelope, revoked: frozenset[str]) -> str | None:
+    hinted = {s.keyid for s in request.signatures if f"credential {s.keyid}" not in revoked}
     credentials = policy.credentials.credentials
     keys = [credentials[k].public_key for k in hinted if k in credentials and not credentials[k].disabled]
     signed = verify_envelope(request, "request", keys)
     return signed[0].key_id if len(signed) == 1 else None
 
 
-def _approval(policy: Policy, request: Statement[Request], envelope: Envelope) -> VerifiedApproval:
+def _approval(
+    policy: Policy, request: Statement[Request], envelope: Envelope, revoked: frozenset[str]
+) -> VerifiedApproval:
     statement = parse_statement(envelope, Approval)
     name = statement.predicate.person
     person = policy.people.people.get(name)
     if person is None or person.disabled:
         raise SignwrightError(f"{name!r} is not enrolled")
+    if f"person {name}" in revoked:
+        raise SignwrightError(f"{name!r} was revoked")
     signed = verify_envelope(envelope, "approval", list(person.keys))
     if not signed:
         raise SignwrightError(f"not signed by a key of {name!r}")

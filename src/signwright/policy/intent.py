@@ -53,7 +53,7 @@ def intent_leaf(
         policy_sha256=policy.sha256,
         policy_version=policy.version,
         approvals=_folded(a.statement.digest for a in facts.approvals),
-        evidence=_folded(s.statement.digest for s in facts.scans),
+        evidence=_folded(facts.evidence),
         mode=request.mode,
         content_seen=request.mode == "artifact",
         derived=False,

@@ -12,40 +12,40 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from signwright.envelopes.base import SignerContext, ToBeSigned
 from signwright.envelopes.templates import template_named
-from signwright.errors import DeniedError, LimitError, MalformedError, VerificationError
-from signwright.model.operation import Many, Strict
+from signwright.errors import DeniedError, LimitError, MalformedError
 from signwright.model.times import parse_time
 from signwright.policy.decide import decide
 from signwright.policy.documents import Key, SigningPolicy
 from signwright.policy.facts import Counters, Facts, gather
+from signwright.policy.following import Consistency, LogMemory, logged_leaf
 from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.policy import Policy, spki_sha256
-from signwright.statements.dsse import Envelope, parse_envelope, strict_base64
+from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.statements.keys import verify_envelope
-from signwright.statements.models import Hex32, Order, Request, parse_statement
+from signwright.statements.models import Order, Request, parse_statement
 from signwright.statements.parse import validate_model
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.intent import IntentLeaf, parse_intent
-from signwright.transparency.merkle import verify_consistency
-from signwright.transparency.proof import TlogProof
 
-#: How far gate, witnesses and keyholder may disagree about the time.
-WINDOW = timedelta(minutes=5)
 MAX_ATTEMPTS = 3
 #: Most approvals, most evidence envelopes and most consistency proofs of one order.
 MAX_ATTACHED = 256
 
 
-class Memory(Protocol):
+class Memory(LogMemory, Protocol):
     """What the keyholder remembers; none of it ever goes back."""
 
-    def log(self) -> tuple[int, bytes]:
-        """Size and root of the newest checkpoint ever accepted; (0, empty) before the first."""
+    def first_leaf(self) -> int:
+        """Index of the leaf that logs the start of this process; raises `DeniedError` before there is one."""
+        ...
+
+    def revoked(self) -> frozenset[str]:
+        """What the newest freshness statement ever accepted revokes."""
         ...
 
     def attempts(self, request: str, wave: int) -> int:
@@ -61,21 +61,17 @@ class Memory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One intent, to be claimed durably before its key is used. ``used``: counter name → operations."""
+    """One intent, to be claimed durably before its key is used. ``used``: counter name → operations; ``newest``: the
+    newest time in it, seconds since the epoch; ``freshness``: number and what it revokes.
+    """
 
     leaf_index: int
     request: str
     wave: int
     attempt: int
     used: tuple[tuple[str, int], ...]
-
-
-class Consistency(Strict):
-    """A consistency proof from an older tree to the order's checkpoint. ``hashes``: base64."""
-
-    size: int
-    root: Hex32
-    hashes: Many[str]
+    newest: int
+    freshness: tuple[int, frozenset[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +101,13 @@ class Approved:
 
 def read_order(message: dict[str, object], parts: Sequence[bytes]) -> OrderFrame:
     """Split a message into its envelopes; raises `MalformedError`."""
-    approvals, evidence, rows = message.get("approvals"), message.get("evidence"), message.get("consistency")
-    if type(approvals) is not int or type(evidence) is not int or not isinstance(rows, list):
-        raise MalformedError("order message: approvals, evidence and consistency are wanted")
+    approvals, evidence = message.get("approvals"), message.get("evidence")
+    if type(approvals) is not int or type(evidence) is not int:
+        raise MalformedError("order message: approvals and evidence are wanted")
     if not (approvals >= 0 and evidence >= 0 and 5 + approvals + evidence == len(parts)):
         raise MalformedError("order message: its parts do not add up")
-    if max(approvals, evidence, len(rows)) > MAX_ATTACHED:
-        raise LimitError(f"order message: more than {MAX_ATTACHED} approvals, evidence envelopes or proofs")
+    if max(approvals, evidence) > MAX_ATTACHED:
+        raise LimitError(f"order message: more than {MAX_ATTACHED} approvals or evidence envelopes")
     envelopes = [parse_envelope(part) for part in parts[5:]]
     return OrderFrame(
         order=parse_envelope(parts[0]),
@@ -121,8 +117,18 @@ def read_order(message: dict[str, object], parts: Sequence[bytes]) -> OrderFrame
         proof=parts[4],
         approvals=tuple(envelopes[:approvals]),
         evidence=tuple(envelopes[approvals:]),
-        consistency=tuple(validate_model(Consistency, row) for row in rows),
+        consistency=consistency_rows(message),
     )
+
+
+def consistency_rows(message: dict[str, object]) -> tuple[Consistency, ...]:
+    """The proofs that came with a message; raises `MalformedError` and `LimitError`."""
+    rows = message.get("consistency")
+    if not isinstance(rows, list):
+        raise MalformedError("message: consistency proofs are wanted")
+    if len(rows) > MAX_ATTACHED:
+        raise LimitError(f"message: more than {MAX_ATTACHED} consistency proofs")
+    return tuple(validate_model(Consistency, row) for row in rows)
 
 
 def check_order(policy: Policy, memory: Memory, frame: OrderFrame, *, profile: int, now: datetime) -> Approved:
@@ -137,11 +143,13 @@ def check_order(policy: Policy, memory: Memory, frame: OrderFrame, *, profile: i
         raise DeniedError("the order is for another request", code="wrong-request")
     _authorised(policy, facts)
     leaf = _intent(policy, facts, frame, order, profile=profile)
-    checkpoint = _logged(policy, memory, frame, facts, order=order, leaf=leaf, now=now)
-    _attempt(memory, order)
+    checkpoint, newest = _logged(policy, memory, frame, facts, order=order, leaf=leaf, now=now)
+    check_attempt(memory, order.request, wave=order.wave, attempt=order.attempt, leaf_index=order.leaf_index)
     contents = _to_be_signed(policy, facts, signing_time=parse_time(leaf.signing_time))
     used = tuple((name, len(contents)) for name in _counted(policy, request, rule))
-    claim = Claim(order.leaf_index, order.request, order.wave, order.attempt, used)
+    claim = Claim(
+        order.leaf_index, order.request, order.wave, order.attempt, used, int(newest.timestamp()), _freshness(facts)
+    )
     return Approved(rule.key, policy.key_of(rule), contents, claim, checkpoint)
 
 
@@ -168,7 +176,13 @@ def _facts(policy: Policy, memory: Memory, frame: OrderFrame, rule: SigningPolic
     hour = int(now.timestamp()) // 3600
     counters = Counters(*(memory.used(name, hour) for name in _counted(policy, request, rule)))
     facts = gather(
-        policy, frame.request, approvals=frame.approvals, evidence=frame.evidence, now=now, counters=counters
+        policy,
+        frame.request,
+        approvals=frame.approvals,
+        evidence=frame.evidence,
+        now=now,
+        counters=counters,
+        revoked=memory.revoked(),
     )
     if facts.ignored:
         raise DeniedError("; ".join(facts.ignored), code="unverified-statement")
@@ -216,57 +230,44 @@ def _logged(
     order: Order,
     leaf: IntentLeaf,
     now: datetime,
-) -> Checkpoint:
+) -> tuple[Checkpoint, datetime]:
     """The leaf stands in a witnessed log that continues every log that the keyholder or an approver has seen."""
-    trust = policy.log_trust
-    proof = TlogProof.parse(frame.proof)
-    if proof.index != order.leaf_index:
-        raise DeniedError("the inclusion proof is for another leaf", code="wrong-proof")
-    witnessed = proof.verify(frame.leaf, trust, latest=now + WINDOW)
-    median = witnessed.cosigned.median_time
-    signing_time = parse_time(leaf.signing_time)
-    if median is None or abs(signing_time - median) > WINDOW or abs(now - median) > WINDOW:
-        found = f"signing time {signing_time}, cosigned {median}, clock {now}"
-        raise DeniedError(f"{found}; wanted within {WINDOW} of each other", code="wrong-time")
-    size, root = memory.log()
-    seen = {(a.statement.predicate.checkpoint.size, a.statement.predicate.checkpoint.root) for a in facts.approvals}
-    if any(a.statement.predicate.checkpoint.origin != trust.origin for a in facts.approvals):
+    words = [approval.statement.predicate for approval in facts.approvals]
+    if any(word.checkpoint.origin != policy.log_trust.origin for word in words):
         raise DeniedError("an approver has seen another log", code="wrong-origin")
-    if size:
-        seen.add((size, root.hex()))
-    for older_size, older_root in sorted(seen):
-        _continues(frame, older_size, bytes.fromhex(older_root), witnessed.checkpoint)
-    return witnessed.checkpoint
+    index, checkpoint, newest = logged_leaf(
+        policy,
+        frame.leaf,
+        frame.proof,
+        memory=memory,
+        said=parse_time(leaf.signing_time),
+        now=now,
+        seen={(word.checkpoint.size, word.checkpoint.root) for word in words},
+        consistency=frame.consistency,
+    )
+    if index != order.leaf_index:
+        raise DeniedError("the inclusion proof is for another leaf", code="wrong-proof")
+    return checkpoint, max([newest, *(parse_time(word.created) for word in words)])
 
 
-def _continues(frame: OrderFrame, size: int, root: bytes, checkpoint: Checkpoint) -> None:
-    if size > checkpoint.size:
-        raise DeniedError(
-            f"the log has {checkpoint.size} leaves; {size} were seen before: it was taken back", code="log-rollback"
-        )
-    if (size, root) == (checkpoint.size, checkpoint.root):
-        return
-    row = next((c for c in frame.consistency if (c.size, c.root) == (size, root.hex())), None)
-    path = [strict_base64(h) for h in row.hashes] if row else []
-    try:
-        verify_consistency(size, root, new_size=checkpoint.size, new_root=checkpoint.root, path=path)
-    except VerificationError as problem:
-        raise DeniedError(
-            f"the log does not continue the one of {size} leaves: {problem}", code="log-fork"
-        ) from problem
+def _freshness(facts: Facts) -> tuple[int, frozenset[str]] | None:
+    fresh = facts.freshness
+    return (fresh.statement.predicate.number, fresh.revoked) if fresh else None
 
 
-def _attempt(memory: Memory, order: Order) -> None:
-    """An intent is used once; attempts go up, and there are three.
+def check_attempt(memory: Memory, request: str, *, wave: int, attempt: int, leaf_index: int) -> None:
+    """An intent is used once, by the process that it was logged for; attempts go up, and there are three.
 
     An attempt may be missing here: its intent was logged and the gate died before it could order anything.
     """
-    if memory.is_claimed(order.leaf_index):
-        raise DeniedError(f"intent {order.leaf_index} was used before", code="intent-used")
-    before = memory.attempts(order.request, order.wave)
-    if not before < order.attempt <= MAX_ATTEMPTS:
+    if leaf_index <= memory.first_leaf():
+        raise DeniedError(f"intent {leaf_index} was logged before this keyholder started", code="intent-too-old")
+    if memory.is_claimed(leaf_index):
+        raise DeniedError(f"intent {leaf_index} was used before", code="intent-used")
+    before = memory.attempts(request, wave)
+    if not before < attempt <= MAX_ATTEMPTS:
         raise DeniedError(
-            f"attempt {order.attempt} after {before}; wanted a later one, at most {MAX_ATTEMPTS}", code="wrong-attempt"
+            f"attempt {attempt} after {before}; wanted a later one, at most {MAX_ATTEMPTS}", code="wrong-attempt"
         )
 
 

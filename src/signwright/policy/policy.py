@@ -27,23 +27,26 @@ from signwright.policy.documents import (
 )
 from signwright.policy.log_trust import log_trust
 from signwright.policy.validate import problems_of
-from signwright.statements.dsse import Envelope
+from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.statements.keys import verify_envelope
 from signwright.statements.models import PolicyIndex, PolicyRoot, Role, parse_statement
 from signwright.statements.parse import MAX_DOCUMENT, parse_model
 from signwright.transparency.cosignature import LogTrust
 
 D = TypeVar("D", bound=Strict)
+#: Older policy roots travel as documents under these names.
+ROOTS = "roots/"
 
 
 @dataclass(frozen=True)
 class Policy:
     """Everything in it was signed by the policy keepers that ``root`` names. ``sha256``: the policy statement's
-    digest.
+    digest; ``roots``: digests of all roots from the pinned one to ``root``.
     """
 
     root: PolicyRoot
     root_sha256: str
+    roots: tuple[str, ...]
     index: PolicyIndex
     sha256: str
     organisation: Organisation
@@ -86,26 +89,56 @@ def _spki_sha256(public_key: str) -> str:
     return hashlib.sha256(base64.b64decode(public_key)).hexdigest()
 
 
-def open_root(envelope: Envelope, *, pinned_sha256: str) -> tuple[PolicyRoot, str]:
-    """A policy root by its pinned digest: (root, digest). Raises `VerificationError` for any other root.
+def open_roots(
+    newest: Envelope, documents: Mapping[str, bytes], *, pinned_sha256: str
+) -> tuple[PolicyRoot, tuple[str, ...]]:
+    """The newest root and the digests of all from the pinned one on (TUF specification 1.0, section 5.3).
 
-    One keeper signs root and policy today; chains of roots come with the threshold rules.
+    Older roots are the documents ``roots/<version>``: each an envelope as it was signed. Raises `VerificationError`.
     """
-    statement = parse_statement(envelope, PolicyRoot)
-    if statement.digest != pinned_sha256:
-        raise VerificationError(
-            f"policy root {statement.digest[:16]}… is not the pinned one {pinned_sha256[:16]}…",
-            code="unknown-policy-root",
-        )
-    _check_role(envelope, "policy-root", statement.predicate.root)
-    return statement.predicate, statement.digest
+    older = {name: content for name, content in documents.items() if name.startswith(ROOTS)}
+    chain = [*(parse_envelope(older[name]) for name in sorted(older, key=_root_number)), newest]
+    digests = [parse_statement(envelope, PolicyRoot).digest for envelope in chain]
+    if pinned_sha256 not in digests:
+        found = f"policy root {digests[-1][:16]}… does not come from the pinned one {pinned_sha256[:16]}…"
+        raise VerificationError(found, code="unknown-policy-root")
+    first = digests.index(pinned_sha256)
+    root = parse_statement(chain[first], PolicyRoot).predicate
+    _check_role(chain[first], "policy-root", root.root)
+    for envelope in chain[first + 1 :]:
+        root = _next_root(root, envelope)
+    return root, tuple(digests[first:])
+
+
+def _root_number(name: str) -> int:
+    digits = name.removeprefix(ROOTS)
+    if not digits.isdigit() or len(digits) > 9 or str(int(digits)) != digits:
+        raise MalformedError(f"policy: {name!r} is not a root by its number", code="unknown-document")
+    return int(digits)
+
+
+def _next_root(old: PolicyRoot, envelope: Envelope) -> PolicyRoot:
+    """Signed by the thresholds of the old root and of its own; raises `VerificationError`."""
+    new = parse_statement(envelope, PolicyRoot).predicate
+    if new.version != old.version + 1:
+        raise VerificationError(f"policy root {new.version} after {old.version}", code="policy-root-version")
+    if (new.organisation, new.trial) != (old.organisation, old.trial):
+        raise VerificationError("a new policy root keeps organisation and trial mark", code="policy-root-fixed")
+    _check_role(envelope, "policy-root", old.root)
+    _check_role(envelope, "policy-root", new.root)
+    return new
+
+
+def signers_of(envelope: Envelope, name: str, role: Role) -> int:
+    """How many different keys of ``role`` signed; a key in two written forms is one."""
+    return len(verify_envelope(envelope, name, list(role.keys)))
 
 
 def _check_role(envelope: Envelope, name: str, role: Role) -> None:
-    signed = verify_envelope(envelope, name, list(role.keys))
-    if len(signed) < role.threshold:
+    signed = signers_of(envelope, name, role)
+    if signed < role.threshold:
         raise VerificationError(
-            f"{name}: signed by {len(signed)} of its keepers; {role.threshold} wanted", code="too-few-keepers"
+            f"{name}: signed by {signed} of its keepers; {role.threshold} wanted", code="too-few-keepers"
         )
 
 
@@ -117,20 +150,23 @@ def open_policy(
     ``documents``: name → exact bytes. Raises `VerificationError` (signatures, digests), `MalformedError` (content) or
     `DeniedError` with every problem at once (`signwright.policy.validate`). Expiry is a question of each decision.
     """
-    root, root_sha256 = open_root(root_envelope, pinned_sha256=pinned_root_sha256)
+    root, roots = open_roots(root_envelope, documents, pinned_sha256=pinned_root_sha256)
     _check_role(policy_envelope, "policy", root.policy)
     statement = parse_statement(policy_envelope, PolicyIndex)
     index = statement.predicate
-    if (index.root_sha256, index.root_version) != (root_sha256, root.version):
+    if (index.root_sha256, index.root_version) != (roots[-1], root.version):
         raise VerificationError("policy: written for another policy root", code="wrong-policy-root")
     missing = sorted(set(DOCUMENTS) - set(index.documents))
     if missing:
         raise MalformedError(f"policy: document {', '.join(missing)} is missing", code="missing-document")
-    opened = {name: _open_document(name, index, documents) for name in index.documents}
+    opened = {name: _open_document(name, index, documents) for name in index.documents if not name.startswith(ROOTS)}
+    for name in index.documents:
+        _document_bytes(name, index, documents)
     projects = {name.removeprefix("projects/"): cast(Project, d) for name, d in opened.items() if "/" in name}
     policy = Policy(
         root=root,
-        root_sha256=root_sha256,
+        root_sha256=roots[-1],
+        roots=roots,
         index=index,
         sha256=statement.digest,
         organisation=cast(Organisation, opened["organisation"]),
@@ -150,9 +186,13 @@ def _open_document(name: str, index: PolicyIndex, documents: Mapping[str, bytes]
     model = Project if name.startswith("projects/") else DOCUMENTS.get(name)
     if model is None:
         raise MalformedError(f"policy: unknown document {name!r}", code="unknown-document")
+    return parse_model(model, _document_bytes(name, index, documents), limit=MAX_DOCUMENT)
+
+
+def _document_bytes(name: str, index: PolicyIndex, documents: Mapping[str, bytes]) -> bytes:
     reference, content = index.documents[name], documents.get(name)
     if content is None:
         raise MalformedError(f"policy: document {name!r} did not come along", code="missing-document")
     if len(content) != reference.size or hashlib.sha256(content).hexdigest() != reference.sha256:
         raise VerificationError(f"policy: document {name!r} is not the one that was signed", code="wrong-document")
-    return parse_model(model, content, limit=MAX_DOCUMENT)
+    return content

@@ -22,11 +22,26 @@ if TYPE_CHECKING:
 
 def problems_of(policy: Policy) -> list[str]:
     """Every problem, in words; empty when the policy can be used."""
-    problems = [*_public_keys(policy), *_credentials(policy), *_keys(policy), *_services(policy)]
+    problems = [*_root(policy), *_public_keys(policy), *_credentials(policy), *_keys(policy), *_services(policy)]
     for name, project in sorted(policy.projects.items()):
         for signing_policy in sorted(project.signing_policies):
             problems += _signing_policy(policy, project, f"{name}/{signing_policy}")
     return problems
+
+
+def _root(policy: Policy) -> Iterator[str]:
+    """Roles that can act: a threshold that its own keys cannot reach, or a halt that waits for a second person."""
+    if policy.root.panic.threshold != 1:
+        yield f"policy root: panic threshold {policy.root.panic.threshold}; any one panic key must be enough"
+    for name in ("root", "policy", "freshness", "panic"):
+        role = getattr(policy.root, name)
+        try:
+            different = len({verifying_key(text).material for text in role.keys})
+        except MalformedError as problem:
+            yield f"policy root: {name}: {problem.message}"
+            continue
+        if different < role.threshold:
+            yield f"policy root: {name} wants {role.threshold} of {different} different keys"
 
 
 def _public_keys(policy: Policy) -> Iterator[str]:
@@ -84,7 +99,7 @@ def _keys(policy: Policy) -> Iterator[str]:
         for purpose in key.purposes:
             if (key.family, purpose) not in purposes:
                 yield f"key {name}: purpose {purpose} is not one of family {key.family}"
-        if key.family == "cms" and not key.chain:
+        if key.family == "cms" and not key.chain and not key.disabled:
             yield f"key {name}: a cms key needs its certificate"
         if key.kind == "release" and key.protection == "software" and not policy.root.trial:
             yield f"key {name}: a software key serves test only (wanted: a token that says it cannot be extracted)"

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands in each statement. One model per message; unknown fields are refused; times are RFC 3339 strings.
 
-Built: request, approval, session, evidence (scan), policy-root (one keeper), policy, order, receipt. A statement of any
-other type is refused by `parse_statement`, because nothing here knows what it would mean.
+A statement of any other type than these is refused by `parse_statement`, because nothing here knows what it would mean.
 """
 
 from __future__ import annotations
@@ -152,13 +151,19 @@ class Role(Strict):
 
 
 class PolicyRoot(Strict):
-    """Who may change the policy. ``trial`` is fixed at genesis. Subject: none but the organisation's name."""
+    """Who may change what: ``root`` the next root, ``policy`` the policy; ``freshness`` says that nothing was revoked;
+    any one key of ``panic`` halts. ``trial`` is fixed at genesis. Subject: the organisation's name.
 
-    version: int = Field(ge=1)
+    Version N + 1 is signed by the root thresholds of N and of N + 1 (TUF specification 1.0, section 5.3).
+    """
+
+    version: int = Field(ge=1, lt=1 << 53)
     organisation: Text
     trial: bool
     root: Role
     policy: Role
+    freshness: Role
+    panic: Role
     created: Time
     expires: Time
 
@@ -175,6 +180,54 @@ class PolicyIndex(Strict):
     root_version: int = Field(ge=1)
     root_sha256: Hex32
     documents: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]+(/[a-z0-9][a-z0-9._-]{0,62})?$")], DocumentRef]
+    created: Time
+    expires: Time
+
+
+class Freshness(Strict):
+    """Nothing newer than this was revoked when it was made. Subject: the policy root.
+
+    ``number`` only goes up; a policy below ``minimum_policy_version`` is stale; what is revoked here counts as if it
+    were disabled in the policy.
+    """
+
+    number: int = Field(ge=1, lt=1 << 53)
+    minimum_policy_version: int = Field(ge=1, lt=1 << 53)
+    revoked_credentials: Many[KeyId] = Field(default=(), max_length=256)
+    revoked_people: Many[Name] = Field(default=(), max_length=256)
+    created: Time
+    expires: Time
+
+
+class Halt(Strict):
+    """Stop signing, everything, at once. Subject: the policy root. ``nonce``: 128 random bits in hex."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    created: Time
+
+
+class Resume(Strict):
+    """``halts`` end when a policy of at least ``policy_version`` is in force that is newer than the one that was in
+    force when they arrived. Subject: the policy root.
+    """
+
+    halts: Many[Hex32] = Field(min_length=1, max_length=64)
+    policy_version: int = Field(ge=2, lt=1 << 53)
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    created: Time
+
+
+class KeyOperation(Strict):
+    """Use of a key that is no release, by the threshold of policy keepers. Subject: the policy statement.
+
+    ``csr``: a certification request (RFC 2986) for ``key`` itself; ``parameters``: what its template takes.
+    """
+
+    key: Name
+    operation: Literal["csr"]
+    parameters: dict[Name, Parameter] = Field(default_factory=dict)
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     created: Time
     expires: Time
 
@@ -237,6 +290,10 @@ PREDICATES: dict[str, type[Strict]] = {
     "evidence": ScanEvidence,
     "policy-root": PolicyRoot,
     "policy": PolicyIndex,
+    "freshness": Freshness,
+    "halt": Halt,
+    "resume": Resume,
+    "key-operation": KeyOperation,
     "order": Order,
     "receipt": Receipt,
 }
@@ -265,6 +322,13 @@ def predicate_type(name: str) -> str:
     return f"{PREDICATE_PREFIX}{name}/v1"
 
 
+def predicate_name(envelope: Envelope) -> str:
+    """Which statement the payload says it is, ``""`` for none that is known. Raises `MalformedError`."""
+    value = strict_json(envelope.payload)
+    found = value.get("predicateType") if isinstance(value, dict) else None
+    return next((name for name in PREDICATES if found == predicate_type(name)), "")
+
+
 def parse_statement(envelope: Envelope, model: type[P]) -> Statement[P]:
     """The payload as a statement with predicate ``model``; raises `MalformedError`. Verifies nothing."""
     known = envelope.parsed.get(model)
@@ -291,8 +355,7 @@ def _check_shape(statement: Statement[P]) -> None:
     predicate = statement.predicate
     if isinstance(predicate, Request) and len(predicate.artifacts) != len(statement.subjects):
         raise MalformedError("request: as many artifacts as subjects are wanted", code="bad-field")
-    one = isinstance(predicate, (ScanEvidence, Receipt, Session, PolicyRoot, PolicyIndex, Order))
-    if one and len(statement.subjects) != 1:
+    if not isinstance(predicate, (Request, Approval)) and len(statement.subjects) != 1:
         raise MalformedError(f"{statement.name}: exactly one subject is wanted", code="bad-field")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The intent leaf, and what all leaves of the log share: strict JSON of at most 4 KiB in one written form.
+"""The leaves that the keyholder reads, and what all leaves share: strict JSON of at most 4 KiB in one written form.
 
 The other leaves are in `signwright.transparency.leaf`, which the keyholder has no use for.
 """
@@ -82,6 +82,45 @@ class IntentLeaf(Leaf):
     sandbox: Name
     key_protection: Literal["attested", "claimed", "software"]
     signing_time: Time
+
+
+class PolicyLeaf(Leaf):
+    """A policy version was accepted. ``weakening``: kinds of document in which something became weaker;
+    ``delay_hours``: how long after its cosignatures it comes into force, 0 for at once.
+    """
+
+    type: Literal["policy"] = "policy"
+    policy_sha256: Sha256
+    policy_version: Number
+    root_sha256: Sha256
+    root_version: Number
+    weakening: Names
+    delay_hours: Number = 0
+    time: Time
+
+
+class StartLeaf(Leaf):
+    """A keyholder process came up. ``nonce``: 128 random bits of that process in hex; ``number``: its how manieth
+    start, as its own state counts: one that goes back is a state that was taken back.
+    """
+
+    type: Literal["start"] = "start"
+    nonce: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    number: Number
+    time: Time
+
+
+class KeyOperationLeaf(Leaf):
+    """A use of a key that is no release, logged before the key is used. ``key``: of its SubjectPublicKeyInfo."""
+
+    type: Literal["key-operation"] = "key-operation"
+    statement: Sha256
+    operation: Name
+    key: Sha256
+    to_be_signed: Sha256
+    policy_sha256: Sha256
+    attempt: Annotated[int, Field(ge=1, le=3)]
+    time: Time
 
 
 L = TypeVar("L", bound=Leaf)

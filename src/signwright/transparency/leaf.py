@@ -16,10 +16,13 @@ from signwright.transparency.intent import (
     MAX_LISTED,
     Digests,
     IntentLeaf,
+    KeyOperationLeaf,
     Leaf,
     Names,
     Number,
+    PolicyLeaf,
     Sha256,
+    StartLeaf,
     Time,
     fold_digests,
     parse_intent,
@@ -31,12 +34,17 @@ __all__ = [
     "MAX_LISTED",
     "DenyLeaf",
     "EpochLeaf",
+    "FreshnessLeaf",
     "GenesisLeaf",
+    "HaltLeaf",
     "HubEventsLeaf",
     "IntentLeaf",
+    "KeyOperationLeaf",
     "Leaf",
     "PolicyLeaf",
     "ResultLeaf",
+    "ResumeLeaf",
+    "StartLeaf",
     "fold_digests",
     "parse_intent",
     "parse_leaf",
@@ -54,15 +62,33 @@ class GenesisLeaf(Leaf):
     time: Time
 
 
-class PolicyLeaf(Leaf):
-    """A policy version came into force. ``weakening``: names of the changes that make it weaker."""
+class FreshnessLeaf(Leaf):
+    """A freshness statement was accepted. ``revoked``: how many credentials and people it revokes."""
 
-    type: Literal["policy"] = "policy"
-    policy_sha256: Sha256
+    type: Literal["freshness"] = "freshness"
+    statement: Sha256
+    number: Number
+    minimum_policy_version: Number
+    revoked: Number
+    time: Time
+
+
+class HaltLeaf(Leaf):
+    """Signing was halted while ``policy_version`` was in force."""
+
+    type: Literal["halt"] = "halt"
+    statement: Sha256
     policy_version: Number
-    root_sha256: Sha256
-    root_version: Number
-    weakening: Names
+    time: Time
+
+
+class ResumeLeaf(Leaf):
+    """The keepers ended halts, as soon as a policy of ``policy_version`` is in force."""
+
+    type: Literal["resume"] = "resume"
+    statement: Sha256
+    halts: Digests
+    policy_version: Number
     time: Time
 
 
@@ -119,6 +145,11 @@ _TYPES: dict[str, type[Leaf]] = {
     "intent": IntentLeaf,
     "result": ResultLeaf,
     "deny": DenyLeaf,
+    "start": StartLeaf,
+    "freshness": FreshnessLeaf,
+    "halt": HaltLeaf,
+    "resume": ResumeLeaf,
+    "key-operation": KeyOperationLeaf,
     "hub-events": HubEventsLeaf,
     "epoch": EpochLeaf,
 }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from signwright.hub.workflow.ports import Json, Records, RequestRecord
@@ -101,4 +102,4 @@ def _with_counters(records: Records, policy: Policy, facts: Facts, now: datetime
         key=sum(records.operations_since(project, [name], since) for project, name in shared),
         signing_policy=records.operations_since(request.project, [request.signing_policy], since),
     )
-    return Facts(facts.request, facts.submitter, facts.approvals, facts.scans, facts.now, counters, facts.ignored)
+    return replace(facts, counters=counters)

@@ -23,6 +23,25 @@ def policy_is_current(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iter
             yield Reason("policy-expired", "deny", f"{what} that expired {expires}", "a current one", "policy keepers")
 
 
+def nothing_newer_is_known(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
+    """A release needs a recent word that nothing was revoked: whoever carries messages may hold bad news back."""
+    if rule.kind != "release":
+        return
+    who, hours = "freshness keepers (signwright freshness renew)", policy.organisation.freshness_hours
+    wanted = f"one younger than {hours} h"
+    if facts.freshness is None:
+        yield Reason("freshness", "await", "no freshness statement", wanted, who)
+        return
+    said = facts.freshness.statement.predicate
+    created, expires = parse_time(said.created), parse_time(said.expires)
+    found = f"number {said.number}, created {said.created}, expires {said.expires}"
+    if created > facts.now + SKEW or facts.now >= expires or facts.now - created >= timedelta(hours=hours):
+        yield Reason("freshness", "await", found, wanted, who)
+    if policy.version < said.minimum_policy_version:
+        found = f"policy version {policy.version}"
+        yield Reason("stale-policy", "deny", found, f"at least {said.minimum_policy_version}", "whoever runs the hub")
+
+
 def request_is_current(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
     del policy
     request = facts.request.predicate

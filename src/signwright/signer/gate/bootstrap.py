@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -17,12 +18,14 @@ from pathlib import Path
 
 from signwright.errors import ConfigurationError, DeniedError, MalformedError, SignwrightError
 from signwright.model.framing import Frame
+from signwright.model.times import format_time
 from signwright.signer.gate.counters import UsageCounters
 from signwright.signer.gate.cycle import Cycle, Parts, close_unfinished
 from signwright.signer.gate.deliver import Delivery
 from signwright.signer.gate.deny import DenyBook
 from signwright.signer.gate.errands import Errands
 from signwright.signer.gate.heartbeat import HubEvents, beat
+from signwright.signer.gate.key_operations import run_key_operation
 from signwright.signer.gate.keyholder import KeyholderClient
 from signwright.signer.gate.log import Log, load_frontier
 from signwright.signer.gate.policy import GateKeys, PolicyHolder, log_signer
@@ -34,10 +37,14 @@ from signwright.signer.gate.tiles import TileFiles
 from signwright.signer.gate.timestamps import Timestamps
 from signwright.signer.gate.verify import Verifier
 from signwright.signer.gate.witnesses import Witnesses
+from signwright.signer.gate.words import KeepersWords
 from signwright.signer.users import Users
 from signwright.signer.worker.client import Workers
 from signwright.signer.worker.pool import WorkerPool
 from signwright.timestamps.authorities import Patience
+
+#: How often a policy that waits is looked at.
+POLICY_SECONDS = 5.0
 
 
 def now_utc() -> datetime:
@@ -72,6 +79,7 @@ class Gate:
             self.publisher.run(),
             parts.denials.run(),
             beat(parts.log, seconds=self.settings.limits.epoch_seconds, now=parts.now),
+            self._tend_policy(),
             self._start(on_ready),
         ]
         tasks = [asyncio.create_task(run) for run in runs]
@@ -119,16 +127,27 @@ class Gate:
                 ) from problem
 
     async def _hand_on_policy(self, status: dict[str, object]) -> None:
-        opened = self.parts.policies.in_force
+        """Every policy that the keyholder has not seen, one after the other: each is checked against the one before."""
         held = status.get("policy")
-        if isinstance(held, dict) and held.get("sha256") == opened.policy.sha256:
-            return
+        version = int(held["version"]) if isinstance(held, dict) else 0
+        parts = self.parts
         try:
-            await self.parts.keyholder.load_policy(opened.stored)
+            for stored in parts.state.policies_after(version):
+                await parts.keyholder.load_policy(stored)
+            await parts.words.hand_on()
         except DeniedError as problem:
             raise ConfigurationError(
                 f"the keyholder refuses the gate's policy: {problem.message}", code=problem.code
             ) from problem
+
+    async def _tend_policy(self) -> None:
+        """Put a policy that waits in force when its time has come, whoever is or is not there to ask for it."""
+        parts = self.parts
+        while True:
+            await asyncio.sleep(POLICY_SECONDS)
+            if parts.policies.waiting is not None:
+                with contextlib.suppress(SignwrightError):
+                    await parts.policies.advance(parts.log, parts.keyholder)
 
 
 class _Verbs:
@@ -149,8 +168,21 @@ class _Verbs:
         documents = dict(zip(names, frame.parts[2:], strict=True))
         root, policy = frame.parts[:2]
         parts = self._parts
-        version = await parts.policies.accept(root, policy, documents, log=parts.log, keyholder=parts.keyholder)
-        return {"ok": True, "version": version}
+        accepted = await parts.policies.accept(root, policy, documents, log=parts.log, keyholder=parts.keyholder)
+        until = accepted.waits_until
+        return {"ok": True, "version": accepted.version, "waits_until": format_time(until) if until else None}
+
+    async def freshness(self, frame: Frame) -> dict[str, object]:
+        return await self._parts.words.take_freshness(_only_part(frame))
+
+    async def halt(self, frame: Frame) -> dict[str, object]:
+        return await self._parts.words.take_halt(_only_part(frame))
+
+    async def resume(self, frame: Frame) -> dict[str, object]:
+        return await self._parts.words.take_resume(_only_part(frame))
+
+    async def key_operation(self, frame: Frame) -> dict[str, object]:
+        return await run_key_operation(self._parts, _only_part(frame))
 
     async def status(self, _frame: Frame) -> dict[str, object]:
         parts = self._parts
@@ -162,11 +194,20 @@ class _Verbs:
             "log": {"size": parts.log.size, "cosigned": witnessed.checkpoint.size if witnessed else 0},
             "sandbox": await asyncio.to_thread(lambda: parts.workers.pool.sandbox),
             "profile": parts.profile,
+            "waiting_policy": parts.policies.waiting.policy.version if parts.policies.waiting else None,
+            "halts": parts.words.halts() if current else [],
+            "freshness": parts.words.number,
             "keyholder": await parts.keyholder.status(),
         }
 
     async def hub_events(self, frame: Frame) -> dict[str, object]:
         return await self._events.record(frame)
+
+
+def _only_part(frame: Frame) -> bytes:
+    if len(frame.parts) != 1:
+        raise MalformedError(f"{len(frame.parts)} parts; wanted the one envelope")
+    return frame.parts[0]
 
 
 async def assemble(
@@ -196,6 +237,7 @@ async def assemble(
     signer = log_signer(keys, origin) if origin is not None else None
     frontier = load_frontier(state, files)
     log = Log(state, files, signer, frontier, witnesses.collect, group=limits.group)
+    words = KeepersWords(state, policies, log=log, keyholder=keyholder, now=now)
     counters = UsageCounters(state.usage_since(int((now() - timedelta(days=1)).timestamp())))
     parts = Parts(
         state=state,
@@ -204,7 +246,8 @@ async def assemble(
         keyholder=keyholder,
         errands=errands,
         workers=workers,
-        verifier=Verifier(counters, log, now=now),
+        words=words,
+        verifier=Verifier(counters, log, words, now=now),
         delivery=Delivery(Timestamps(errands, now=now), workers, keys=keys, profile=settings.profile, now=now),
         counters=counters,
         denials=DenyBook(log, state, now=now, seconds=limits.deny_seconds),
@@ -217,7 +260,15 @@ async def assemble(
     log.changed = publisher.wake
     events = HubEvents(log, seconds=limits.epoch_seconds, now=now, monotonic=time.monotonic)
     verbs = _Verbs(parts, events)
-    handlers = {"policy": verbs.policy, "status": verbs.status, "hub-events": verbs.hub_events}
+    handlers = {
+        "policy": verbs.policy,
+        "status": verbs.status,
+        "hub-events": verbs.hub_events,
+        "freshness": verbs.freshness,
+        "halt": verbs.halt,
+        "resume": verbs.resume,
+        "key-operation": verbs.key_operation,
+    }
     server = Server(Cycle(parts), errands, verbs=handlers, requests=limits.requests, peers=Peers.of(users))
     return Gate(settings, parts, publisher, server)
 

@@ -32,6 +32,7 @@ from signwright.signer.gate.policy import GateKeys, PolicyHolder
 from signwright.signer.gate.settings import Limits
 from signwright.signer.gate.state import OpenIntent, State, Usage, Write, add_intent, add_result, close_intent
 from signwright.signer.gate.verify import Case, Job, Verifier, check_digest_mode
+from signwright.signer.gate.words import KeepersWords
 from signwright.signer.worker.client import Workers
 from signwright.statements.keys import sign_ed25519
 from signwright.statements.models import Order, statement_payload
@@ -58,6 +59,7 @@ class Parts:
     workers: Workers
     verifier: Verifier
     delivery: Delivery
+    words: KeepersWords
     counters: UsageCounters
     denials: DenyBook
     keys: GateKeys
@@ -127,6 +129,9 @@ class Cycle:
     def _refusal(self, case: Case) -> Outcome | None:
         """None when the request may be signed now."""
         decision = self._parts.verifier.decide(case)
+        halted = self._parts.words.reasons()
+        if halted:
+            return outcome.refused(halted, case.facts.ignored, "waiting")
         if decision.outcome == "allow":
             return None
         if decision.outcome == "deny":
@@ -154,6 +159,7 @@ class Cycle:
             self._parts.verifier.check_approvers_log(case)
             check_digest_mode(case.job.statement)
         self._parts.delivery.check_authorities(case)
+        await self._parts.keyholder.start(self._parts.log, now=self._parts.now)
         logged = await self._intent(case, sandbox=self._sandbox(found))
         signed: Signed | None = None
         try:

@@ -6,15 +6,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 
 from signwright.errors import DeniedError, KeystoreError, MalformedError, SignwrightError, UnavailableError
 from signwright.model.framing import Frame
+from signwright.model.times import format_time
 from signwright.signer.channel import Channel, text_field
 from signwright.signer.gate.log import Log, WitnessedCheckpoint
 from signwright.signer.gate.state import StoredPolicy
+from signwright.transparency.intent import StartLeaf
 from signwright.transparency.tiles import TileTree
 
 _STATUS_SECONDS = 120.0
@@ -34,6 +37,14 @@ class OrderParts:
     evidence: tuple[bytes, ...]
     seen: tuple[tuple[int, bytes], ...]
     """Size and root of every checkpoint that an approval names."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOperationParts:
+    """What goes along with a use of a key that is no release."""
+
+    statement: bytes
+    leaf: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,8 @@ class KeyholderClient:
         self._sending = asyncio.Lock()
         self._candidates: dict[int, bytes] = {}
         self._gone = False
+        self._starting = asyncio.Lock()
+        self._started = False
 
     @classmethod
     async def connect(cls, descriptor: int, *, seconds: float) -> KeyholderClient:
@@ -92,27 +105,50 @@ class KeyholderClient:
 
     async def status(self) -> dict[str, object]:
         """State of policy, log and keys as the keyholder has them; raises `UnavailableError`."""
-        number, answer = self._expect()
-        try:
-            await self._send({"verb": "status", "id": number})
-            frame = await self._wait(answer, _STATUS_SECONDS)
-        finally:
-            del self._answers[number]
+        frame = await self._ask({"verb": "status"})
         self._remember_log(frame.message)
         return frame.message
 
     async def load_policy(self, policy: StoredPolicy) -> None:
         """Hand over a policy; raises the refusal when the keyholder does not accept it."""
+        parts = [policy.root, policy.policy, *policy.documents.values(), policy.leaf, policy.proof]
+        await self._ask({"verb": "policy", "documents": list(policy.documents)}, parts)
+
+    async def word(self, verb: str, envelope: bytes) -> None:
+        """Hand over a ``halt`` or ``resume``; raises the refusal."""
+        await self._ask({"verb": verb}, [envelope])
+
+    async def _ask(self, message: dict[str, object], parts: Sequence[bytes] = ()) -> Frame:
         number, answer = self._expect()
-        parts = [policy.root, policy.policy, *policy.documents.values()]
         try:
-            await self._send({"verb": "policy", "id": number, "documents": list(policy.documents)}, parts)
-            _check_accepted(await self._wait(answer, _STATUS_SECONDS))
+            await self._send({**message, "id": number}, parts)
+            frame = await self._wait(answer, _STATUS_SECONDS)
         finally:
             del self._answers[number]
+        _check_accepted(frame)
+        return frame
 
-    async def order(self, log: Log, index: int, parts: OrderParts) -> Signed:
-        """Have the wave signed whose intent stands at ``index``.
+    async def start(self, log: Log, *, now: Callable[[], datetime]) -> None:
+        """Have the start of the keyholder's process logged, so that it takes orders. Once; raises `SignwrightError`."""
+        async with self._starting:
+            if self._started:
+                return
+            told = (await self.status()).get("start")
+            if not isinstance(told, dict):
+                raise MalformedError("the keyholder's status says nothing of its start")
+            leaf = StartLeaf(nonce=told["nonce"], number=told["number"], time=format_time(now())).encode()
+            index = await log.append(leaf)
+            async with self._sending:
+                witnessed = await log.cosigned(index)
+                rows = self._rows_to(witnessed, {})
+                self._candidates[witnessed.checkpoint.size] = witnessed.checkpoint.root
+                parts = [leaf, witnessed.proof(index).encode()]
+                await self._ask({"verb": "start", "consistency": rows}, parts)
+            self._accepted(witnessed.checkpoint.size)
+            self._started = True
+
+    async def order(self, log: Log, index: int, parts: OrderParts | KeyOperationParts) -> Signed:
+        """Have signed what the leaf at ``index`` announces.
 
         Raises the keyholder's refusal (`DeniedError`, `KeystoreError`: the key was not used) or `OutcomeUnknownError`.
         """
@@ -134,20 +170,25 @@ class KeyholderClient:
         self._accepted(witnessed.checkpoint.size)
         return Signed(frame.parts, proof, witnessed)
 
-    async def _send_order(self, number: int, parts: OrderParts, witnessed: WitnessedCheckpoint, proof: bytes) -> None:
+    async def _send_order(
+        self, number: int, parts: OrderParts | KeyOperationParts, witnessed: WitnessedCheckpoint, proof: bytes
+    ) -> None:
         checkpoint = witnessed.checkpoint
-        seen = {**self._candidates, **dict(parts.seen)}
-        rows = [_consistency(size, root, witnessed.tree) for size, root in seen.items() if 0 < size < checkpoint.size]
-        message: dict[str, object] = {
-            "verb": "order",
-            "id": number,
-            "approvals": len(parts.approvals),
-            "evidence": len(parts.evidence),
-            "consistency": rows,
-        }
-        head = (parts.order, parts.request, parts.operations, parts.leaf, proof)
+        seen = dict(parts.seen) if isinstance(parts, OrderParts) else {}
+        message: dict[str, object] = {"verb": "order", "id": number, "consistency": self._rows_to(witnessed, seen)}
         self._candidates[checkpoint.size] = checkpoint.root
+        if isinstance(parts, KeyOperationParts):
+            await self._send({**message, "verb": "key-operation"}, [parts.statement, parts.leaf, proof])
+            return
+        message |= {"approvals": len(parts.approvals), "evidence": len(parts.evidence)}
+        head = (parts.order, parts.request, parts.operations, parts.leaf, proof)
         await self._send(message, [*head, *parts.approvals, *parts.evidence])
+
+    def _rows_to(self, witnessed: WitnessedCheckpoint, seen: Mapping[int, bytes]) -> list[dict[str, object]]:
+        """Proofs from every tree that the keyholder or somebody else may have seen."""
+        size = witnessed.checkpoint.size
+        known = {**self._candidates, **seen}
+        return [_consistency(older, root, witnessed.tree) for older, root in known.items() if 0 < older < size]
 
     def _expect(self) -> tuple[int, asyncio.Future[Frame]]:
         if self._gone:

@@ -125,6 +125,10 @@ class Log:
         self._queue.put_nowait(_Entry(leaf, writes, done))
         return await done
 
+    async def record(self, writes: Sequence[Write]) -> None:
+        """Make ``writes`` durable without a leaf: what is known about leaves that stand already."""
+        await asyncio.to_thread(self.state.transaction, writes)
+
     async def cosigned(self, index: int) -> WitnessedCheckpoint:
         """A checkpoint over the leaf at ``index`` with a quorum of cosignatures; raises what the witnesses' round
         raises.

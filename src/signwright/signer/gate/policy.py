@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -14,18 +14,21 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import ConflictError, DeniedError, MalformedError, UnavailableError
 from signwright.model.times import format_time
-from signwright.policy.changes import documents_of, weakened_parts
 from signwright.policy.documents import Services, SigningPolicy
+from signwright.policy.following import check_profile
 from signwright.policy.policy import Policy, open_policy
+from signwright.policy.succession import check_successor, in_force_from, policy_leaf
 from signwright.signer.gate.keyholder import KeyholderClient
 from signwright.signer.gate.log import Log
-from signwright.signer.gate.state import State, StoredPolicy, Write, add_policy, set_origin
+from signwright.signer.gate.state import State, StoredPolicy, add_policy, put_in_force, set_origin, set_policy_proof
 from signwright.statements.bundle import Authorisation, blob
 from signwright.statements.dsse import parse_envelope
 from signwright.statements.keys import public_text
 from signwright.timestamps.authorities import Authorities, Patience
-from signwright.transparency.leaf import GenesisLeaf, PolicyLeaf
+from signwright.transparency.intent import PolicyLeaf, read_leaf
+from signwright.transparency.leaf import GenesisLeaf
 from signwright.transparency.note import ED25519, VerifierKey
+from signwright.transparency.proof import TlogProof
 from signwright.transparency.signing import SignerKey
 
 
@@ -51,8 +54,19 @@ class Opened:
         return self.chains[rule.key]
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """``waits_until``: when the policy of ``version`` comes into force; None when it is."""
+
+    version: int
+    waits_until: datetime | None
+
+
 class PolicyHolder:
-    """``current`` is None until the first policy. Versions only go up, whatever the courier carries."""
+    """``current`` is the policy in force, None until the first; ``waiting``: a logged one that weakens, until its time.
+
+    Versions only go up, whatever the courier carries.
+    """
 
     def __init__(
         self, state: State, *, keys: GateKeys, profile: int, patience: Patience, now: Callable[[], datetime]
@@ -65,8 +79,9 @@ class PolicyHolder:
         self._accepting = asyncio.Lock()
         pinned = state.pinned()
         self._root_sha256, self._origin = pinned.root_sha256, pinned.origin
-        stored = state.policy()
+        stored, waiting = state.policy(), state.waiting_policy()
         self.current: Opened | None = self._open(stored) if stored is not None else None
+        self.waiting: Opened | None = self._open(waiting) if waiting is not None else None
 
     @property
     def in_force(self) -> Opened:
@@ -75,44 +90,75 @@ class PolicyHolder:
         return self.current
 
     def services(self) -> Services:
+        if self.current is None and self.waiting is not None:
+            return self.waiting.policy.services  # the first one is cosigned under its own quorum
         return self.in_force.policy.services
 
     async def accept(
         self, root: bytes, policy: bytes, documents: Mapping[str, bytes], *, log: Log, keyholder: KeyholderClient
-    ) -> int:
-        """Verify, log, have witnessed and hand on a policy; its version. The one in force is accepted again silently.
+    ) -> Accepted:
+        """Verify, log, have witnessed, and put in force when its time has come. What was accepted is accepted again.
 
-        Raises `ConflictError` for an older version or another policy of the same version, and what `open_policy`
-        raises.
+        Raises `ConflictError` for an older version or another policy of the same version, and what `open_policy` and
+        `check_successor` raise.
         """
         async with self._accepting:
             opened = self._verified(root, policy, documents)
-            if self.current is None or opened.policy.version > self.current.policy.version:
-                opened = await self._append(opened, log)
-                self.current = opened
-            await log.cosigned(opened.stored.leaf_index)
-            await keyholder.load_policy(opened.stored)
-            return opened.policy.version
+            if opened is not self.current and opened is not self.waiting:
+                self.waiting = await self._append(opened, log)
+            return await self._advance(log, keyholder)
 
-    def _weakening(self, policy: Policy) -> tuple[str, ...]:
-        """Which kinds of document of ``policy`` are weaker than those in force."""
-        if self.current is None:
-            return ()
-        return weakened_parts(documents_of(self.current.policy), documents_of(policy))
+    async def advance(self, log: Log, keyholder: KeyholderClient) -> Accepted:
+        """Put the policy that waits in force if its time has come."""
+        async with self._accepting:
+            return await self._advance(log, keyholder)
+
+    async def _advance(self, log: Log, keyholder: KeyholderClient) -> Accepted:
+        waiting = self.waiting
+        if waiting is None:
+            await keyholder.load_policy(self.in_force.stored)
+            return Accepted(self.in_force.policy.version, None)
+        stored = waiting.stored
+        if not stored.proof:
+            witnessed = await log.cosigned(stored.leaf_index)
+            stored = replace(stored, proof=witnessed.proof(stored.leaf_index).encode())
+            await log.record((set_policy_proof(stored.version, stored.proof),))
+            waiting = self.waiting = replace(waiting, stored=stored)
+        ready = self._in_force_from(stored)
+        if self._now() < ready:
+            return Accepted(waiting.policy.version, ready)
+        await keyholder.load_policy(stored)
+        await log.record((put_in_force(stored.version),))
+        self.current, self.waiting = waiting, None
+        return Accepted(waiting.policy.version, None)
+
+    def _in_force_from(self, stored: StoredPolicy) -> datetime:
+        leaf = read_leaf(stored.leaf, {"policy": PolicyLeaf})
+        trusted = self.current or self.waiting
+        assert trusted is not None
+        cosigned = TlogProof.parse(stored.proof).verify(stored.leaf, trusted.policy.log_trust).cosigned.median_time
+        if cosigned is None:
+            raise UnavailableError("the policy leaf has no cosignature", code="no-quorum")
+        return in_force_from(leaf, cosigned)
 
     def _verified(self, root: bytes, policy: bytes, documents: Mapping[str, bytes]) -> Opened:
         opened = self._open(StoredPolicy(0, "", 0, root, policy, dict(documents)))
-        if self.current is None:
+        check_profile(opened.policy, self._profile)
+        newest = self.waiting or self.current
+        if newest is None:
             return opened
-        new, old = opened.policy, self.current.policy
-        if new.version < old.version:
-            raise ConflictError(
-                f"policy version {new.version}; version {old.version} is in force", code="policy-rollback"
-            )
+        new, old = opened.policy, newest.policy
         if new.version == old.version:
             if new.sha256 != old.sha256:
-                raise ConflictError(f"another policy of version {new.version} is in force", code="policy-fork")
+                raise ConflictError(f"another policy of version {new.version} was accepted", code="policy-fork")
+            return newest
+        if self.current is not None and new.sha256 == self.current.policy.sha256:
             return self.current
+        if new.version < old.version:
+            raise ConflictError(
+                f"policy version {new.version}; version {old.version} was accepted before", code="policy-rollback"
+            )
+        check_successor(self.current.policy if self.current else None, new)
         return opened
 
     def _open(self, stored: StoredPolicy) -> Opened:
@@ -129,24 +175,14 @@ class PolicyHolder:
         policy = opened.policy
         if self._origin is None:
             await self._genesis(policy, log)
-        leaf = PolicyLeaf(
-            policy_sha256=policy.sha256,
-            policy_version=policy.version,
-            root_sha256=policy.root_sha256,
-            root_version=policy.root.version,
-            weakening=self._weakening(policy),
-            time=format_time(self._now()),
-        )
+        leaf = policy_leaf(self.current.policy if self.current else None, policy, now=self._now()).encode()
 
         def stored_at(index: int) -> StoredPolicy:
             parts = opened.stored
-            return StoredPolicy(policy.version, policy.sha256, index, parts.root, parts.policy, parts.documents)
+            return StoredPolicy(policy.version, policy.sha256, index, parts.root, parts.policy, parts.documents, leaf)
 
-        def writes(index: int) -> Sequence[Write]:
-            return (add_policy(stored_at(index)),)
-
-        index = await log.append(leaf.encode(), writes)
-        return Opened(policy, stored_at(index), opened.chains, opened.authorities)
+        index = await log.append(leaf, lambda index: (add_policy(stored_at(index)),))
+        return replace(opened, stored=stored_at(index))
 
     async def _genesis(self, policy: Policy, log: Log) -> None:
         origin = policy.services.log.origin

@@ -32,7 +32,7 @@ QUIET_SECONDS = 0.2
 _FIRST_FRAME_SECONDS = 10.0
 _MAX_FIRST_FRAME = 8 << 20
 #: What an operator may say, and whoever takes no place of the courier's.
-OPERATOR_VERBS = ("status", "halt")
+OPERATOR_VERBS = ("status", "halt", "resume", "freshness", "key-operation")
 
 #: Gives the answer to a ``policy``, ``status`` or ``hub-events`` message: members beside ``type`` and ``id``.
 Verb = Callable[[Frame], Awaitable[dict[str, object]]]
@@ -96,7 +96,7 @@ class Server:
             async with asyncio.timeout(_FIRST_FRAME_SECONDS):
                 first = await channel.receive(max_body=_MAX_FIRST_FRAME)
             while (kind := first.message.get("type")) in OPERATOR_VERBS and kind in self._verbs:
-                # Who only asks how we are takes no place of the courier's.
+                # Who only asks how we are, or stops us, takes no place of the courier's and cannot be kept out by it.
                 await self._run_verb(channel, number_field(first.message, "id"), first, self._verbs[str(kind)])
                 first = await channel.receive(max_body=_MAX_FIRST_FRAME)
             if user != self._peers.courier:

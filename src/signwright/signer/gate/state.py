@@ -24,8 +24,12 @@ _VERSION = 1
 _TABLES = """
 CREATE TABLE pinned (root_sha256 TEXT NOT NULL, origin TEXT, log_size INTEGER NOT NULL, log_root BLOB NOT NULL) STRICT;
 CREATE TABLE policies (
-    version INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, leaf_index INTEGER NOT NULL, content BLOB NOT NULL
+    version INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, leaf_index INTEGER NOT NULL, content BLOB NOT NULL,
+    leaf BLOB NOT NULL, proof BLOB NOT NULL DEFAULT x'', in_force INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE TABLE words (
+    sha256 TEXT PRIMARY KEY, kind TEXT NOT NULL, number INTEGER NOT NULL, resumed_at INTEGER, content BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE intents (
     leaf_index INTEGER PRIMARY KEY, request TEXT NOT NULL, wave INTEGER NOT NULL, attempt INTEGER NOT NULL,
     key TEXT NOT NULL, signing_policy TEXT NOT NULL, operations INTEGER NOT NULL, time INTEGER NOT NULL, outcome TEXT,
@@ -56,7 +60,9 @@ class Pinned:
 
 @dataclass(frozen=True, slots=True)
 class StoredPolicy:
-    """An accepted policy as it came. ``documents``: name to exact bytes; ``leaf_index``: of its policy leaf."""
+    """An accepted policy as it came. ``documents``: name to exact bytes; ``leaf``: its policy leaf, at ``leaf_index``;
+    ``proof``: tlog-proof text of when it was first cosigned, empty before.
+    """
 
     version: int
     sha256: str
@@ -64,9 +70,24 @@ class StoredPolicy:
     root: bytes
     policy: bytes
     documents: dict[str, bytes]
+    leaf: bytes = b""
+    proof: bytes = b""
 
     def encode(self) -> bytes:
         return encode_frame({"documents": list(self.documents)}, [self.root, self.policy, *self.documents.values()])
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWord:
+    """``number``: of a freshness statement; of a halt the policy version in force when it came; of a resume the one it
+    wants. ``resumed_at``: of a halt, the version that its resume wants. ``content``: the envelope as it came.
+    """
+
+    sha256: str
+    kind: str
+    number: int
+    resumed_at: int | None
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +182,39 @@ class State:
         return Pinned(*rows[0])  # type: ignore[arg-type]
 
     def policy(self, version: int | None = None) -> StoredPolicy | None:
-        """The accepted policy of ``version``, or the highest."""
-        where, values = (
-            ("WHERE version = ?", (version,)) if version is not None else ("ORDER BY version DESC LIMIT 1", ())
+        """The accepted policy of ``version``, or the highest that came into force."""
+        if version is not None:
+            return self._policy("version = ?", (version,))
+        return self._policy("in_force = 1", ())
+
+    def waiting_policy(self) -> StoredPolicy | None:
+        """The highest that is logged, and higher than any that came into force."""
+        return self._policy("version > (SELECT coalesce(max(version), 0) FROM policies WHERE in_force = 1)", ())
+
+    def policies_after(self, version: int) -> list[StoredPolicy]:
+        """Every policy above ``version`` that came into force, in order."""
+        rows = self._rows(
+            "SELECT version FROM policies WHERE in_force = 1 AND version > ? ORDER BY version", (version,)
         )
-        rows = self._rows(f"SELECT version, sha256, leaf_index, content FROM policies {where}", values)  # noqa: S608
+        return [policy for (number,) in rows if (policy := self.policy(int(str(number)))) is not None]
+
+    def _policy(self, where: str, values: Sequence[object]) -> StoredPolicy | None:
+        query = f"SELECT version, sha256, leaf_index, content, leaf, proof FROM policies WHERE {where}"  # noqa: S608
+        rows = self._rows(f"{query} ORDER BY version DESC LIMIT 1", values)
         if not rows:
             return None
-        number, sha256, leaf_index, content = rows[0]
+        number, sha256, leaf_index, content, leaf, proof = rows[0]
         frame = decode_frame(content)
         names = frame.message["documents"]
         assert isinstance(names, list)
         documents = dict(zip(names, frame.parts[2:], strict=True))
-        return StoredPolicy(number, sha256, leaf_index, frame.parts[0], frame.parts[1], documents)  # type: ignore[arg-type]
+        root, policy = frame.parts[:2]
+        return StoredPolicy(number, sha256, leaf_index, root, policy, documents, leaf, proof)  # type: ignore[arg-type]
+
+    def words(self, kind: str) -> list[StoredWord]:
+        """What keepers said, of one kind (``freshness``, ``halt``, ``resume``), by number."""
+        query = "SELECT sha256, kind, number, resumed_at, content FROM words WHERE kind = ? ORDER BY number, sha256"
+        return [StoredWord(*row) for row in self._rows(query, (kind,))]  # type: ignore[arg-type]
 
     def open_intents(self) -> list[OpenIntent]:
         rows = self._rows(
@@ -238,8 +279,29 @@ def set_origin(origin: str) -> Write:
 
 
 def add_policy(policy: StoredPolicy) -> Write:
-    values = (policy.version, policy.sha256, policy.leaf_index, policy.encode())
-    return "INSERT INTO policies VALUES (?, ?, ?, ?)", values
+    values = (policy.version, policy.sha256, policy.leaf_index, policy.encode(), policy.leaf)
+    return "INSERT INTO policies (version, sha256, leaf_index, content, leaf) VALUES (?, ?, ?, ?, ?)", values
+
+
+def set_policy_proof(version: int, proof: bytes) -> Write:
+    return "UPDATE policies SET proof = ? WHERE version = ?", (proof, version)
+
+
+def put_in_force(version: int) -> Write:
+    return "UPDATE policies SET in_force = 1 WHERE version = ?", (version,)
+
+
+def add_word(word: StoredWord) -> Write:
+    values = (word.sha256, word.kind, word.number, word.resumed_at, word.content)
+    return "INSERT OR IGNORE INTO words VALUES (?, ?, ?, ?, ?)", values
+
+
+def end_halt(sha256: str, policy_version: int) -> Write:
+    """Also a halt that has not come yet: when it comes, it has ended."""
+    upsert = (
+        "INSERT INTO words VALUES (?, 'halt', 0, ?, x'') ON CONFLICT DO UPDATE SET resumed_at = excluded.resumed_at"
+    )
+    return upsert, (sha256, policy_version)
 
 
 def add_intent(intent: OpenIntent, usage: Usage) -> Write:

@@ -16,8 +16,9 @@ from signwright.policy.policy import spki_sha256
 from signwright.signer.gate.counters import UsageCounters
 from signwright.signer.gate.log import Log
 from signwright.signer.gate.policy import Opened
+from signwright.signer.gate.words import KeepersWords
 from signwright.statements.dsse import Envelope, parse_envelope
-from signwright.statements.models import Request, Statement, parse_statement
+from signwright.statements.models import Request, Statement, parse_statement, predicate_name
 
 MAX_APPROVALS = 64
 MAX_EVIDENCE = 256
@@ -84,26 +85,31 @@ def _parsed(contents: Sequence[bytes]) -> tuple[tuple[bytes, Envelope], ...]:
 class Verifier:
     """``now``: aware UTC."""
 
-    def __init__(self, counters: UsageCounters, log: Log, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, counters: UsageCounters, log: Log, words: KeepersWords, *, now: Callable[[], datetime]) -> None:
         self._counters = counters
+        self._words = words
         self._log = log
         self._now = now
 
     def gather(self, job: Job, opened: Opened) -> Case:
-        """What of the job holds under the policy."""
-        policy, now = opened.policy, self._now()
-        approvals = tuple(envelope for _, envelope in job.approvals)
-        evidence = tuple(envelope for _, envelope in job.evidence)
-        facts = gather(policy, job.request, approvals=approvals, evidence=evidence, now=now)
-        kept = [content for content, _ in job.approvals], [content for content, _ in job.evidence]
+        """What of the job holds under the policy. A release is given the newest freshness statement that we have."""
+        policy, now, revoked = opened.policy, self._now(), self._words.revoked()
+        evidence = [(content, e) for content, e in job.evidence if predicate_name(e) != "freshness"]
+        request = job.statement.predicate
+        rule = policy.signing_policy(request.project, request.signing_policy)
+        fresh = self._words.freshness() if rule is not None and rule.kind == "release" else None
+        if fresh is not None:
+            evidence.append((fresh[1], fresh[0]))
+
+        def facts_of(approvals: Sequence[Envelope], evidence: Sequence[Envelope]) -> Facts:
+            return gather(policy, job.request, approvals=approvals, evidence=evidence, now=now, revoked=revoked)
+
+        facts = facts_of([e for _, e in job.approvals], [e for _, e in evidence])
+        approvals = list(job.approvals)
         if facts.ignored:
-            one = [gather(policy, job.request, approvals=[e], evidence=[], now=now).approvals for e in approvals]
-            two = [gather(policy, job.request, approvals=[], evidence=[e], now=now).scans for e in evidence]
-            kept = (
-                [content for (content, _), fact in zip(job.approvals, one, strict=True) if fact],
-                [content for (content, _), fact in zip(job.evidence, two, strict=True) if fact],
-            )
-        return Case(job, opened, facts, tuple(kept[0]), tuple(kept[1]))
+            approvals = [(content, e) for content, e in approvals if facts_of([e], []).approvals]
+            evidence = [(content, e) for content, e in evidence if facts_of([], [e]).evidence]
+        return Case(job, opened, facts, tuple(c for c, _ in approvals), tuple(c for c, _ in evidence))
 
     def decide(self, case: Case) -> Decision:
         """Now, with the counters as they are now."""

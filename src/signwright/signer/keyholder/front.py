@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import select
 import socket
 import time
@@ -14,14 +15,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from signwright.errors import ConfigurationError, DeniedError, KeystoreError, SignwrightError
-from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.errors import DeniedError, KeystoreError, SignwrightError
+from signwright.model.framing import Frame, decode_frame, encode_frame, read_frame
+from signwright.policy.key_operations import check_key_operation, read_key_operation
 from signwright.policy.orders import Approved, check_order, read_order
-from signwright.policy.policy import Policy, open_policy
+from signwright.policy.standing import Standing
 from signwright.signer.keyholder.child import question, reader
 from signwright.signer.keyholder.pool import Pool
 from signwright.signer.keyholder.state import State
-from signwright.statements.dsse import parse_envelope
 
 #: Orders checked together share one durable commit. A group takes no further message beyond so many bytes.
 GROUP, GROUP_BYTES = 64, 16 << 20
@@ -29,6 +30,7 @@ GROUP, GROUP_BYTES = 64, 16 << 20
 MAX_WORDS = 1 << 17
 #: What a message that nobody foresaw can raise on its way to a refusal. A failing disk is not among it.
 UNFORESEEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+KEY_VERBS = ("order", "key-operation")
 PROTECTION = {"software": 0, "claimed": 1, "attested": 2}
 T = TypeVar("T")
 
@@ -45,12 +47,11 @@ class Front:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         patience: float = 30.0,
     ) -> None:
-        self._state, self._pool, self._profile, self._now = state, pool, profile, now
-        self._patience = patience
-        self._policy: Policy | None = None
+        self._state, self._pool, self._now, self._patience = state, pool, now, patience
+        self._profile = profile
         stored = state.newest_policy()
-        if stored is not None:
-            self._policy = self._open_policy(_stored_frame(stored[2]))
+        frame = decode_frame(stored) if stored is not None else None
+        self._standing = Standing(state, profile=profile, nonce=os.urandom(16).hex(), policy=frame)
 
     def serve(self, gate: socket.socket) -> None:
         """Until the gate hangs up, stops within a frame, or sends what is no frame: nothing after it could be read."""
@@ -75,9 +76,9 @@ class Front:
         frames = [read_frame(reader(gate))]
         while len(frames) < GROUP and sum(map(_size, frames)) < GROUP_BYTES and select.select([gate], [], [], 0)[0]:
             frames.append(read_frame(reader(gate)))
-        orders = [frame for frame in frames if frame.message.get("verb") == "order"]
+        orders = [frame for frame in frames if frame.message.get("verb") in KEY_VERBS]
         for frame in frames:
-            if frame.message.get("verb") != "order":
+            if frame.message.get("verb") not in KEY_VERBS:
                 self._send(gate, frame, lambda f=frame: self._other(f))  # type: ignore[misc]
         if orders:
             self._orders(gate, orders)
@@ -91,39 +92,12 @@ class Front:
         gate.sendall(encode_frame({"id": _id(frame), **message}, parts))
 
     def _other(self, frame: Frame) -> tuple[dict[str, object], list[bytes]]:
-        verb = frame.message.get("verb")
-        if verb == "status":
-            return self._status(), []
-        if verb != "policy":
-            raise DeniedError(f"the keyholder knows no {str(verb)[:40]!r}", code="unknown-verb")
-        policy = self._open_policy(frame)
-        if self._policy is None or policy.sha256 != self._policy.sha256:
-            content = encode_frame({"documents": frame.message["documents"]}, frame.parts)
-            self._state.accept_policy(policy.version, policy.sha256, content)
-            self._policy = policy
-        return {"ok": True, "version": policy.version, "sha256": policy.sha256}, []
-
-    def _open_policy(self, frame: Frame) -> Policy:
-        names = frame.message.get("documents")
-        if not isinstance(names, list) or len(frame.parts) != 2 + len(names):
-            raise DeniedError("policy message: root, policy and the named documents are wanted", code="bad-message")
-        documents = {str(name): part for name, part in zip(names, frame.parts[2:], strict=True)}
-        root, index = (parse_envelope(part) for part in frame.parts[:2])
-        return open_policy(root, index, documents, pinned_root_sha256=self._state.root_sha256)
-
-    def _status(self) -> dict[str, object]:
+        if frame.message.get("verb") != "status":
+            return {"ok": True, **self._standing.take(frame, now=self._now())}, []
         size, root = self._state.log()
-        policy = self._policy
-        return {
-            "ok": True,
-            "policy": {"version": policy.version, "sha256": policy.sha256} if policy else None,
-            "log": {"size": size, "root": root.hex()},
-            "keys": {
-                name: {"state": key.state, "protection": key.protection, "message": key.message}
-                for name, key in self._pool.keys.items()
-            },
-            "profile": self._profile,
-        }
+        keys = {name: key.as_json() for name, key in self._pool.keys.items()}
+        log = {"size": size, "root": root.hex(), "claimed": self._state.last_claim()}
+        return {"ok": True, **self._standing.status(), "log": log, "keys": keys}, []
 
     def _orders(self, gate: socket.socket, frames: list[Frame]) -> None:
         """Check each, make all claims durable at once, then let the keys be used."""
@@ -140,11 +114,13 @@ class Front:
             self._redeem(gate, frame, one)
 
     def _check(self, frame: Frame) -> Approved:
-        if self._policy is None:
-            raise ConfigurationError("the keyholder has no policy yet", code="no-policy")
-        now = self._now()
-        order = read_order(frame.message, frame.parts)
-        approved = check_order(self._policy, self._state, order, profile=self._profile, now=now)
+        policy, now = self._standing.may_sign(), self._now()
+        if frame.message["verb"] == "order":
+            order = read_order(frame.message, frame.parts)
+            approved = check_order(policy, self._state, order, profile=self._profile, now=now)
+        else:
+            operation = read_key_operation(frame.message, frame.parts)
+            approved = check_key_operation(policy, self._state, operation, now=now)
         self._key_is_the_policys(approved)
         checkpoint, hour = approved.checkpoint, int(now.timestamp()) // 3600
         self._state.claim(approved.claim, hour=hour, size=checkpoint.size, root=checkpoint.root)
@@ -197,14 +173,3 @@ def _id(frame: Frame) -> int | None:
 
 def _size(frame: Frame) -> int:
     return sum(map(len, frame.parts))
-
-
-def _stored_frame(content: bytes) -> Frame:
-    at = 0
-
-    def read_exactly(length: int) -> bytes:
-        nonlocal at
-        part, at = content[at : at + length], at + length
-        return part
-
-    return read_frame(read_exactly)

@@ -48,6 +48,9 @@ class Key:
     children: list[Child] = field(default_factory=list)
     waiting: deque[tuple[bytes, Answer]] = field(default_factory=deque)
 
+    def as_json(self) -> dict[str, str]:
+        return {"state": self.state, "protection": self.protection, "message": self.message}
+
 
 class Pool:
     """Single-threaded; the front tells it the time and which sockets are readable."""

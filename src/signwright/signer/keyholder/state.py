@@ -7,22 +7,24 @@ state that vanished is state that somebody took back.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from signwright.errors import ConfigurationError, DeniedError
+from signwright.model.framing import encode_frame
 from signwright.policy.orders import Claim
 
 _SCHEMA = """
-CREATE TABLE pinned (root_sha256 TEXT NOT NULL);
 CREATE TABLE policy (version INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, content BLOB NOT NULL);
-CREATE TABLE log (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL);
 CREATE TABLE claim (
     leaf_index INTEGER PRIMARY KEY, request TEXT NOT NULL, wave INTEGER NOT NULL, attempt INTEGER NOT NULL,
     UNIQUE (request, wave, attempt)
 );
 CREATE TABLE used (name TEXT NOT NULL, hour INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (name, hour));
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE halt (sha256 TEXT PRIMARY KEY, policy_version INTEGER NOT NULL, resumed_at INTEGER);
 CREATE TABLE quarantine (key TEXT PRIMARY KEY, secret_file TEXT NOT NULL);
 """
 
@@ -44,30 +46,76 @@ class State:
         if genesis is not None:
             with self._db:
                 self._db.executescript("BEGIN;" + _SCHEMA)
-                self._db.execute("INSERT INTO pinned VALUES (?)", (genesis,))
-        row = self._db.execute("SELECT root_sha256 FROM pinned").fetchone()
-        if row is None:
+                self._remember("root", genesis)
+        try:
+            self.root_sha256 = self._fact("root", "")
+        except sqlite3.Error as problem:
+            raise ConfigurationError(f"the keyholder's state {file} is not one", code="state-missing") from problem
+        if not self.root_sha256:
             raise ConfigurationError(f"the keyholder's state {file} is not complete", code="state-missing")
-        self.root_sha256: str = row[0]
+        self._first_leaf: int | None = None
+        self.starts = int(self._fact("starts", "0")) + 1
+        self._remember("starts", str(self.starts))
 
-    def newest_policy(self) -> tuple[int, str, bytes] | None:
-        """(version, digest, content as received) of the highest version ever accepted."""
-        row = self._db.execute("SELECT version, sha256, content FROM policy ORDER BY version DESC LIMIT 1").fetchone()
-        return row if row is None else (row[0], row[1], row[2])
+    def _fact(self, name: str, default: str) -> str:
+        row = self._db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+        return default if row is None else str(row[0])
 
-    def accept_policy(self, version: int, sha256: str, content: bytes) -> None:
+    def _remember(self, name: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
+
+    def clock(self) -> int:
+        """The newest time ever accepted, in seconds since the epoch; 0 before the first."""
+        return int(self._fact("clock", "0"))
+
+    def revoked(self) -> frozenset[str]:
+        """What the newest freshness statement ever accepted revokes."""
+        return frozenset(json.loads(self._fact("revoked", "[]")))
+
+    def first_leaf(self) -> int:
+        """Where the log has the start of this process; raises `DeniedError` before it does."""
+        if self._first_leaf is None:
+            raise DeniedError("the start of this keyholder is not in the log yet", code="not-started")
+        return self._first_leaf
+
+    def started(self, index: int, *, size: int, root: bytes, newest: int) -> None:
+        """This process stands in the log at ``index`` of a tree of ``size``."""
+        self._follow(size, root, newest)
+        self._first_leaf = index
+
+    def _follow(self, size: int, root: bytes, newest: int) -> None:
+        if size >= self.log()[0]:
+            self._remember("log", f"{size} {root.hex()}")
+        self._remember("clock", str(max(newest, self.clock())))
+
+    def halts(self) -> Sequence[tuple[str, int, int | None]]:
+        """(digest, policy version in force when it came, version that its resume names or None)."""
+        return self._db.execute("SELECT sha256, policy_version, resumed_at FROM halt").fetchall()
+
+    def halt(self, sha256: str, policy_version: int) -> None:
+        self._db.execute("INSERT OR IGNORE INTO halt VALUES (?, ?, NULL)", (sha256, policy_version))
+
+    def resume(self, sha256: str, policy_version: int) -> None:
+        """Also for a halt that never came: a copy of it that comes later does not halt again."""
+        upsert = "INSERT INTO halt VALUES (?, 0, ?) ON CONFLICT DO UPDATE SET resumed_at = excluded.resumed_at"
+        self._db.execute(upsert, (sha256, policy_version))
+
+    def newest_policy(self) -> bytes | None:
+        """The frame of the highest version ever accepted."""
+        row = self._db.execute("SELECT content FROM policy ORDER BY version DESC LIMIT 1").fetchone()
+        return row if row is None else bytes(row[0])
+
+    def accept_policy(self, version: int, sha256: str, message: dict[str, object], parts: Sequence[bytes]) -> None:
         """Raises `DeniedError` for a version that is not higher than every one before."""
-        newest = self.newest_policy()
-        if newest is not None and version <= newest[0]:
-            raise DeniedError(
-                f"policy version {version}; version {newest[0]} was accepted before", code="policy-rollback"
-            )
-        self._db.execute("INSERT INTO policy VALUES (?, ?, ?)", (version, sha256, content))
+        newest = self._db.execute("SELECT COALESCE(MAX(version), 0) FROM policy").fetchone()[0]
+        if version <= newest:
+            raise DeniedError(f"policy version {version}; version {newest} was accepted before", code="policy-rollback")
+        self._db.execute("INSERT INTO policy VALUES (?, ?, ?)", (version, sha256, encode_frame(message, parts)))
 
     def log(self) -> tuple[int, bytes]:
         """Size and root of the newest checkpoint ever accepted; (0, empty) before the first."""
-        row = self._db.execute("SELECT size, root FROM log").fetchone()
-        return (row[0], row[1]) if row else (0, b"")
+        size, _, root = self._fact("log", "0 ").partition(" ")
+        return int(size), bytes.fromhex(root)
 
     def attempts(self, request: str, wave: int) -> int:
         query = "SELECT COALESCE(MAX(attempt), 0) FROM claim WHERE request = ? AND wave = ?"
@@ -75,6 +123,10 @@ class State:
 
     def is_claimed(self, leaf_index: int) -> bool:
         return self._db.execute("SELECT 1 FROM claim WHERE leaf_index = ?", (leaf_index,)).fetchone() is not None
+
+    def last_claim(self) -> int:
+        """The highest intent ever claimed, -1 before the first."""
+        return int(self._db.execute("SELECT COALESCE(MAX(leaf_index), -1) FROM claim").fetchone()[0])
 
     def used(self, name: str, hour: int) -> int:
         """Operations under ``name`` in hour ``hour`` since the epoch and the 24 before: at least 24 h in all."""
@@ -99,8 +151,10 @@ class State:
         for name, count in claim.used:
             upsert = "INSERT INTO used VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
             self._db.execute(upsert, (name, hour, count))
-        if size >= self.log()[0]:
-            self._db.execute("INSERT OR REPLACE INTO log VALUES (1, ?, ?)", (size, root))
+        self._follow(size, root, claim.newest)
+        if claim.freshness is not None and claim.freshness[0] > int(self._fact("freshness", "0")):
+            self._remember("freshness", str(claim.freshness[0]))
+            self._remember("revoked", json.dumps(sorted(claim.freshness[1])))
 
     def quarantined(self) -> Sequence[tuple[str, str]]:
         """(key name, identity of the secret file that failed)."""

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What changes the standing of a signing process: the next policy, a start, a halt and its end. Pure checks.
+
+Gate and keyholder run the same ones, each with its own memory; none of them makes anything go back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from signwright.errors import DeniedError, VerificationError
+from signwright.model.times import format_time, parse_time
+from signwright.policy.changes import waiting_parts
+from signwright.policy.following import Consistency, LogMemory, logged_leaf, window
+from signwright.policy.policy import Policy, signers_of
+from signwright.statements.dsse import Envelope
+from signwright.statements.models import Halt, Resume, Role, Statement, parse_statement
+from signwright.transparency.checkpoint import Checkpoint
+from signwright.transparency.intent import PolicyLeaf, StartLeaf, read_leaf
+from signwright.transparency.proof import TlogProof
+
+
+def check_successor(old: Policy | None, new: Policy) -> None:
+    """Versions only go up, and the new root comes from the old one; raises `DeniedError`."""
+    if old is None:
+        return
+    if new.version <= old.version:
+        raise DeniedError(
+            f"policy version {new.version}; version {old.version} was accepted before", code="policy-rollback"
+        )
+    if old.root_sha256 not in new.roots:
+        raise DeniedError(
+            f"policy under root {new.root.version} that does not come from root {old.root.version} in force",
+            code="root-rollback",
+        )
+
+
+def policy_leaf(old: Policy | None, new: Policy, *, now: datetime) -> PolicyLeaf:
+    """What the log says of a policy that follows ``old``. A weaker one waits as soon as the organisation is live."""
+    parts = waiting_parts(old, new) if old else ()
+    live = old is not None and old.organisation.live
+    return PolicyLeaf(
+        policy_sha256=new.sha256,
+        policy_version=new.version,
+        root_sha256=new.root_sha256,
+        root_version=new.root.version,
+        weakening=parts,
+        delay_hours=old.organisation.weakening_delay_hours if old and live and parts else 0,
+        time=format_time(now),
+    )
+
+
+def in_force_from(leaf: PolicyLeaf, cosigned: datetime) -> datetime:
+    """When a policy whose leaf was ``cosigned`` then comes into force."""
+    return cosigned + timedelta(hours=leaf.delay_hours)
+
+
+def check_policy_change(old: Policy | None, new: Policy, *, leaf: bytes, proof: bytes, now: datetime) -> None:
+    """A policy counts when it was logged for all to see, and, if it weakens, when they had time to see it.
+
+    The cosignatures are those that the policy in force wants; the first policy brings its own. Raises `DeniedError`
+    and `VerificationError`.
+    """
+    check_successor(old, new)
+    logged = read_leaf(leaf, {"policy": PolicyLeaf})
+    trusted = old or new
+    witnessed = TlogProof.parse(proof).verify(leaf, trusted.log_trust, latest=now + window(trusted))
+    cosigned = witnessed.cosigned.median_time
+    if logged != policy_leaf(old, new, now=parse_time(logged.time)):
+        raise DeniedError("the logged policy leaf says something else about this policy", code="wrong-policy-leaf")
+    if cosigned is None or now < in_force_from(logged, cosigned):
+        ready = format_time(in_force_from(logged, cosigned)) if cosigned else "its cosignatures"
+        raise DeniedError(f"policy version {new.version} weakens and waits until {ready}", code="policy-waits")
+
+
+def check_start(
+    policy: Policy,
+    memory: LogMemory,
+    *,
+    leaf: bytes,
+    proof: bytes,
+    consistency: Sequence[Consistency],
+    nonce: str,
+    number: int,
+    now: datetime,
+) -> tuple[int, Checkpoint, datetime]:
+    """Where this very process's start stands in the log: no order with an earlier intent is for it.
+
+    So an order that was made for a state that is gone (a restored copy, a second process) can never be used.
+    """
+    start = read_leaf(leaf, {"start": StartLeaf})
+    if (start.nonce, start.number) != (nonce, number):
+        raise DeniedError("the start leaf is of another process", code="wrong-start")
+    said = parse_time(start.time)
+    return logged_leaf(policy, leaf, proof, memory=memory, said=said, now=now, consistency=consistency)
+
+
+def opened_halt(policy: Policy, envelope: Envelope) -> Statement[Halt]:
+    """Signed by any one panic key; raises `SignwrightError`."""
+    statement = parse_statement(envelope, Halt)
+    _keepers_word(policy, envelope, statement, role=policy.root.panic)
+    return statement
+
+
+def opened_resume(policy: Policy, envelope: Envelope) -> Statement[Resume]:
+    """Signed by the threshold of policy keepers; raises `SignwrightError`."""
+    statement = parse_statement(envelope, Resume)
+    _keepers_word(policy, envelope, statement, role=policy.root.policy)
+    return statement
+
+
+def _keepers_word(
+    policy: Policy, envelope: Envelope, statement: Statement[Halt] | Statement[Resume], *, role: Role
+) -> None:
+    if statement.subjects[0].digest.sha256 not in policy.roots:
+        raise VerificationError(f"{statement.name}: for another policy root", code="unknown-policy-root")
+    signed = signers_of(envelope, statement.name, role)
+    if signed < role.threshold:
+        raise VerificationError(
+            f"{statement.name}: signed by {signed} of its keepers; {role.threshold} wanted", code="too-few-keepers"
+        )
+
+
+def has_ended(halted_under: int, resumed_at: int | None, policy_version: int) -> bool:
+    """Whether a halt is over. ``halted_under``: policy version in force when it arrived; ``resumed_at``: version that
+    its resume names, None without one.
+    """
+    return resumed_at is not None and halted_under < resumed_at <= policy_version
