@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from signwright.client.hub import RequestView
 from signwright.client.results import SavedResult, Target, Trusted, check_repeats, output_for, requested, save_results
 from signwright.client.source import find_revision
 from signwright.client.submit import Order, PreparedRequest, prepare_request, submit
-from signwright.errors import SignwrightError, UsageError
+from signwright.errors import ConflictError, SignwrightError, UsageError
 from signwright.statements.models import Request, parse_statement
 
 #: How long the answer to a digest-mode request may be waited for within the call that asks.
@@ -128,7 +129,7 @@ class _Run:
                 if self._wishes.wait:
                     problems = self._finish_all(jobs, report, finished)
             except KeyboardInterrupt:
-                _say_how_to_resume(jobs)
+                _say_how_to_resume(jobs, self._wishes)
                 raise
         for row in finished:
             self._print_signed(*row)
@@ -169,7 +170,18 @@ class _Run:
         self._hub.connection.use(hubs.call_key(prepared.credential))
         key = None if wishes.again else (wishes.idempotency_key or prepared.default_key)
         wait = min(FIRST_WAIT, wishes.seconds) if wishes.wait else None
-        view = submit(self._hub, prepared, idempotency_key=key, wait=wait, progress=report.upload)
+        try:
+            view = submit(self._hub, prepared, idempotency_key=key, wait=wait, progress=report.upload)
+        except ConflictError as problem:
+            if problem.code != "idempotency-key-reused":
+                raise
+            # Only a key that somebody named can be one: ours is made from all that the hub compares.
+            raise UsageError(
+                f"--idempotency-key: {problem.message}",
+                code=problem.code,
+                hint="other files, options or policy want another key; without the flag one is made from all of these",
+                details=problem.details,
+            ) from problem
         if view.request_sha256 not in ("", prepared.digest):
             say(f"this was asked for before: request {view.id} ({view.state}); --again asks anew")
         elif not view.is_final:
@@ -212,6 +224,7 @@ class _Run:
         else:
             result(job.view.id)
         check_completed(job.view)
+        _say_how_to_fetch(job, self._wishes)
 
     def _print_signed(self, view: RequestView, saved: list[SavedResult]) -> None:
         tell_of(view, saved)
@@ -252,9 +265,23 @@ def _options(flags: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _say_how_to_resume(jobs: Sequence[Job]) -> None:
+def _say_how_to_resume(jobs: Sequence[Job], wishes: Wishes) -> None:
     for job in jobs:
         if job.view is not None and not job.view.is_final:
             say(f"interrupted; request {job.view.id} goes on")
-            name = job.view.id
-            say(f"hint: signwright wait {name}, then signwright fetch {name} FILE...; or: signwright cancel {name}")
+            _say_how_to_fetch(job, wishes)
+
+
+def _say_how_to_fetch(job: Job, wishes: Wishes) -> None:
+    """The command that does later what this one was asked for; nothing else remembers where the output goes."""
+    assert job.view is not None
+    name, files = job.view.id, [str(file.path) for file in job.prepared.files]
+    beside = all(file.format.detached_suffix for file in job.prepared.files)
+    place = ["--in-place"] if wishes.in_place else [] if beside and not wishes.output else ["-o"]
+    if place == ["-o"]:
+        place.append(str(wishes.output or "OUT"))
+    fetch = shlex.join(["signwright", "fetch", name, *files, *place])
+    if job.view.is_final:
+        say(f"hint: {fetch}")
+    else:
+        say(f"hint: signwright wait {name}, then {fetch}; or: signwright cancel {name}")

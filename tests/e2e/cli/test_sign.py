@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import signal
 import stat
 import subprocess
@@ -159,8 +160,34 @@ def test_key_of_another_request_is_refused(home: RunningHome, program: Path, tmp
     key = secrets.token_hex(8)
     assert home.cli("sign", program, "--in-place", "--idempotency-key", key).code == 0
     ran = home.cli("sign", other, "--in-place", "--idempotency-key", key)
-    assert ran.code == 1
-    assert "was used for another request" in ran.err
+    assert (ran.code, ran.out) == (2, "")
+    assert "was used for another request, r-" in ran.err
+    assert "hint: other files, options or policy want another key" in ran.err
+    ran = home.cli("sign", other, "--in-place", "--idempotency-key", key, "--output", "json")
+    assert (ran.code, ran.json["error"]["code"]) == (2, "idempotency-key-reused")
+    assert home.cli("sign", other, "--in-place", "--idempotency-key", f"{key}2").code == 0
+
+
+@pytest.mark.parametrize("place", [(), ("--in-place",), ("-o", "the result.exe")])
+def test_whoever_does_not_wait_is_told_the_command_that_fetches(
+    home: RunningHome, program: Path, place: tuple[str, ...]
+) -> None:
+    folder = program.parent
+    ran = home.cli("sign", program.name, "--no-wait", *place, cwd=folder)
+    assert ran.code == 0, ran.err
+    request = ran.out.strip()
+    (hint,) = [line for line in ran.err.splitlines() if " hint: " in line]
+    wait, _, rest = hint.partition(" hint: ")[2].partition(", then ")
+    fetch = shlex.split(rest.partition("; or: ")[0])
+    assert shlex.split(wait) == ["signwright", "wait", request]
+    assert home.cli(*shlex.split(wait)[1:]).code == 0
+    fetched = home.cli(*fetch[1:], cwd=folder)
+    assert fetched.code == 0, fetched.err
+    assert fetched.out.strip() == {"-o": "the result.exe", "--in-place": program.name}.get((*place, "")[0], "OUT")
+    assert home.cli("verify", folder / fetched.out.strip()).code == 0
+    again = home.cli("sign", program.name, "--no-wait", *place, cwd=folder)
+    if "--in-place" not in place:
+        assert again.err.splitlines()[-1].startswith(f"signwright: hint: signwright fetch {request} ")
 
 
 def test_separate_makes_one_request_for_each_file(home: RunningHome, document: Path, tmp_path: Path) -> None:
