@@ -35,8 +35,36 @@ def add(name: str, key_file: Path, groups: tuple[str, ...], home: Path | None) -
         if not _NAME.fullmatch(text):
             raise UsageError(f"not a name: {text[:80]!r}; wanted lower-case letters, digits, . _ -", code="bad-name")
     key = read_public_key(key_file)
-    add_entry(policy_folder(None, home) / "people.yaml", "people", name, {"groups": list(groups), "keys": [key.line]})
+    file = policy_folder(None, home) / "people.yaml"
+    holder = holder_of(key, file)
+    if holder is not None and holder != name:
+        raise UsageError(
+            f"key {key_file}: {holder} signs with it ({key.fingerprint}); one key is one person",
+            code="key-taken",
+            hint=f"{name} needs a key of their own",
+        )
+    add_entry(file, "people", name, {"groups": list(groups), "keys": [key.line]})
     say(f"{name} signs with {key.fingerprint}: let them read it to you, then run signwright policy apply")
+
+
+def holder_of(key: SshPublicKey, file: Path) -> str | None:
+    """Who has this key in the source ``people.yaml``, whatever comment stands beside it."""
+    from signwright.cli.policy import read_yaml
+
+    content = read_yaml(file).content
+    people = content.get("people") if isinstance(content, dict) else None
+    for name, row in (people if isinstance(people, dict) else {}).items():
+        lines = row.get("keys") if isinstance(row, dict) else None
+        if any(_same_key(key, line) for line in (lines if isinstance(lines, list) else ())):
+            return str(name)
+    return None
+
+
+def _same_key(key: SshPublicKey, line: object) -> bool:
+    try:
+        return isinstance(line, str) and SshPublicKey.parse(line).blob == key.blob
+    except MalformedError:
+        return False  # `policy check` says what is wrong with it
 
 
 def read_public_key(file: Path) -> SshPublicKey:

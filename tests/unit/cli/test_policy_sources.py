@@ -212,6 +212,13 @@ def test_people_and_credentials_are_added_and_comments_stay(home, capsys, tmp_pa
     assert read_sources(folder / "policy")["people"].people["dave"].groups == ("release",)
     assert (folder / "policy" / "people.yaml").read_text().startswith("# people\n")
     assert run(["people", "add", "dave", "--key", str(public), "--home", str(folder)]) == 2
+    public.write_text(" ".join([*public.read_text().split()[:2], "eve@desk"]) + "\n")
+    capsys.readouterr()
+    assert run(["people", "add", "eve", "--key", str(public), "--group", "release", "--home", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "dave signs with it (SHA256:" in said
+    assert "eve needs a key of their own" in said
+    assert "eve" not in (folder / "policy" / "people.yaml").read_text()
     assert run(["people", "add", "eve", "--key", str(folder / "keeper" / "keeper"), "--home", str(folder)]) == 2
     assert "PRIVATE" in capsys.readouterr().err
     secrets = tmp_path / "ci.json"
