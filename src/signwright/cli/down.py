@@ -22,9 +22,10 @@ WAIT_SECONDS = 45.0
 def down_command(folder: Path | None) -> None:
     """End every process of a home. Open requests are kept and go on with the next `up`."""
     home = home_of(folder)
-    home.read()
+    described = home.read()
     pid = running_pid(home)
     if pid is None:
+        home.close_sockets(described)  # of a supervisor that was killed
         say(f"{home.folder} is not up")
         return
     os.kill(pid, signal.SIGTERM)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,10 +15,14 @@ from signwright.errors import ConfigurationError, SignwrightError, UsageError
 from signwright.model.operation import Strict
 from signwright.statements.parse import parse_model
 
+#: Processes of a home that listen on a Unix socket.
+SOCKETS = ("gate", "scanner")
+
 
 class HomeFile(Strict):
     """``home.json``: what ``up`` and ``doctor`` need to know. ``release_store``: ``software`` or a PKCS #11 URI;
-    ``folder``: where it was made.
+    ``folder``: where it was made; ``sockets``: a short folder for Unix sockets, there while the home is up, when its
+    own is too deep in the tree.
     """
 
     format: Literal["signwright-home/1"] = "signwright-home/1"
@@ -27,6 +33,7 @@ class HomeFile(Strict):
     policy_root_sha256: str
     signer_env: str | None = None
     folder: str | None = None
+    sockets: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,31 @@ class Home:
         for folder in reversed([p for p in path.parents if p == self.folder or self.folder in p.parents]):
             folder.mkdir(mode=0o700, exist_ok=True)
         return path
+
+    def open_sockets(self, described: HomeFile) -> None:
+        """Make the short folder for sockets, if the home has one; `ConfigurationError` when it is somebody else's."""
+        if described.sockets is None:
+            return
+        try:
+            os.makedirs(described.sockets, mode=0o700, exist_ok=True)
+            found = os.lstat(described.sockets)
+        except OSError as problem:
+            raise ConfigurationError(f"{described.sockets}: {problem.strerror}", code="bad-socket") from problem
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise ConfigurationError(
+                f"{described.sockets} is not a folder that is ours alone",
+                code="bad-socket",
+                hint="another user of this machine may have made it; remove it, then up",
+            )
+
+    def close_sockets(self, described: HomeFile) -> None:
+        """Remove that folder and the sockets in it, once nothing of the home runs any more."""
+        if described.sockets is None:
+            return
+        with contextlib.suppress(OSError):  # not there, or somebody else's
+            for name in SOCKETS:
+                Path(described.sockets, f"{name}.sock").unlink(missing_ok=True)
+            os.rmdir(described.sockets)
 
     def check_place(self, described: HomeFile) -> None:
         """Settings name whole paths: a copy would run on the original's keys and state. `ConfigurationError`."""

@@ -9,6 +9,7 @@ import base64
 import re
 import secrets
 import shlex
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.cli import policy_text, settings_text
-from signwright.cli.home import Home, HomeFile
+from signwright.cli.home import SOCKETS, Home, HomeFile
 from signwright.cli.new_keys import NewKey, TrialAuthority, new_p256, new_rsa, software_key
 from signwright.cli.policy import read_sources
 from signwright.cli.processes import run_helper
@@ -90,6 +91,7 @@ def make_home(home: Home, told: Answers, *, now: datetime) -> HomeFile:
     _settings(home, told, made, sockets=sockets, root_sha256=root_sha256, keys=keys)
     home.write("signer/genesis", root_sha256 + "\n")
     home.write("env", _env(home, told.url))
+    short = str(Path(sockets["gate"]).parent)
     described = HomeFile(
         organisation=told.organisation,
         url=told.url,
@@ -98,20 +100,19 @@ def make_home(home: Home, told: Answers, *, now: datetime) -> HomeFile:
         policy_root_sha256=root_sha256,
         signer_env=told.signer_env,
         folder=str(home.folder),
+        sockets=None if short == str(home.run) else short,
     )
     home.write("home.json", described.model_dump_json(indent=1) + "\n")
     return described
 
 
 def _sockets(home: Home) -> dict[str, str]:
-    """Paths of the Unix sockets; a home too deep in the tree gets them in a short folder of its own."""
+    """Paths of the Unix sockets; a home too deep in the tree has them in a short folder, made by `up`."""
     home.run.mkdir(mode=0o700, exist_ok=True)
     folder = home.run
     if len(str(folder / "scanner.sock").encode()) > MAX_SOCKET_PATH:
-        import tempfile
-
-        folder = Path(tempfile.mkdtemp(prefix="signwright-"))
-    return {name: str(folder / f"{name}.sock") for name in ("gate", "scanner")}
+        folder = Path(tempfile.gettempdir(), f"signwright-{secrets.token_hex(8)}")
+    return {name: str(folder / f"{name}.sock") for name in SOCKETS}
 
 
 def _services(home: Home, told: Answers, sockets: dict[str, str]) -> _Service:

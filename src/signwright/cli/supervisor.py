@@ -63,6 +63,7 @@ class Supervisor:
 
     def run(self, *, on_ready: Callable[[], None], can_serve: Callable[[], bool]) -> None:
         """Until `stop`. ``can_serve``: the last test before ``on_ready``. Raises `UnavailableError` at a bad start."""
+        self._home.open_sockets(self._described)
         try:
             self._start_all(can_serve)
             if not self._stopping.is_set():
@@ -72,6 +73,7 @@ class Supervisor:
                 self._restart_ended()
         finally:
             self._end_all()
+            self._home.close_sockets(self._described)
 
     def _start_all(self, can_serve: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS

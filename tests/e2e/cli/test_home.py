@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -146,6 +147,32 @@ def test_home_stops_starts_again_and_remembers(tmp_path: Path) -> None:
                 _, err = up.communicate(timeout=40)
         assert up.returncode == 0, err
         assert err.splitlines()[-1] == "signwright: stopped"
+
+
+def test_sockets_of_a_deep_home_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own path is too long for a Unix socket: the short folder is there while the home is up, and ours alone."""
+    file = tmp_path / "a.exe"
+    file.write_bytes(Pe(overlay=secrets.token_bytes(8)).build())
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setenv("TMPDIR", short)
+        with running_home(deep, tmp_path / "state") as home:
+            (sockets,) = Path(short).glob("signwright-*")
+            assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+            assert {file.name for file in sockets.iterdir()} == {"gate.sock", "scanner.sock"}
+            assert home.cli("sign", file, "--in-place").code == 0
+            assert home.cli("down", "--home", deep).code == 0
+            assert not sockets.exists()
+            sockets.mkdir(mode=0o777)
+            sockets.chmod(0o777)
+            refused = cli("up", "--home", deep, "--detach")
+            assert (refused.returncode, "is not a folder that is ours alone" in refused.stderr) == (7, True)
+            (sockets / "gate.sock").touch()  # as after a power cut
+            assert home.cli("down", "--home", deep).code == 0
+            assert not sockets.exists()
+        made = cli("init", "--home", deep.parent / ("f" * 60))
+        assert made.returncode == 0, made.stderr
+        assert not list(Path(short).glob("signwright-*"))
 
 
 @pytest.fixture
