@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -48,9 +47,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], float, Path]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("d")
-    started = time.perf_counter()
     done = subprocess.run(
         [*COMMAND, "--output", "json"],
         env=environment(folder),
@@ -60,43 +58,45 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], floa
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()[-6000:]
-    return json.loads(done.stdout), time.perf_counter() - started, folder
+    return json.loads(done.stdout), folder
 
 
-def test_every_fact_is_the_expected_one(told: tuple[dict[str, Any], float, Path]) -> None:
-    answer, _, _ = told
+def test_every_fact_is_the_expected_one(told: tuple[dict[str, Any], Path]) -> None:
+    answer, _ = told
     assert answer["ok"] is True
     assert [fact for fact in answer["facts"] if not fact["ok"]] == []
     assert [step["number"] for step in answer["steps"]] == list(range(8))
     assert all(step["finished"] for step in answer["steps"])
 
 
-def test_successes_are_those_of_the_story(told: tuple[dict[str, Any], float, Path]) -> None:
+def test_successes_are_those_of_the_story(told: tuple[dict[str, Any], Path]) -> None:
     names = Counter(fact["step"] for fact in told[0]["facts"])
     assert names == {0: 2, 1: 2, 2: 6, 3: 3, 4: 6, 5: 5, 6: 9, 7: 1}
 
 
-def test_refusals_have_their_own_reasons(told: tuple[dict[str, Any], float, Path]) -> None:
+def test_refusals_have_their_own_reasons(told: tuple[dict[str, Any], Path]) -> None:
     found = {fact["name"]: fact["found"] for fact in told[0]["facts"]}
     assert {name: found[name] for name in REFUSALS} == REFUSALS
 
 
-def test_lying_hub_gets_no_key_operation(told: tuple[dict[str, Any], float, Path]) -> None:
+def test_lying_hub_gets_no_key_operation(told: tuple[dict[str, Any], Path]) -> None:
     found = {fact["name"]: fact["found"] for fact in told[0]["facts"] if fact["step"] == 6}
     assert found == LIES
     assert told[0]["key_operations"] == 0
 
 
-def test_nothing_is_left(told: tuple[dict[str, Any], float, Path]) -> None:
-    answer, _, folder = told
+def test_nothing_is_left(told: tuple[dict[str, Any], Path]) -> None:
+    answer, folder = told
     assert answer["left_running"] == 0
     assert list(folder.iterdir()) == []
     assert processes_of(folder) == set()
 
 
-def test_it_takes_less_than_a_minute_and_a_half(told: tuple[dict[str, Any], float, Path]) -> None:
-    """Under a minute on two idle cores; a test run has them busy with other tests."""
-    assert told[1] < 90
+def test_table_says_how_long_each_step_took(told: tuple[dict[str, Any], Path]) -> None:
+    """How long that may be is for ``make bench``: here other tests have the processors busy."""
+    took = [step["seconds"] for step in told[0]["steps"]]
+    assert min(took[:-1]) > 0
+    assert sum(took) <= told[0]["seconds"] + 0.01 * len(took)
 
 
 def test_interrupted_demonstration_leaves_nothing(tmp_path: Path) -> None:
