@@ -81,6 +81,11 @@ VERBS: dict[str, Verb] = {
         "signwright credential new --kind test --out ci.json",
     ),
     "trust": Verb("signwright.cli.trust", "show or export the trust file", "signwright trust show"),
+    "witness": Verb(
+        "signwright.cli.witness",
+        "run a witness for others, or have one cosign our log",
+        "signwright witness init --name witness.example/w1 --operator 'Other Ltd' --url https://witness.example",
+    ),
     "formats": Verb("signwright.cli.formats", "list the kinds of files and their options", "signwright formats"),
     "init": Verb("signwright.cli.init", "make a home: keys, policy, settings", "signwright init --home DIR"),
     "up": Verb("signwright.cli.up", "start every process of a home", "signwright up --home DIR --detach"),

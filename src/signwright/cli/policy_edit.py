@@ -7,6 +7,7 @@ What comes out is read again before it is written, and must differ from what was
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,50 @@ def add_item(file: Path, path: tuple[str, ...], item: str) -> bool:
     return True
 
 
+def added_row(file: Path, text: str, top: str, row: dict[str, object]) -> str:
+    """``text`` of ``file`` with ``row`` at the end of the list ``top``; raises `UsageError`."""
+    before = _parsed(file, text)
+    if not isinstance(before, dict) or not isinstance(before.get(top), list):
+        raise UsageError(f"{file}: no list {top!r} to add to", code="bad-policy-source")
+    lines = text.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.split("#")[0].rstrip() in (f"{top}:", f"{top}: []")), None)
+    if start is None:
+        raise _by_hand(file, f"under {top}", row)
+    lines[start] = lines[start].replace(f"{top}: []", f"{top}:")
+    end = _end_of_block(lines, start)
+    lead = _indent(lines[start + 1 : end]) or "  "
+    fields = [f"{field}: {json.dumps(value, ensure_ascii=False)}" for field, value in row.items()]
+    block = [f"{lead}- {fields[0]}", *(f"{lead}  {field}" for field in fields[1:])]
+    return _text(file, [*lines[:end], *block, *lines[end:]], {**before, top: [*before[top], row]})
+
+
+def changed_number(file: Path, text: str, path: tuple[str, str], number: int) -> str:
+    """``text`` of ``file`` with another number at ``path``, which is there; raises `UsageError`."""
+    before = _parsed(file, text)
+    (top, name), lines = path, text.splitlines()
+    if not isinstance(before, dict) or type(before.get(top, {}).get(name)) is not int:
+        raise UsageError(f"{file}: no number {top}.{name} to change", code="bad-policy-source")
+    start = next((i for i, line in enumerate(lines) if line.split("#")[0].rstrip() == f"{top}:"), len(lines))
+    for at in range(start + 1, _end_of_block(lines, start) if start < len(lines) else start):
+        lines[at] = re.sub(rf"^(\s+{re.escape(name)}:\s+)[0-9]+", rf"\g<1>{number}", lines[at])
+    return _text(file, lines, {**before, top: {**before[top], name: number}})
+
+
+def _parsed(file: Path, text: str) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / file.name
+        draft.write_text(text, encoding="utf-8")
+        return read_yaml(draft).content
+
+
+def _text(file: Path, lines: list[str], wanted: object) -> str:
+    """The lines as one text, when it says exactly what is wanted."""
+    text = "\n".join(lines) + "\n"
+    if _parsed(file, text) != wanted:
+        raise UsageError(f"{file}: written in a way that cannot be changed here", code="edit-by-hand")
+    return text
+
+
 def _end_of_block(lines: list[str], start: int) -> int:
     """After the last line that belongs to the block; comments and empty lines that follow it stay behind."""
     end = start + 1
@@ -105,13 +150,7 @@ def _block(indent: str, name: str, entry: dict[str, object]) -> list[str]:
 def _write(file: Path, lines: list[str], change: Callable[[Any], None], before: object) -> None:
     wanted: Any = json.loads(json.dumps(before))
     change(wanted)
-    text = "\n".join(lines) + "\n"
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / file.name
-        draft.write_text(text, encoding="utf-8")
-        if read_yaml(draft).content != wanted:
-            raise UsageError(f"{file}: written in a way that cannot be added to here", code="edit-by-hand")
-    replace_file(file, text.encode())
+    replace_file(file, _text(file, lines, wanted).encode())
 
 
 def _by_hand(file: Path, where: str, entry: object) -> UsageError:

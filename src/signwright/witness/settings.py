@@ -6,6 +6,8 @@
     database = "witness.sqlite3"         # made by --create
     host = "127.0.0.1"
     port = 8461                          # 0: any free port
+    operator = "Other Ltd"               # who runs it, and under which address others reach it: for its public
+    url = "https://witness.example"      # line alone; the process does not use them
 
     [[logs]]
     origin = "example.com/log"
@@ -52,7 +54,9 @@ class WitnessSettings(Strict):
     database: str
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0
-    logs: Annotated[tuple[LogSettings, ...], BeforeValidator(_tuple), Field(min_length=1, max_length=1000)]
+    operator: str | None = None
+    url: str | None = None
+    logs: Annotated[tuple[LogSettings, ...], BeforeValidator(_tuple), Field(max_length=1000)] = ()
 
 
 def load_settings(path: Path) -> WitnessSettings:
