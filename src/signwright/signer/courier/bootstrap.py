@@ -4,25 +4,23 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import signal
 import ssl
 import sys
 from pathlib import Path
 
-import httpx
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from httpx import create_ssl_context
 
 from signwright.errors import ConfigurationError
 from signwright.signer.courier.errands import Errands
+from signwright.signer.courier.http import HttpClient
 from signwright.signer.courier.hub import Hub
 from signwright.signer.courier.rounds import Courier
 from signwright.signer.courier.settings import CourierSettings
 from signwright.statements.keyfile import load_seed
-
-_CONNECTIONS = httpx.Limits(max_connections=128, max_keepalive_connections=64)
 
 
 def load_key(path: str) -> Ed25519PrivateKey:
@@ -38,15 +36,6 @@ def load_key(path: str) -> Ed25519PrivateKey:
     return load_seed(content)
 
 
-def _without_sniffio() -> None:
-    """The HTTP library asks for ``sniffio`` before each of its locks, and takes asyncio for granted without it.
-
-    Said once that it is missing; else every call searches the whole import path for it, several times.
-    """
-    if importlib.util.find_spec("sniffio") is None:
-        sys.modules["sniffio"] = None  # type: ignore[assignment]
-
-
 async def serve(settings: CourierSettings, *, ready_file: Path | None) -> None:
     """Carry until SIGTERM or SIGINT. Prints ``ready`` when the gate is connected."""
     structlog.configure(
@@ -54,7 +43,6 @@ async def serve(settings: CourierSettings, *, ready_file: Path | None) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     key = load_key(settings.key_file)
-    verify = ssl.create_default_context(cafile=settings.ca_file)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -66,11 +54,10 @@ async def serve(settings: CourierSettings, *, ready_file: Path | None) -> None:
             draft.replace(ready_file)
         print("ready", flush=True)
 
-    _without_sniffio()
-    common = {"limits": _CONNECTIONS, "follow_redirects": False, "trust_env": False}
+    verify = ssl.create_default_context(cafile=settings.ca_file)
     async with (
-        httpx.AsyncClient(base_url=settings.hub, verify=verify, **common) as to_hub,  # type: ignore[arg-type]
-        httpx.AsyncClient(verify=True, **common) as elsewhere,  # type: ignore[arg-type]
+        HttpClient(tls=verify, base=settings.hub) as to_hub,
+        HttpClient(tls=create_ssl_context(trust_env=False)) as elsewhere,
     ):
         hub = Hub(to_hub, key)
         courier = Courier(settings, hub, errands=lambda link: Errands(settings, hub, elsewhere, link=link))

@@ -66,21 +66,21 @@ class Deliveries:
 
     async def _send(self, group: list[_Waiting]) -> None:
         """All in one call; when the hub does not take that, each in a call of its own."""
-        if len(group) > 1:
-            try:
-                outcomes = await self._hub.results([(one.job, one.answer) for one in group])
-            except SignwrightError:
-                await asyncio.gather(*(self._send([one]) for one in group))
-                return
-            for one, problem in zip(group, outcomes, strict=True):
-                _settle(one, problem)
-            return
         try:
-            await self._hub.result(group[0].job, group[0].answer)
+            outcomes = await self._hub.results([(one.job, one.answer) for one in group])
+        except SignwrightError:
+            await asyncio.gather(*map(self._send_alone, group))
+            return
+        for one, problem in zip(group, outcomes, strict=True):
+            _settle(one, problem)
+
+    async def _send_alone(self, one: _Waiting) -> None:
+        try:
+            await self._hub.result(one.job, one.answer)
         except SignwrightError as problem:
-            _settle(group[0], problem)
+            _settle(one, problem)
         else:
-            _settle(group[0], None)
+            _settle(one, None)
 
 
 def _settle(one: _Waiting, problem: SignwrightError | None) -> None:

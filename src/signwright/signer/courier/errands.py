@@ -6,13 +6,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
-import httpx
-
 from signwright.errors import MalformedError, UnavailableError
 from signwright.model.framing import Frame
 from signwright.signer.channel import number_field, text_field
 from signwright.signer.courier.gate import GateLink
-from signwright.signer.courier.hub import Hub, read_limited
+from signwright.signer.courier.http import UNREACHABLE, HttpClient
+from signwright.signer.courier.hub import Hub
 from signwright.signer.courier.settings import CourierSettings
 from signwright.timestamps.query import QUERY_TYPE, REPLY_TYPE
 from signwright.transparency.witnessing import MAX_ANSWER
@@ -26,7 +25,7 @@ class Errands:
     """``link``: gives the connection that is open now. Raises `UnavailableError` and `MalformedError`."""
 
     def __init__(
-        self, settings: CourierSettings, hub: Hub, client: httpx.AsyncClient, *, link: Callable[[], GateLink]
+        self, settings: CourierSettings, hub: Hub, client: HttpClient, *, link: Callable[[], GateLink]
     ) -> None:
         self._settings = settings
         self._hub = hub
@@ -68,18 +67,17 @@ class Errands:
         """One POST with one deadline for everything; redirects are not followed."""
         if len(frame.parts) != 1:
             raise MalformedError("errand: wanted one part", code="unknown-errand")
-        asked = {**headers, "accept-encoding": "identity"}
         try:
-            async with (
-                asyncio.timeout(seconds),
-                self._client.stream("POST", url, content=frame.parts[0], headers=asked, timeout=seconds) as response,
-            ):
-                body = await read_limited(response, limit)
-                return Frame({"ok": True, "message": "", "status": response.status_code}, (body,))
+            async with asyncio.timeout(seconds):
+                answer = await self._client.call(
+                    "POST", url, content=frame.parts[0], headers=headers, seconds=seconds, limit=limit
+                )
         except TimeoutError as problem:
             raise UnavailableError(f"{url}: no answer within {seconds:.0f} s", code="errand-timeout") from problem
-        except (httpx.HTTPError, httpx.InvalidURL) as problem:
-            raise UnavailableError(f"{url}: {type(problem).__name__}", code="errand-unreachable") from problem
+        except UnavailableError as problem:
+            code = "errand-unreachable" if problem.code == UNREACHABLE else problem.code
+            raise UnavailableError(f"{url}: {problem.message}", code=code) from problem
+        return Frame({"ok": True, "message": "", "status": answer.status}, (answer.body,))
 
     async def _publish(self, frame: Frame) -> Frame:
         paths = frame.message.get("paths")

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import ConflictError, MalformedError, SignwrightError, UnavailableError
 from signwright.identity.messages import MessageParts, sign_message
 from signwright.model.framing import Frame, encode_frame
+from signwright.signer.courier.http import UNREACHABLE, HttpClient
 from signwright.statements.dsse import strict_base64
 from signwright.statements.keys import key_id_of
 
@@ -24,6 +24,7 @@ from signwright.statements.keys import key_id_of
 MAX_POLL = 64 << 20
 RESULT_TYPE = "application/vnd.signwright.result"
 _SLACK_SECONDS = 15.0
+_OK, _CONFLICT = 200, 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,11 @@ class Work:
 
 
 class Hub:
-    """``client``: open, with the hub's address as base. Every method raises `UnavailableError` when the hub does
+    """``client``: with the hub's address as base. Every method raises `UnavailableError` when the hub does
     not do it.
     """
 
-    def __init__(self, client: httpx.AsyncClient, key: Ed25519PrivateKey) -> None:
+    def __init__(self, client: HttpClient, key: Ed25519PrivateKey) -> None:
         self._client = client
         self._key = key
         self._key_id = key_id_of(key.public_key().public_bytes_raw())
@@ -113,15 +114,14 @@ class Hub:
     async def artifact(self, sha256: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes of an artifact in blocks."""
         path = f"/v1/courier/artifacts/sha256:{sha256}"
+        headers = self._signed("GET", path, b"")
         try:
-            async with self._client.stream(
-                "GET", path, headers=self._signed("GET", path, b""), timeout=60.0
-            ) as response:
-                if response.status_code != httpx.codes.OK:
-                    raise UnavailableError(f"hub: artifact: HTTP status {response.status_code}", code="hub-status")
-                yield response.aiter_raw(1 << 18)
-        except httpx.HTTPError as problem:
-            raise UnavailableError(f"hub: artifact: {type(problem).__name__}", code="hub-unreachable") from problem
+            async with self._client.stream("GET", path, headers=headers, seconds=60.0) as (status, blocks):
+                if status != _OK:
+                    raise UnavailableError(f"hub: artifact: HTTP status {status}", code="hub-status")
+                yield blocks
+        except UnavailableError as problem:
+            raise _told("artifact", problem) from problem
 
     async def _json(self, method: str, path: str, body: object, *, seconds: float) -> dict[str, object]:
         content = json.dumps(body, separators=(",", ":")).encode()
@@ -133,24 +133,28 @@ class Hub:
         headers = {"content-type": kind, **self._signed(method, path, content, query)}
         url = f"{path}?{query}" if query else path
         try:
-            async with self._client.stream(method, url, content=content, headers=headers, timeout=seconds) as response:
-                answer = await read_limited(response, MAX_POLL)
-                if response.status_code == httpx.codes.CONFLICT:
-                    raise ConflictError(f"hub: {method} {path}: it says that this is out of date", code="stale")
-                if not response.is_success:
-                    raise UnavailableError(
-                        f"hub: {method} {path}: HTTP status {response.status_code}", code="hub-status"
-                    )
-                return answer
-        except httpx.HTTPError as problem:
-            raise UnavailableError(
-                f"hub: {method} {path}: {type(problem).__name__}", code="hub-unreachable"
-            ) from problem
+            answer = await self._client.call(
+                method, url, content=content, headers=headers, seconds=seconds, limit=MAX_POLL
+            )
+        except UnavailableError as problem:
+            raise _told(f"{method} {path}", problem) from problem
+        if answer.status == _CONFLICT:
+            raise ConflictError(f"hub: {method} {path}: it says that this is out of date", code="stale")
+        if not answer.is_success:
+            raise UnavailableError(f"hub: {method} {path}: HTTP status {answer.status}", code="hub-status")
+        return answer.body
 
     def _signed(self, method: str, path: str, body: bytes, query: str = "") -> dict[str, str]:
         parts = MessageParts.with_body(method, path, query, body)
         nonce = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
         return sign_message(parts, key_id=self._key_id, sign=self._key.sign, created=int(time.time()), nonce=nonce)
+
+
+def _told(what: str, problem: UnavailableError) -> UnavailableError:
+    """With the hub's name where there was no answer; anything else says itself what it is."""
+    if problem.code != UNREACHABLE:
+        return problem
+    return UnavailableError(f"hub: {what}: {problem.message}", code="hub-unreachable")
 
 
 def _object(answer: bytes) -> dict[str, object]:
@@ -168,21 +172,11 @@ def _outcome(job: CarriedJob, row: object) -> SignwrightError | None:
     if not isinstance(row, dict) or row.get("id") != job.id:
         return UnavailableError(f"hub: nothing about the result of {job.id}", code="bad-hub-answer")
     status = row.get("status")
-    if status == httpx.codes.OK:
+    if status == _OK:
         return None
-    if status == httpx.codes.CONFLICT:
+    if status == _CONFLICT:
         return ConflictError(f"hub: result of {job.id}: it says that this is out of date", code="stale")
     return UnavailableError(f"hub: result of {job.id}: status {str(status)[:20]}", code="hub-status")
-
-
-async def read_limited(response: httpx.Response, limit: int) -> bytes:
-    """A body of at most ``limit`` bytes; raises `UnavailableError` beyond."""
-    body = bytearray()
-    async for block in response.aiter_bytes():
-        body += block
-        if len(body) > limit:
-            raise UnavailableError(f"an answer of more than {limit} bytes", code="answer-too-large")
-    return bytes(body)
 
 
 def _events_head(row: object) -> dict[str, object] | None:

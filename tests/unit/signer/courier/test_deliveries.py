@@ -6,14 +6,15 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import ssl
 from collections.abc import Callable
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import ConflictError, UnavailableError
 from signwright.model.framing import Frame, read_frame
 from signwright.signer.courier.deliveries import Deliveries
+from signwright.signer.courier.http import HttpClient
 from signwright.signer.courier.hub import CarriedJob, Hub
 from tests.support.small_hub import Call, Reply, small_hub
 
@@ -28,7 +29,7 @@ def delivered(answer: Callable[[str], Reply], count: int) -> tuple[list[Call], l
     """The calls that reached the hub, and what became of each result. ``answer``: from a path."""
 
     async def run(url: str) -> list[object]:
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with HttpClient(tls=ssl.create_default_context(), base=url) as client:
             deliveries = Deliveries(Hub(client, Ed25519PrivateKey.generate()))
             waiting = [asyncio.create_task(deliveries.deliver(job, RESULT)) for job in jobs(count)]
             await asyncio.sleep(0)  # all of them wait before the first call begins
@@ -77,7 +78,7 @@ def test_answer_about_other_results_is_no_success():
 
 def test_result_that_waits_when_the_courier_stops_is_not_taken_for_delivered():
     async def run() -> object:
-        async with httpx.AsyncClient(base_url="http://127.0.0.1:9", trust_env=False) as client:
+        async with HttpClient(tls=ssl.create_default_context(), base="http://127.0.0.1:9") as client:
             deliveries = Deliveries(Hub(client, Ed25519PrivateKey.generate()))
             running = asyncio.create_task(deliveries.run())
             await asyncio.sleep(0)

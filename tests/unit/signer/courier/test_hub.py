@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 
-import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import UnavailableError
+from signwright.signer.courier.http import HttpClient
 from signwright.signer.courier.hub import Hub, Work
 from tests.support.small_hub import Reply, small_hub
 
 
 def polled(body: bytes) -> Work:
     async def poll(url: str) -> Work:
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with HttpClient(tls=ssl.create_default_context(), base=url) as client:
             return await Hub(client, Ed25519PrivateKey.generate()).poll(most=1, wait=0, policy_sha256=None)
 
     with small_hub(lambda *_: Reply(body=body)) as hub:
