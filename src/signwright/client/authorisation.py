@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from signwright.errors import MalformedError, VerificationError
+from signwright.model.base64text import strict_base64
 from signwright.model.operation import MAX_OPERATION_LIST, ArtifactOperation
 from signwright.model.times import parse_time
 from signwright.policy.decide import decide
@@ -22,7 +23,6 @@ from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.policy import Policy, open_policy
 from signwright.policy.rules.approvals import people_who
 from signwright.statements.bundle import Authorisation, Wave, open_envelope
-from signwright.statements.dsse import strict_base64
 from signwright.statements.parse import strict_json, validate_model
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.cosignature import LogTrust, Witnessed

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
 from signwright.errors import AuthenticationError, ConfigurationError, MalformedError
+from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many, Strict
-from signwright.statements.dsse import Envelope, strict_base64
+from signwright.statements.dsse import Envelope
 from signwright.statements.keys import key_id_of, sign_ed25519
 from signwright.statements.models import KeyId
 from signwright.statements.parse import parse_model

@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from signwright.client.http import HubConnection
 from signwright.errors import MalformedError, VerificationError
+from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many
 from signwright.policy.policy import Policy, open_policy
-from signwright.statements.dsse import Envelope, parse_envelope, strict_base64
+from signwright.statements.dsse import Envelope, parse_envelope
 
 M = TypeVar("M", bound=BaseModel)
 #: States in which a request stays for ever.

@@ -8,12 +8,12 @@ import hashlib
 from dataclasses import dataclass
 
 from signwright.errors import VerificationError
+from signwright.model.base64text import strict_base64
 from signwright.model.view import View
 from signwright.policy.documents import Keys
 from signwright.readers.base import Reading
 from signwright.readers.raw import RawReader
 from signwright.statements.bundle import ReceiptBundle, open_envelope
-from signwright.statements.dsse import strict_base64
 from signwright.statements.models import Receipt, parse_statement
 from signwright.statements.parse import MAX_DOCUMENT, parse_model
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import Field
 
 from signwright.errors import ConfigurationError, MalformedError
+from signwright.model.base64text import strict_base64
 from signwright.model.operation import Strict
 from signwright.policy.policy import Policy, open_policy
-from signwright.statements.dsse import parse_envelope, strict_base64
+from signwright.statements.dsse import parse_envelope
 from signwright.statements.parse import parse_model
 
 MAX_BUNDLE = 32 << 20

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from signwright.errors import AuthenticationError, MalformedError
-from signwright.statements.dsse import strict_base64
+from signwright.model.base64text import strict_base64
 
 #: How far ``created`` may be from the server's clock, in seconds.
 CLOCK_WINDOW = 300

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from signwright.errors import DeniedError, VerificationError
+from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many, Strict
 from signwright.model.times import format_time
 from signwright.policy.policy import Policy
-from signwright.statements.dsse import strict_base64
 from signwright.statements.models import Hex32
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.merkle import verify_consistency

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from signwright.envelopes.templates import TEMPLATES
 from signwright.errors import MalformedError
+from signwright.model.base64text import strict_base64
 from signwright.policy.documents import Kind, Project, SigningPolicy
 from signwright.policy.exceptions import needed_exceptions
 from signwright.policy.operators import witness_problems
-from signwright.statements.dsse import strict_base64
 from signwright.statements.keys import VerifyingKey, verifying_key
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many, Strict
-from signwright.statements.dsse import Envelope, parse_envelope, strict_base64
+from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.statements.parse import MAX_MANIFEST, parse_model
 
 Blob = Annotated[str, StringConstraints(max_length=MAX_MANIFEST)]

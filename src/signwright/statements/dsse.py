@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from signwright.errors import LimitError, MalformedError
+from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many, Strict
 from signwright.statements.parse import MAX_STATEMENT, parse_model
 
@@ -88,17 +88,6 @@ def parse_envelope(content: bytes) -> Envelope:
         raise LimitError(f"statement of {len(payload)} bytes; at most {MAX_STATEMENT}", code="statement-too-large")
     signatures = tuple(EnvelopeSignature(s.keyid, s.scheme, strict_base64(s.sig)) for s in parsed.signatures)
     return Envelope(payload, signatures)
-
-
-def strict_base64(text: str) -> bytes:
-    """RFC 4648 section 4, padded, one form only; raises `MalformedError`."""
-    try:
-        value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as problem:
-        raise MalformedError("not base64", code="bad-base64") from problem
-    if base64.b64encode(value).decode() != text:
-        raise MalformedError("base64 with stray bits", code="bad-base64")
-    return value
 
 
 def statement_digest(name: str, envelope: Envelope) -> str:

@@ -8,7 +8,7 @@ import base64
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import ConfigurationError, MalformedError
-from signwright.statements.dsse import strict_base64
+from signwright.model.base64text import strict_base64
 
 PREFIX = "ed25519-seed:"
 

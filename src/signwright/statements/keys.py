@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signwright.errors import MalformedError, VerificationError
-from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae, strict_base64
+from signwright.model.base64text import strict_base64
+from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae
 from signwright.statements.sshsig import KEY_TYPES, SshPublicKey, verify_sshsig
 
 ED25519_PREFIX = "ed25519:"

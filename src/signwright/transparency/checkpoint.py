@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from signwright.errors import MalformedError, VerificationError
+from signwright.model.base64text import strict_base64
 from signwright.transparency.merkle import HASH_SIZE, MAX_SIZE
-from signwright.transparency.note import MAX_NAME, Note, VerifierKey, parse_note, strict_base64, verify_note
+from signwright.transparency.note import MAX_NAME, Note, VerifierKey, parse_note, verify_note
 
 
 @dataclass(frozen=True, slots=True)

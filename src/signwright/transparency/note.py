@@ -9,7 +9,6 @@ Making notes is `signwright.transparency.signing`.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from signwright.errors import LimitError, MalformedError, VerificationError
+from signwright.model.base64text import strict_base64
 
 #: Signature types of the C2SP signed-note registry that are used here.
 ED25519 = 0x01
@@ -152,17 +152,6 @@ def check_name(name: str) -> str:
     ):
         raise MalformedError(f"not a key name: {name[:80]!r}", code="bad-note-key")
     return name
-
-
-def strict_base64(text: str, where: str) -> bytes:
-    """RFC 4648 section 4 with padding, in its one written form; raises `MalformedError`."""
-    try:
-        value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        value = b""
-    if not value or base64.b64encode(value).decode() != text:
-        raise MalformedError(f"{where}: not base64: {text[:80]!r}", code="bad-base64")
-    return value
 
 
 def _signature(line: str) -> NoteSignature:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from signwright.errors import LimitError, MalformedError
+from signwright.model.base64text import strict_base64
 from signwright.transparency.checkpoint import parse_number
 from signwright.transparency.cosignature import LogTrust, Witnessed
 from signwright.transparency.merkle import HASH_SIZE, MAX_PATH, leaf_hash, verify_inclusion
-from signwright.transparency.note import MAX_NOTE, strict_base64
+from signwright.transparency.note import MAX_NOTE
 
 MAX_EXTRA = 16 << 10
 MAX_PROOF = MAX_NOTE + 2 * MAX_EXTRA + (8 << 10)
@@ -47,7 +48,7 @@ class TlogProof:
                 f"tlog-proof: wanted {_HEADER!r}, an index, hashes and a checkpoint", code="bad-tlog-proof"
             )
         extra = b""
-        if lines and lines[0].startswith("extra "):
+        if lines and lines[0].startswith("extra ") and lines[0] != "extra ":
             extra = strict_base64(lines.pop(0).removeprefix("extra "), "tlog-proof extra")
         if not lines or not lines[0].startswith("index ") or len(lines) > MAX_PATH + 1 or len(extra) > MAX_EXTRA:
             raise MalformedError("tlog-proof: wanted an index and at most 63 hashes", code="bad-tlog-proof")

@@ -14,6 +14,7 @@ from datetime import datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import MalformedError, UsageError
+from signwright.model.base64text import strict_base64
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.cosignature import cosignature_message
 from signwright.transparency.note import (
@@ -24,7 +25,6 @@ from signwright.transparency.note import (
     VerifierKey,
     check_name,
     parse_note,
-    strict_base64,
 )
 
 _PREFIX = "PRIVATE+KEY+"

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from signwright.errors import LimitError, MalformedError, VerificationError
+from signwright.model.base64text import strict_base64
 from signwright.transparency.checkpoint import parse_number
 from signwright.transparency.cosignature import WitnessKey, check_cosignature
 from signwright.transparency.merkle import HASH_SIZE, MAX_PATH
-from signwright.transparency.note import MAX_NOTE, NoteSignature, parse_note, parse_signatures, strict_base64
+from signwright.transparency.note import MAX_NOTE, NoteSignature, parse_note, parse_signatures
 
 MAX_BODY = MAX_NOTE + (4 << 10)
 MAX_ANSWER = 16 << 10

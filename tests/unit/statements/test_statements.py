@@ -18,16 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signwright.errors import ConfigurationError, LimitError, MalformedError, SignwrightError, VerificationError
+from signwright.model.base64text import strict_base64
 from signwright.statements.bundle import ReceiptBundle, _indented
-from signwright.statements.dsse import (
-    PAYLOAD_TYPE,
-    Envelope,
-    EnvelopeSignature,
-    pae,
-    parse_envelope,
-    statement_digest,
-    strict_base64,
-)
+from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae, parse_envelope, statement_digest
 from signwright.statements.keyfile import load_seed, seed_text
 from signwright.statements.keys import key_id_of, public_text, sign_ed25519, verify_envelope, verifying_key
 from signwright.statements.models import Approval, Request, parse_statement

@@ -21,11 +21,12 @@ from signwright.client.ssh_keys import PersonKey, load_person_key
 from signwright.client.submit import Order, prepare_request
 from signwright.client.trust import TrustFile, load_trust
 from signwright.errors import SignwrightError
+from signwright.model.base64text import strict_base64
 from signwright.model.digest import sha256_hex
 from signwright.model.times import format_time
 from signwright.policy.policy import Policy, open_policy
 from signwright.statements.bundle import ReceiptBundle, open_envelope
-from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae, strict_base64
+from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae
 from signwright.statements.keys import sign_ed25519, ssh_namespace
 from signwright.statements.models import (
     Approval,

@@ -26,10 +26,11 @@ from signwright.cli.demo.lies import Loot
 from signwright.cli.home import Home
 from signwright.cli.processes import environment_of
 from signwright.errors import UnavailableError
+from signwright.model.base64text import strict_base64
 from signwright.model.framing import Frame, encode_frame, read_frame
 from signwright.model.times import format_time
 from signwright.statements.bundle import Wave
-from signwright.statements.dsse import Envelope, strict_base64
+from signwright.statements.dsse import Envelope
 from signwright.statements.keyfile import load_seed
 from signwright.statements.keys import sign_ed25519
 from signwright.statements.models import Approval, Order, parse_statement, statement_payload

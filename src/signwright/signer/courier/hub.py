@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import ConflictError, MalformedError, SignwrightError, UnavailableError
 from signwright.identity.messages import MessageParts, sign_message
+from signwright.model.base64text import strict_base64
 from signwright.model.framing import Frame, encode_frame
 from signwright.signer.courier.http import UNREACHABLE, HttpClient
-from signwright.statements.dsse import strict_base64
 from signwright.statements.keys import key_id_of
 
 #: Bytes of an answer to a poll.
