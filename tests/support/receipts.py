@@ -173,7 +173,8 @@ class SignedWorld:
         request, automatic = self.request(kind, source, mode), kind == "raw" or mode == "digest"
         approvals = [self.world.approval(request, p, policy=self.policy, checkpoint=self.log.seen) for p in people]
         approvals = [] if automatic else approvals
-        evidence = [] if automatic else [self.world.scan(source)]
+        fresh = self.world.freshness(root_sha256=self.parts[3])
+        evidence = [] if automatic else [self.world.scan(source), fresh]
         facts = gather(self.policy, request, approvals=approvals, evidence=evidence, now=self.now)
         statement = parse_statement(request, Request)
         listed = requested_operations(statement.predicate) if operations is None else operations

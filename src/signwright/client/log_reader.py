@@ -13,9 +13,9 @@ from signwright.errors import UsageError, VerificationError
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.cosignature import LogTrust, Witnessed
 from signwright.transparency.growth import Frontier
-from signwright.transparency.merkle import leaf_hash, verify_consistency, verify_inclusion
+from signwright.transparency.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
 from signwright.transparency.proof import TlogProof
-from signwright.transparency.tiles import ENTRIES, WIDTH, Tile, TileTree, parse_bundle
+from signwright.transparency.tiles import ENTRIES, HEIGHT, LEVELS, WIDTH, Tile, TileTree, parse_bundle, split_tile
 
 #: From a path of the log (``tile/…``) to the file's bytes; raises for a missing file.
 ReadFile = Callable[[str], bytes]
@@ -49,18 +49,39 @@ class LogReader:
                     yield index, content
 
     def all_leaves(self) -> Iterator[tuple[int, bytes]]:
-        """Every leaf, growing the whole tree anew from contents alone; the last step compares its root.
+        """Every leaf, growing the whole tree anew from contents alone; errors as `leaves_since`."""
+        return self.leaves_since(0, EMPTY_ROOT)
 
-        Raises `VerificationError` (``bad-proof``) after the last leaf when the contents are not those of the
-        checkpoint: what was yielded before is then not proved.
+    def leaves_since(self, size: int, root: bytes) -> Iterator[tuple[int, bytes]]:
+        """The leaves behind the first ``size`` ones, whose tree had this ``root``, growing it from their contents.
+
+        Raises `VerificationError` (``log-rollback``, ``bad-proof``): before the first leaf when the log does not
+        continue that tree, and after the last one when the contents are not those of the checkpoint; what was yielded
+        before is then not proved.
         """
-        frontier, checkpoint = Frontier(), self.checkpoint
-        for bundle in range(-(-checkpoint.size // WIDTH)):
-            contents = self._bundle(bundle)
+        self.continues(size, root)
+        frontier, checkpoint = self._edge(size), self.checkpoint
+        if frontier.root() != root:
+            raise VerificationError(f"log: its tiles do not make the root of its first {size} leaves", code="bad-proof")
+        for bundle in range(size // WIDTH, -(-checkpoint.size // WIDTH)):
+            first = max(size, bundle * WIDTH)
+            contents = self._bundle(bundle)[first - bundle * WIDTH :]
             frontier = frontier.grow(contents).frontier
-            yield from enumerate(contents, bundle * WIDTH)
+            yield from enumerate(contents, first)
         if (frontier.size, frontier.root()) != (checkpoint.size, checkpoint.root):
             raise VerificationError("log: its entries do not make the root of its checkpoint", code="bad-proof")
+
+    def _edge(self, size: int) -> Frontier:
+        """The right edge of the tree of the first ``size`` leaves, from the tiles of today's tree, without the entries
+        of its last bundle: only who writes tiles needs those. The caller compares its root.
+        """
+        levels: list[tuple[bytes, ...]] = []
+        for level in range(LEVELS):
+            index, width = divmod(size >> (HEIGHT * level), WIDTH)
+            there = min(WIDTH, (self.checkpoint.size >> (HEIGHT * level)) - index * WIDTH)
+            tile = split_tile(self.read_file(Tile(level, index, there).path), there) if width else []
+            levels.append(tuple(tile[:width]))
+        return Frontier(size, tuple(levels))
 
     def _bundle(self, number: int) -> list[bytes]:
         width = min(WIDTH, self.checkpoint.size - number * WIDTH)

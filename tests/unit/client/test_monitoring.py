@@ -7,9 +7,12 @@ from datetime import timedelta
 
 import pytest
 
-from signwright.cli.monitor import check_log, load_state, recheck, save_state
+from signwright.client.alarms.base import Limits, Severity, Site
+from signwright.client.alarms.history import History
 from signwright.client.log_reader import open_log
-from signwright.client.monitoring import Limits, Monitor
+from signwright.client.monitor_state import MonitorState, load_state, save_state
+from signwright.client.monitoring import MAX_ALARMS, Monitor, check_log
+from signwright.client.recounting import recheck
 from signwright.errors import ConfigurationError, NotFoundError, UsageError, VerificationError
 from signwright.model.times import format_time
 from signwright.statements.models import SeenCheckpoint
@@ -78,11 +81,12 @@ def result(intent_index=2, **changes):
 
 
 def codes(*leaves, now=NOW, trial=True) -> list[str]:
-    monitor = Monitor(trial, ORIGIN, ROOT)
+    monitor = Monitor(Site(trial, ORIGIN, ROOT))
     monitor.see(enumerate(leaf if isinstance(leaf, bytes) else leaf.encode() for leaf in leaves))
     return [alarm.code for alarm in monitor.end(now=now)]
 
 
+SITE = Site(True, ORIGIN, ROOT)
 BEAT = EpochLeaf(time=T)
 HONEST = (genesis(), policy(), intent(), result(), BEAT)
 
@@ -196,19 +200,19 @@ def test_an_unwitnessed_checkpoint_is_not_opened(world):
     assert caught.value.code == "no-quorum"
 
 
-def checked(world, reader, before=None, now=NOW):
-    trust = world.trust(policy_root_sha256=ROOT)
-    return [alarm.code for alarm in check_log(reader, trust, before, now=now)]
+def checked(reader, before=None, now=NOW):
+    found = check_log(reader, SITE, seen=before, history=None, now=now)
+    return [alarm.code for alarm in (*found.alarms, *found.standing)]
 
 
 def test_a_log_that_went_back_or_was_forked_is_an_alarm(world):
     _, short = log_of(world, HONEST)
     log, long = log_of(world, [*HONEST, BEAT])
     seen = SeenCheckpoint(origin=ORIGIN, size=log.checkpoint.size, root=log.checkpoint.root.hex())
-    assert checked(world, long, seen) == []
-    assert checked(world, short, seen) == ["log-rollback"]
+    assert checked(long, seen) == []
+    assert checked(short, seen) == ["log-rollback"]
     _, forked = log_of(world, [*HONEST, EpochLeaf(time=at(1))])
-    assert checked(world, forked, seen) == ["bad-proof"]
+    assert checked(forked, seen) == ["bad-proof"]
 
 
 def test_a_hidden_bundle_is_an_alarm(world):
@@ -218,23 +222,109 @@ def test_a_hidden_bundle_is_an_alarm(world):
         raise NotFoundError(f"no {path}")
 
     reader = open_log(world.trust().log_trust, log.note(NOW), missing)
-    assert checked(world, reader) == ["log-incomplete"]
+    assert checked(reader) == ["log-incomplete"]
 
 
 def test_a_checkpoint_that_grew_old_is_an_alarm(world):
     _, reader = log_of(world, HONEST)
-    assert checked(world, reader, now=NOW + timedelta(hours=3)) == ["stale-checkpoint", "no-heartbeat"]
+    assert checked(reader, now=NOW + timedelta(hours=3)) == ["stale-checkpoint", "no-heartbeat"]
 
 
-def test_the_newest_checkpoint_is_remembered(world, tmp_path):
+def seen_of(reader) -> SeenCheckpoint:
+    return SeenCheckpoint(origin=ORIGIN, size=reader.checkpoint.size, root=reader.checkpoint.root.hex())
+
+
+@pytest.mark.parametrize("size", [1, 4, 255, 256, 257, 600])
+def test_each_leaf_is_read_once_and_what_they_told_is_kept(world, size):
+    """Cut anywhere, two looks find what one look finds, and the second reads only what is new."""
+    leaves = [*HONEST, *(EpochLeaf(time=at(i / 60)) for i in range(600)), result(99), BEAT]
+    _, first = log_of(world, leaves[:size])
+    _, whole = log_of(world, leaves)
+    early = check_log(first, SITE, seen=None, history=None, now=NOW)
+    kept = History.model_validate_json(early.history.model_dump_json())
+    late = check_log(whole, SITE, seen=seen_of(first), history=kept, now=NOW)
+    assert (early.leaves, late.leaves) == (size, len(leaves) - size)
+    assert late.history == check_log(whole, SITE, seen=None, history=None, now=NOW).history
+    found = [(alarm.code, alarm.index) for alarm in (*early.alarms, *late.alarms)]
+    assert found == [("stray-result", 605)]
+
+
+def test_an_intent_stays_open_over_two_looks(world):
+    _, first = log_of(world, HONEST[:3])
+    _, whole = log_of(world, [*HONEST[:3], BEAT])
+    early = check_log(first, SITE, seen=None, history=None, now=NOW)
+    late = check_log(whole, SITE, seen=seen_of(first), history=early.history, now=NOW + timedelta(minutes=16))
+    assert [(alarm.code, alarm.index) for alarm in late.standing] == [("no-result", 2)]
+
+
+def test_a_log_that_does_not_hold_is_not_remembered(world):
+    log, reader = log_of(world, HONEST)
+    (name,) = [path for path in log.tiles if "entries" in path]
+    log.tiles[name] = log.tiles[name].replace(OTHER.encode(), b"e" * 64, 1)
+    found = check_log(reader, SITE, seen=None, history=None, now=NOW)
+    assert ([alarm.code for alarm in found.alarms], found.history, found.leaves) == (["bad-proof"], None, 0)
+
+
+def test_history_of_other_leaves_does_not_go_on(world):
+    """A tile that was changed below the place where the monitor stopped."""
+    log, _ = log_of(world, [*HONEST, *(EpochLeaf(time=at(i / 60)) for i in range(300))])
+    reader = open_log(world.trust().log_trust, log.note(NOW), log.tiles.__getitem__)
+    _, first = log_of(world, HONEST)
+    tile = next(path for path in log.tiles if path == "tile/0/000")
+    log.tiles[tile] = bytes([log.tiles[tile][0] ^ 1]) + log.tiles[tile][1:]
+    found = check_log(reader, SITE, seen=seen_of(first), history=History(size=5), now=NOW)
+    assert "bad-proof" in [alarm.code for alarm in found.alarms]
+    assert found.history is None
+
+
+def test_a_log_that_is_wrong_throughout_makes_no_endless_list():
+    monitor = Monitor(SITE)
+    monitor.see((index, b"nonsense") for index in range(MAX_ALARMS + 5))
+    assert len(monitor.told()) == MAX_ALARMS + 1
+    assert str(monitor.told()[-1]) == "more-alarms: log: 5 more are not listed"
+
+
+def test_what_can_matter_no_more_is_forgotten():
+    monitor = Monitor(SITE)
+    beats = (EpochLeaf(time=at(60 * i)) for i in range(4200))
+    monitor.see(enumerate(leaf.encode() for leaf in (*HONEST, *beats)))
+    assert (monitor.history.uses, monitor.history.operations) == ({}, {})
+    assert monitor.history.signed == 1
+
+
+def test_state_is_kept_and_taken_back_only_whole(world, tmp_path):
     _, reader = log_of(world, HONEST)
     file = tmp_path / "state.json"
-    assert load_state(file) is None
-    save_state(file, reader)
-    assert load_state(file).size == len(HONEST)
-    file.write_text("{}")
-    with pytest.raises(ConfigurationError):
-        load_state(file)
+    assert load_state(file, origin=ORIGIN) is None
+    history = check_log(reader, SITE, seen=None, history=None, now=NOW).history
+    save_state(file, MonitorState(seen=seen_of(reader), history=history, counted=["r-1"]))
+    kept = load_state(file, origin=ORIGIN)
+    assert (kept.seen.size, kept.history, kept.counted) == (len(HONEST), history, ["r-1"])
+    with pytest.raises(ConfigurationError, match="remembers the log"):
+        load_state(file, origin="elsewhere")
+    whole = file.read_text()
+    for broken in ("{}", whole[:-1], whole.replace('"size":5', '"size":4', 1), whole.replace('"counted"', '"cuonted"')):
+        file.write_text(broken)
+        with pytest.raises(ConfigurationError):
+            load_state(file, origin=ORIGIN)
+
+
+def test_memory_of_an_older_version_keeps_its_checkpoint_and_reads_everything_again(world, tmp_path):
+    _, reader = log_of(world, HONEST)
+    file = tmp_path / "state.json"
+    file.write_text('{"seen":' + seen_of(reader).model_dump_json() + "}")
+    kept = load_state(file, origin=ORIGIN)
+    assert (kept.seen, kept.history) == (seen_of(reader), None)
+
+
+def test_severities_are_two_and_an_alarm_is_one_line():
+    monitor = Monitor(SITE)
+    monitor.see(enumerate(leaf.encode() for leaf in (*HONEST[:4], policy(2, weakening=("people",)), BEAT, result())))
+    assert [(alarm.code, alarm.severity) for alarm in monitor.told()] == [
+        ("weakened-policy", Severity.WARNING),
+        ("stray-result", Severity.ERROR),
+    ]
+    assert str(monitor.told()[1]) == "stray-result: leaf 6: a result for intent 2, which is not open"
 
 
 def test_a_receipt_is_counted_again_against_the_log_as_it_is(world):

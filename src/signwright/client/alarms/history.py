@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the monitor remembers of the leaves that it has seen, so that each is looked at once.
+
+It is plain data that a strict reader takes back. What can matter no more is forgotten: a request lives for a week at
+most, so two weeks later nobody can use it again.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from signwright.client.alarms.base import Limits
+from signwright.model.times import format_time, parse_time
+from signwright.transparency.leaf import (
+    MAX_LISTED,
+    DenyLeaf,
+    EpochLeaf,
+    FreshnessLeaf,
+    GenesisLeaf,
+    HaltLeaf,
+    IntentLeaf,
+    KeyOperationLeaf,
+    Leaf,
+    PolicyLeaf,
+    ResultLeaf,
+    ResumeLeaf,
+    StartLeaf,
+)
+
+REMEMBERED = timedelta(days=14)
+DAY = timedelta(hours=24)
+#: Signing times lie so far, at most, from when the log says that something happened.
+SLACK = timedelta(minutes=5)
+#: How often, in leaves, the old is forgotten.
+_SWEEP = 4096
+#: Nonces of so many starts are remembered.
+_NONCES = 256
+
+
+class _Plain(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class LoggedPolicy(_Plain):
+    """``in_force``: when its delay is over, at the earliest; None when it counts from its leaf on."""
+
+    sha256: str
+    in_force: str | None = None
+
+
+class OpenIntent(_Plain):
+    """An intent, or an operation of a key that is no release. ``late``: logged under a policy that was no longer the
+    one in force; ``halted``: while signing was halted.
+    """
+
+    leaf: IntentLeaf | KeyOperationLeaf
+    late: bool = False
+    halted: bool = False
+
+    @property
+    def about(self) -> tuple[str, int, int]:
+        """Request (or statement), wave and attempt, as the result has to name them."""
+        if isinstance(self.leaf, IntentLeaf):
+            return self.leaf.request, self.leaf.wave, self.leaf.attempt
+        return self.leaf.statement, 0, self.leaf.attempt
+
+    @property
+    def time(self) -> str:
+        return self.leaf.signing_time if isinstance(self.leaf, IntentLeaf) else self.leaf.time
+
+
+class Use(_Plain):
+    """Of a request and wave. ``signed``: index of the intent that signed it."""
+
+    attempt: int
+    time: str
+    signed: int | None = None
+
+
+class Count(_Plain):
+    time: str
+    number: int
+
+
+class History(_Plain):
+    """Dictionaries are by ``str(index)`` (open, unknown), ``str(version)`` (policies), ``request/wave`` (uses), hex
+    SHA-256 of the key (operations) and of the statement (halts). ``live``: weaker policies have to wait.
+    """
+
+    size: int = 0
+    version: int = 0
+    root_version: int = 0
+    live: bool = False
+    policies: dict[str, LoggedPolicy] = Field(default_factory=dict)
+    open: dict[str, OpenIntent] = Field(default_factory=dict)
+    unknown: dict[str, OpenIntent] = Field(default_factory=dict)
+    uses: dict[str, Use] = Field(default_factory=dict)
+    operations: dict[str, list[Count]] = Field(default_factory=dict)
+    denials: list[Count] = Field(default_factory=list)
+    halts: dict[str, int] = Field(default_factory=dict)
+    start: int | None = None
+    nonces: list[str] = Field(default_factory=list)
+    freshness: int | None = None
+    last_time: str | None = None
+    last_beat: str | None = None
+    signed: int = 0
+
+    def add(self, index: int, leaf: Leaf, *, limits: Limits) -> None:
+        """Remember a leaf, after all rules have looked at it."""
+        self.size = index + 1
+        if isinstance(leaf, PolicyLeaf):
+            self._policy(leaf)
+        elif isinstance(leaf, IntentLeaf | KeyOperationLeaf):
+            self._intent(index, leaf)
+        elif isinstance(leaf, ResultLeaf):
+            self._result(leaf)
+        elif isinstance(leaf, DenyLeaf):
+            tally(self.denials, leaf.time, leaf.count, window=limits.denial_window)
+        elif isinstance(leaf, HaltLeaf):
+            self.halts.setdefault(leaf.statement, leaf.policy_version)
+        elif isinstance(leaf, ResumeLeaf):
+            self.halts = {name: version for name, version in self.halts.items() if name not in leaf.halts}
+        elif isinstance(leaf, StartLeaf):
+            self.start = max(leaf.number, self.start or 0)
+            self.nonces = [*self.nonces, leaf.nonce][-_NONCES:]
+        elif isinstance(leaf, FreshnessLeaf):
+            self.freshness = max(leaf.number, self.freshness or 0)
+        self._clock(leaf)
+        if index % _SWEEP == _SWEEP - 1:
+            self._forget()
+
+    def intent_of(self, leaf: ResultLeaf) -> OpenIntent | None:
+        """The intent that a result may speak about: an open one, or one whose outcome was unknown and is now known."""
+        found = self.open.get(str(leaf.intent))
+        return found if found or leaf.outcome == "unknown" else self.unknown.get(str(leaf.intent))
+
+    def is_late(self, leaf: IntentLeaf) -> bool:
+        """A newer policy than the intent's was logged before, and its delay, if any, was surely over."""
+        moment = format_time(parse_time(leaf.signing_time) - 2 * SLACK)
+        newer = (p for version, p in self.policies.items() if int(version) > leaf.policy_version)
+        return any(policy.in_force is None or policy.in_force <= moment for policy in newer)
+
+    def _policy(self, leaf: PolicyLeaf) -> None:
+        self.version = max(self.version, leaf.policy_version)
+        self.root_version = max(self.root_version, leaf.root_version)
+        if leaf.delay_hours:  # what is weaker in the organisation's own document may be that it is live no more
+            self.live = "organisation" not in leaf.weakening
+        in_force = format_time(parse_time(leaf.time) + timedelta(hours=leaf.delay_hours)) if leaf.delay_hours else None
+        self.policies.setdefault(str(leaf.policy_version), LoggedPolicy(sha256=leaf.policy_sha256, in_force=in_force))
+
+    def _intent(self, index: int, leaf: IntentLeaf | KeyOperationLeaf) -> None:
+        late = isinstance(leaf, IntentLeaf) and self.is_late(leaf)
+        intent = OpenIntent(leaf=leaf, late=late, halted=bool(self.halts))
+        request, wave, attempt = intent.about
+        before = self.uses.get(f"{request}/{wave}")
+        attempt = max(attempt, before.attempt if before else 0)
+        signed = before.signed if before else None
+        self.uses[f"{request}/{wave}"] = Use(attempt=attempt, time=intent.time, signed=signed)
+        self.open[str(index)] = intent
+
+    def _result(self, leaf: ResultLeaf) -> None:
+        """A stray result changes nothing; one that belongs to another request still closes the intent it names."""
+        found = self.intent_of(leaf)
+        if found is None:
+            return
+        is_first = self.open.pop(str(leaf.intent), None) is not None
+        self.unknown.pop(str(leaf.intent), None)
+        if leaf.outcome == "unknown":
+            self.unknown[str(leaf.intent)] = found
+        if is_first or leaf.outcome == "signed":
+            # By the minute: so a day of a busy key is a short list.
+            minute = f"{leaf.time[:16]}:00Z"
+            tally(self.operations.setdefault(found.leaf.key, []), minute, operations_of(leaf), window=DAY)
+        if leaf.outcome == "signed":
+            self.signed += 1
+            name = f"{leaf.request}/{leaf.wave}"
+            use = self.uses.get(name) or Use(attempt=leaf.attempt, time=leaf.time)
+            self.uses[name] = use.model_copy(update={"signed": leaf.intent})
+
+    def _clock(self, leaf: Leaf) -> None:
+        text = time_text(leaf)
+        if text is None:
+            return
+        # The one written form of a time sorts as the times do.
+        self.last_time = max(self.last_time or text, text)
+        # A log that was born a minute ago is alive: its first heartbeat is due an hour later.
+        if isinstance(leaf, EpochLeaf | GenesisLeaf):
+            self.last_beat = max(self.last_beat or text, text)
+
+    def _forget(self) -> None:
+        if self.last_time is None:
+            return
+        newest = parse_time(self.last_time)
+        oldest = format_time(newest - REMEMBERED)
+        self.uses = {name: use for name, use in self.uses.items() if use.time >= oldest}
+        self.unknown = {index: intent for index, intent in self.unknown.items() if intent.time >= oldest}
+        yesterday = format_time(newest - DAY)
+        self.operations = {k: counts for k, counts in self.operations.items() if counts[-1].time >= yesterday}
+
+
+def time_text(leaf: Leaf) -> str | None:
+    """The time that a leaf names, in its written form."""
+    found: str | None = getattr(leaf, "time", None) or getattr(leaf, "signing_time", None)
+    return found
+
+
+def total(counts: list[Count], time: str, *, window: timedelta) -> int:
+    """Sum of those that are no older than ``window`` at ``time``."""
+    first = format_time(parse_time(time) - window)
+    return sum(count.number for count in counts if count.time >= first)
+
+
+def tally(counts: list[Count], time: str, number: int, *, window: timedelta) -> None:
+    """Add to the list, one entry for each time, and drop what is older than ``window``."""
+    first = format_time(parse_time(time) - window)
+    while counts and counts[0].time < first:
+        del counts[0]
+    if counts and counts[-1].time == time:
+        counts[-1].number += number
+    else:
+        counts.append(Count(time=time, number=number))
+
+
+def operations_of(leaf: ResultLeaf) -> int:
+    """How often at least the key was used: a list that was folded had more entries than a leaf lists."""
+    if leaf.outcome != "signed":
+        return 1
+    return len(leaf.signature_sha256) if leaf.listed else MAX_LISTED + 1

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alarms about intents: what a release leans on must be named in its leaf, and attempts only go up."""
+
+from __future__ import annotations
+
+from signwright.client.alarms.base import Look
+from signwright.model.times import parse_time
+from signwright.transparency.leaf import IntentLeaf, KeyOperationLeaf
+
+
+def trial_flag(look: Look[IntentLeaf]) -> str | None:
+    return None if look.leaf.trial == look.site.trial else "the intent's trial flag is not the trust file's"
+
+
+def software_key(look: Look[IntentLeaf]) -> str | None:
+    leaf = look.leaf
+    if leaf.kind != "release" or leaf.trial or leaf.key_protection != "software":
+        return None
+    return "a release with a software key outside a trial"
+
+
+def no_approval(look: Look[IntentLeaf]) -> str | None:
+    return "a release without any approval" if look.leaf.kind == "release" and not look.leaf.approvals else None
+
+
+def digest_mode(look: Look[IntentLeaf]) -> str | None:
+    leaf = look.leaf
+    if leaf.kind != "release" or leaf.mode != "digest" or "digest-mode" in leaf.exceptions:
+        return None
+    return "a release in digest mode without the exception for it"
+
+
+def no_evidence(look: Look[IntentLeaf]) -> str | None:
+    leaf = look.leaf
+    if leaf.kind != "release" or leaf.evidence or {"no-scan", "digest-mode"} & set(leaf.exceptions):
+        return None
+    return "a release without evidence and without an exception for it"
+
+
+def content_seen(look: Look[IntentLeaf]) -> str | None:
+    leaf = look.leaf
+    if leaf.content_seen == (leaf.mode == "artifact"):
+        return None
+    return f"{leaf.mode} mode and content_seen {leaf.content_seen}"
+
+
+def attempt_back(look: Look[IntentLeaf | KeyOperationLeaf]) -> str | None:
+    before = look.history.uses.get(_use(look.leaf))
+    if before is None or look.leaf.attempt > before.attempt:
+        return None
+    return f"attempt {look.leaf.attempt} after {before.attempt} of the same request"
+
+
+def signed_again(look: Look[IntentLeaf | KeyOperationLeaf]) -> str | None:
+    before = look.history.uses.get(_use(look.leaf))
+    if before is None or before.signed is None:
+        return None
+    return f"a new intent for what intent {before.signed} signed"
+
+
+def odd_hour(look: Look[IntentLeaf]) -> str | None:
+    """Releases alone: build servers sign tests at night."""
+    hours, leaf = look.site.hours, look.leaf
+    if hours is None or leaf.kind != "release" or hours.hold(parse_time(leaf.signing_time)):
+        return None
+    local = parse_time(leaf.signing_time).astimezone(hours.zone)
+    return f"a release at {local:%H:%M} ({hours.zone}), outside {hours.first:%H:%M} to {hours.last:%H:%M}"
+
+
+def _use(leaf: IntentLeaf | KeyOperationLeaf) -> str:
+    return f"{leaf.request}/{leaf.wave}" if isinstance(leaf, IntentLeaf) else f"{leaf.statement}/0"
