@@ -68,7 +68,7 @@ VERBS: dict[str, Verb] = {
     "log": Verb("signwright.cli.log", "read the transparency log", "signwright log show"),
     "monitor": Verb("signwright.cli.monitor", "check the whole log again", "signwright monitor --once"),
     "policy": Verb(
-        "signwright.cli.policy", "check, compare, sign and load the policy", "signwright policy apply --home DIR"
+        "signwright.cli.policy_verbs", "check, compare, sign and load the policy", "signwright policy apply --home DIR"
     ),
     "people": Verb(
         "signwright.cli.people",
