@@ -5,18 +5,15 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from signwright.cli.gate_socket import ask_gate
 from signwright.cli.home import Home
-from signwright.errors import SignwrightError, UnavailableError
-from signwright.model.framing import encode_frame, read_frame
+from signwright.errors import DeniedError, UnavailableError
 from signwright.model.times import parse_time
 
-ASK_SECONDS = 15.0
 MAX_TAIL = 64 << 10
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+Z")
 
@@ -53,34 +50,14 @@ class LiveEngine:
 def ask_signer(home: Home) -> LiveSigner:
     """Raises `UnavailableError` when the gate does not answer."""
     try:
-        settings = tomllib.loads(home.settings("signer").read_text(encoding="utf-8"))
-        path = home.settings("signer").parent / str(settings["gate"]["socket"])
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gate:
-            gate.settimeout(ASK_SECONDS)
-            gate.connect(str(path))
-            gate.sendall(encode_frame({"type": "status", "id": 1}))
-            answer = read_frame(lambda length: _exactly(gate, length)).message
-        return _signer(answer)
-    except SignwrightError as problem:
-        raise UnavailableError(f"the gate's answer does not read: {problem.message}", code="no-gate") from problem
-    except (OSError, EOFError, tomllib.TOMLDecodeError, LookupError, TypeError, AttributeError) as problem:
-        said = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        raise UnavailableError(f"the gate does not answer: {said}", code="no-gate") from problem
-
-
-def _exactly(connection: socket.socket, length: int) -> bytes:
-    content = bytearray()
-    while len(content) < length:
-        block = connection.recv(length - len(content))
-        if not block:
-            raise EOFError("it hung up")
-        content += block
-    return bytes(content)
+        return _signer(ask_gate(home, {"type": "status"}))
+    except DeniedError as problem:
+        raise UnavailableError(problem.message[:500], code=problem.code) from problem
+    except (LookupError, TypeError, ValueError, AttributeError) as problem:
+        raise UnavailableError(f"the gate's answer does not read: {problem}", code="no-gate") from problem
 
 
 def _signer(answer: dict[str, object]) -> LiveSigner:
-    if answer.get("ok") is not True:
-        raise UnavailableError(str(answer.get("message"))[:500], code=str(answer.get("code"))[:60])
     said = json.loads(json.dumps(answer))
     keys = said["keyholder"]["keys"]
     return LiveSigner(

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Words with the gate over its own socket: what an operator on the signer host may say. The hub has no part in it."""
+
+from __future__ import annotations
+
+import socket
+import tomllib
+from collections.abc import Sequence
+
+from signwright.cli.home import Home
+from signwright.errors import DeniedError, SignwrightError, UnavailableError
+from signwright.model.framing import encode_frame, read_frame
+
+ASK_SECONDS = 15.0
+MAX_SAID = 4000
+
+
+def ask_gate(
+    home: Home, message: dict[str, object], parts: Sequence[bytes] = (), *, seconds: float = ASK_SECONDS
+) -> dict[str, object]:
+    """The gate's answer to one message; ``parts``: what travels beside it.
+
+    Raises `DeniedError` with the gate's own code for a refusal, `UnavailableError` when it does not answer.
+    """
+    try:
+        settings = tomllib.loads(home.settings("signer").read_text(encoding="utf-8"))
+        path = home.settings("signer").parent / str(settings["gate"]["socket"])
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gate:
+            gate.settimeout(seconds)
+            gate.connect(str(path))
+            gate.sendall(encode_frame({"id": 1, **message}, parts))
+            answer = read_frame(lambda length: _exactly(gate, length)).message
+    except SignwrightError as problem:
+        raise UnavailableError(f"the gate's answer does not read: {problem.message}", code="no-gate") from problem
+    except (OSError, EOFError, tomllib.TOMLDecodeError, LookupError, TypeError, AttributeError) as problem:
+        said = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+        raise UnavailableError(f"the gate does not answer: {said}", code="no-gate") from problem
+    if answer.get("ok") is not True:
+        raise DeniedError(str(answer.get("message"))[:MAX_SAID], code=str(answer.get("code"))[:60])
+    return answer
+
+
+def _exactly(connection: socket.socket, length: int) -> bytes:
+    content = bytearray()
+    while len(content) < length:
+        block = connection.recv(length - len(content))
+        if not block:
+            raise EOFError("it hung up")
+        content += block
+    return bytes(content)
