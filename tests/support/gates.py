@@ -240,6 +240,12 @@ class Courier:
             return Answer(status=422, parts=[problem.code.encode()])
         return Answer(status=200, parts=[line])
 
+    async def honest_latest(self, frame: Frame) -> Answer:
+        try:
+            return Answer(status=200, parts=[self.site.witness.latest(str(frame.message["origin"]))])
+        except SignwrightError:
+            return Answer(status=404)
+
     async def honest_timestamp(self, frame: Frame) -> Answer:
         serial = secrets.randbits(64) | 1
         reply = reply_to(frame.parts[0], issuer=self.site.issuer, now=now_utc(), next_serial=lambda: serial)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 
 from signwright.errors import MalformedError, UnavailableError
@@ -14,11 +15,13 @@ from signwright.signer.courier.http import UNREACHABLE, HttpClient
 from signwright.signer.courier.hub import Hub
 from signwright.signer.courier.settings import CourierSettings
 from signwright.timestamps.query import QUERY_TYPE, REPLY_TYPE
+from signwright.transparency.note import MAX_NOTE
 from signwright.transparency.witnessing import MAX_ANSWER
 
 #: A token with a long chain and a CRL stays well below.
 MAX_REPLY = 1 << 20
 _MAX_PATHS = 256
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Errands:
@@ -40,6 +43,8 @@ class Errands:
                 return None
             case "witness":
                 return await self._witness(frame)
+            case "latest":
+                return await self._latest(frame)
             case "timestamp":
                 return await self._timestamp(frame)
             case "publish":
@@ -57,6 +62,17 @@ class Errands:
         seconds = self._settings.witness_seconds
         return await self._post(f"{url.rstrip('/')}/add-checkpoint", frame, headers, seconds=seconds, limit=MAX_ANSWER)
 
+    async def _latest(self, frame: Frame) -> Frame:
+        """The latest checkpoint that a witness cosigned of the log whose origin has this SHA-256."""
+        url = _address(self._settings.witnesses, text_field(frame.message, "witness"), "witness")
+        origin = text_field(frame.message, "origin")
+        if not _SHA256.fullmatch(origin):
+            raise MalformedError("errand latest: wanted the SHA-256 of an origin", code="unknown-errand")
+        seconds = self._settings.witness_seconds
+        return await self._call(
+            "GET", f"{url.rstrip('/')}/{origin}/checkpoint", b"", {}, seconds=seconds, limit=MAX_NOTE
+        )
+
     async def _timestamp(self, frame: Frame) -> Frame:
         name = text_field(frame.message, "authority")
         url = _address(self._settings.timestamp_authorities, name, "timestamp authority")
@@ -64,13 +80,18 @@ class Errands:
         return await self._post(url, frame, headers, seconds=self._settings.timestamp_seconds, limit=MAX_REPLY)
 
     async def _post(self, url: str, frame: Frame, headers: dict[str, str], *, seconds: float, limit: int) -> Frame:
-        """One POST with one deadline for everything; redirects are not followed."""
         if len(frame.parts) != 1:
             raise MalformedError("errand: wanted one part", code="unknown-errand")
+        return await self._call("POST", url, frame.parts[0], headers, seconds=seconds, limit=limit)
+
+    async def _call(
+        self, method: str, url: str, content: bytes, headers: dict[str, str], *, seconds: float, limit: int
+    ) -> Frame:
+        """One call with one deadline for everything; redirects are not followed."""
         try:
             async with asyncio.timeout(seconds):
                 answer = await self._client.call(
-                    "POST", url, content=frame.parts[0], headers=headers, seconds=seconds, limit=limit
+                    method, url, content=content, headers=headers, seconds=seconds, limit=limit
                 )
         except TimeoutError as problem:
             raise UnavailableError(f"{url}: no answer within {seconds:.0f} s", code="errand-timeout") from problem

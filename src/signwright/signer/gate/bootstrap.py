@@ -19,6 +19,7 @@ from pathlib import Path
 from signwright.errors import ConfigurationError, DeniedError, MalformedError, SignwrightError
 from signwright.model.framing import Frame
 from signwright.model.times import format_time
+from signwright.signer.gate.ahead import WitnessesAhead
 from signwright.signer.gate.counters import UsageCounters
 from signwright.signer.gate.cycle import Cycle, Parts, close_unfinished
 from signwright.signer.gate.deliver import Delivery
@@ -69,6 +70,7 @@ class Gate:
     parts: Parts
     publisher: Publisher
     server: Server
+    ahead: WitnessesAhead
 
     async def serve(self, *, on_ready: Callable[[], None], stop: asyncio.Event) -> None:
         """Until ``stop``, or until keyholder or log fail, which raises `SignwrightError`."""
@@ -80,6 +82,7 @@ class Gate:
             parts.denials.run(),
             beat(parts.log, seconds=self.settings.limits.epoch_seconds, now=parts.now),
             self._tend_policy(),
+            self.ahead.run(),
             self._start(on_ready),
         ]
         tasks = [asyncio.create_task(run) for run in runs]
@@ -256,6 +259,17 @@ async def assemble(
         profile=settings.profile,
         now=now,
     )
+    ahead = WitnessesAhead(
+        errands,
+        policies.services,
+        lambda: log.signer,
+        log.check_seen,
+        lambda: log.size,
+        size=frontier.size,
+        root=frontier.root(),
+        seconds=limits.witness_seconds,
+    )
+    witnesses.first = ahead.first
     publisher = Publisher(log, errands)
     log.changed = publisher.wake
     events = HubEvents(log, seconds=limits.epoch_seconds, now=now, monotonic=time.monotonic)
@@ -270,7 +284,7 @@ async def assemble(
         "key-operation": verbs.key_operation,
     }
     server = Server(Cycle(parts), errands, verbs=handlers, requests=limits.requests, peers=Peers.of(users))
-    return Gate(settings, parts, publisher, server)
+    return Gate(settings, parts, publisher, server, ahead)
 
 
 async def serve(

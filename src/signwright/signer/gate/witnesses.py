@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,8 +33,14 @@ class _Round:
     tree: TileTree
 
 
+async def _at_once() -> None:
+    """Nothing to wait for."""
+
+
 class Witnesses:
-    """``services``: of the policy in force, asked anew each round; ``now``: aware UTC."""
+    """``services``: of the policy in force, asked anew each round; ``now``: aware UTC; ``first``: awaited before a
+    checkpoint goes out, raises when none may.
+    """
 
     def __init__(
         self,
@@ -44,6 +50,7 @@ class Witnesses:
         services: Callable[[], Services],
         now: Callable[[], datetime],
         seconds: float,
+        first: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._errands = errands
         self._state = state
@@ -51,11 +58,13 @@ class Witnesses:
         self._now = now
         self._seconds = seconds
         self._sizes = state.witness_sizes()
+        self.first = first
 
     async def collect(self, checkpoint: Checkpoint, note: bytes, tree: TileTree) -> tuple[bytes, Cosigned]:
         """``note`` with cosignatures of a quorum. Raises `UnavailableError` (``no-quorum``) that names each
         witness's reason.
         """
+        await self.first()
         services = self._services()
         trust = log_trust(services)
         keys = {witness.name: key for witness, key in zip(services.witnesses, trust.quorum.witnesses, strict=True)}
