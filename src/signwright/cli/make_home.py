@@ -23,6 +23,7 @@ from signwright.cli.policy import read_sources
 from signwright.cli.processes import run_helper
 from signwright.client.credentials import encode_credentials, new_credential
 from signwright.client.hub import PolicyParts
+from signwright.client.keepers_words import first_freshness
 from signwright.client.policy_files import write_signed
 from signwright.client.ssh_keys import PersonKey, load_person_key, make_key_files
 from signwright.client.trust import TrustFile
@@ -208,7 +209,7 @@ def _new_keeper(home: Home) -> PersonKey:
 
 
 def _sign_policy(home: Home, told: Answers, keeper: PersonKey, *, now: datetime) -> str:
-    """Root and version 1, signed by the keeper, written to ``policy/signed``; the root's digest."""
+    """Root, version 1 and the first freshness, signed by the keeper, in ``policy/signed``; the root's digest."""
     role = Role(threshold=1, keys=(keeper.public.line,))
     root = PolicyRoot(
         version=1,
@@ -232,9 +233,11 @@ def _sign_policy(home: Home, told: Answers, keeper: PersonKey, *, now: datetime)
         expires=now + timedelta(days=POLICY_DAYS),
     )
     parts = PolicyParts(root_envelope, keeper.sign_statement(draft.payload, "policy"), draft.documents)
-    parts.open(pinned_root_sha256=root_sha256)
+    policy = parts.open(pinned_root_sha256=root_sha256)
     (home / "policy" / "signed").mkdir(mode=0o700, exist_ok=True)
     write_signed(home / "policy" / "signed", parts)
+    fresh = first_freshness(policy, keeper, now=now)
+    home.write("policy/signed/freshness.json", fresh.encode().decode())
     return root_sha256
 
 

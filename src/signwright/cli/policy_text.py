@@ -17,6 +17,10 @@ ORGANISATION = """\
 # Who we are, what no project may go below, and what we do without.
 {head}name: {name}
 
+# How old the newest word may be that nothing was revoked (`signwright freshness renew`) when a release is signed.
+# 168 hours only where one user on one machine does everything (profile 0); 24 at most elsewhere.
+freshness_hours: 168
+
 # Minimums for every signing policy of kind "release".
 release:
   approvals: 2                 # people in all

@@ -21,16 +21,24 @@ from sqlalchemy import Engine
 from signwright.errors import ConfigurationError, SignwrightError
 from signwright.hub.adapters.artifacts import ArtifactStore
 from signwright.hub.adapters.database.database import Database, migrate, open_engine
-from signwright.hub.adapters.database.keeping import add_policy, newest_policy, stored_sessions
+from signwright.hub.adapters.database.keeping import (
+    add_keepers_word,
+    add_policy,
+    keepers_words_of,
+    newest_policies,
+    stored_sessions,
+)
 from signwright.hub.adapters.database.records import Notices
 from signwright.hub.adapters.scanner_socket import ScannerSocket
 from signwright.hub.background import Background
 from signwright.hub.policies import open_bundle, read_folder
-from signwright.hub.service import Hub, PolicyInForce
+from signwright.hub.service import Hub, PolicyInForce, WaitingPolicy
 from signwright.hub.settings import HubSettings
+from signwright.hub.standing import Standing, opened_word
 from signwright.hub.wakeups import Wakeups
 from signwright.hub.web.app import create_app
 from signwright.hub.web.auth import Keyring, Nonces
+from signwright.policy.succession import policy_leaf
 
 log = structlog.get_logger()
 
@@ -50,18 +58,20 @@ def assemble(settings: HubSettings, *, clock: Callable[[], datetime] = system_cl
     migrate(engine)
     database = Database(engine, clock=lambda: int(clock().timestamp()))
     try:
-        current = _newest_policy(settings, engine, database, now=clock())
+        current, waiting = _newest_policies(settings, engine, database, now=clock())
         hub = Hub(
             settings=settings,
             database=database,
             store=ArtifactStore(data / "artifacts"),
             scanner=ScannerSocket(Path(settings.scanner_socket) if settings.scanner_socket else None),
-            keyring=Keyring(lambda: hub.policy, courier_key=settings.courier_key),
+            keyring=Keyring(lambda: hub.policy, courier_key=settings.courier_key, revoked=lambda: hub.revoked),
             wakeups=Wakeups(),
             current=current,
+            waiting=waiting,
             clock=clock,
             log_folder=data / "log",
         )
+        _take_up_words(hub, engine)
         _reopen_sessions(hub, engine)
     except BaseException:
         database.close()
@@ -69,23 +79,56 @@ def assemble(settings: HubSettings, *, clock: Callable[[], datetime] = system_cl
     return hub
 
 
-def _newest_policy(settings: HubSettings, engine: Engine, database: Database, *, now: datetime) -> PolicyInForce:
-    """The stored policy or the folder's, whichever has the higher version. Each is verified against the pinned root."""
+def _newest_policies(
+    settings: HubSettings, engine: Engine, database: Database, *, now: datetime
+) -> tuple[PolicyInForce, WaitingPolicy | None]:
+    """The stored policy or the folder's, whichever has the higher version, and one that waits.
+
+    Each is verified against the pinned root.
+    """
     pinned = settings.policy_root_sha256
     with engine.connect() as connection:
-        stored = newest_policy(connection)
+        stored, waits = newest_policies(connection)
     known = PolicyInForce(*open_bundle(stored, pinned_root_sha256=pinned)) if stored is not None else None
+    waiting = None
+    if waits is not None:
+        since = datetime.fromtimestamp(waits[1], UTC)
+        waiting = WaitingPolicy(*open_bundle(waits[0], pinned_root_sha256=pinned), since)
     try:
         policy, bundle = read_folder(Path(settings.policy_dir), pinned_root_sha256=pinned)
     except SignwrightError as problem:
         if known is None:
             raise ConfigurationError(f"no policy to start with: {problem.message}", code="no-policy") from problem
         log.warning("policy folder not used", detail=problem.message)
-        return known
-    if known is not None and policy.version <= known.policy.version:
-        return known
+        return known, waiting
+    newest = waiting or known
+    if known is not None and newest is not None and policy.version <= newest.policy.version:
+        return known, waiting
+    if known is not None and policy_leaf(known.policy, policy, now=now).delay_hours > 0:
+        database.submit(partial(add_policy, policy=policy, bundle=bundle, who="hub", now=now, waits=True)).result()
+        return known, WaitingPolicy(policy, bundle, now)
     database.submit(partial(add_policy, policy=policy, bundle=bundle, who="hub", now=now)).result()
-    return PolicyInForce(policy, bundle)
+    return PolicyInForce(policy, bundle), None
+
+
+def _take_up_words(hub: Hub, engine: Engine) -> None:
+    """What keepers said before, and the folder's freshness statement when it is newer."""
+    with engine.connect() as connection:
+        hub.set_standing(Standing(tuple(keepers_words_of(connection))))
+    try:
+        content = (Path(hub.settings.policy_dir) / "freshness.json").read_bytes()
+    except OSError:
+        return  # a hub of which the keepers' clients renew it
+    try:
+        word, _ = opened_word(hub.policy, "freshness", content)
+        before = hub.standing.freshness
+        if before is not None and word.number <= before.number:
+            return
+        hub.database.submit(partial(add_keepers_word, word=word, ends=(), who="hub", now=hub.clock())).result()
+    except SignwrightError as problem:
+        log.warning("freshness of the policy folder not used", code=problem.code, detail=problem.message)
+        return
+    hub.set_standing(hub.standing.with_word(word, ()))
 
 
 def _reopen_sessions(hub: Hub, engine: Engine) -> None:

@@ -17,14 +17,17 @@ import structlog
 from signwright.errors import ConflictError
 from signwright.hub.adapters.artifacts import ArtifactStore
 from signwright.hub.adapters.database.database import Database
-from signwright.hub.adapters.database.keeping import add_policy
+from signwright.hub.adapters.database.keeping import add_keepers_word, add_policy, put_in_force
 from signwright.hub.policies import open_bundle
 from signwright.hub.settings import HubSettings
+from signwright.hub.standing import Standing, opened_word
 from signwright.hub.wakeups import Wakeups
 from signwright.hub.web.auth import Keyring
 from signwright.hub.workflow import sweep
-from signwright.hub.workflow.ports import Json, Records, ScannerPort
+from signwright.hub.workflow.ports import Json, KeepersWord, Records, ScannerPort
+from signwright.policy.facts import VerifiedFreshness
 from signwright.policy.policy import Policy
+from signwright.policy.succession import policy_leaf
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -40,6 +43,13 @@ class PolicyInForce:
     bundle: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingPolicy(PolicyInForce):
+    """One that weakens a live organisation: it counts when the signer says that it does. ``since``: when it came."""
+
+    since: datetime
+
+
 @dataclass(slots=True)
 class Hub:
     """One process. ``current`` is read and replaced in the event loop only."""
@@ -53,6 +63,12 @@ class Hub:
     current: PolicyInForce
     clock: Callable[[], datetime]
     log_folder: Path
+    waiting: WaitingPolicy | None = None
+    standing: Standing = field(default_factory=Standing)
+    #: The newest one, verified under the policy in force.
+    freshness: VerifiedFreshness | None = None
+    #: What the courier said last of the gate; a claim.
+    signer: Json | None = None
     #: Hashing and writing of uploads, scans, and other things that block.
     threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(8, thread_name_prefix="hub-io"))
     busy_uploads: set[str] = field(default_factory=set)
@@ -66,22 +82,69 @@ class Hub:
         """Run something that blocks off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, call)
 
+    @property
+    def revoked(self) -> frozenset[str]:
+        """Credentials and people that the newest freshness statement revokes (`VerifiedFreshness.revoked`)."""
+        return self.freshness.revoked if self.freshness else frozenset()
+
     async def adopt(self, content: bytes, *, who: str) -> Policy:
-        """Take a new signed policy into force and decide every open request again. Versions only go up."""
+        """Take a new signed policy; versions only go up. One that weakens a live organisation waits for the signer.
+
+        Every open request is decided again under what is in force.
+        """
         pinned = self.settings.policy_root_sha256
         policy, bundle = await self.in_thread(lambda: open_bundle(content, pinned_root_sha256=pinned))
-        if policy.sha256 == self.policy.sha256:
+        if policy.sha256 in {self.policy.sha256, self.waiting.policy.sha256 if self.waiting else ""}:
             return policy
         now = self.clock()
+        waits = policy_leaf(self.policy, policy, now=now).delay_hours > 0
         # The table refuses a version twice; the highest that was written is the one in force.
-        await self.database.write(partial(add_policy, policy=policy, bundle=bundle, who=who, now=now))
-        if policy.version <= self.policy.version:
+        await self.database.write(partial(add_policy, policy=policy, bundle=bundle, who=who, now=now, waits=waits))
+        if policy.version <= max(self.policy.version, self.waiting.policy.version if self.waiting else 0):
             raise ConflictError("another policy came first", code="policy-version")
-        self.current = PolicyInForce(policy, bundle)
-        log.info("policy adopted", version=policy.version, sha256=policy.sha256, who=who)
+        if waits:
+            self.waiting = WaitingPolicy(policy, bundle, now)
+            log.info("policy waits", version=policy.version, sha256=policy.sha256, who=who)
+            self.wakeups.ring("sign")
+        else:
+            await self._take_into_force(PolicyInForce(policy, bundle), who=who)
+        return policy
+
+    async def promote(self, version: int, *, who: str) -> None:
+        """The signer has the policy of this version in force."""
+        waiting = self.waiting
+        if waiting is None or version < waiting.policy.version:
+            return
+        await self.database.write(partial(put_in_force, policy=waiting.policy, who=who))
+        if waiting is self.waiting:
+            await self._take_into_force(PolicyInForce(waiting.policy, waiting.bundle), who=who)
+
+    async def _take_into_force(self, new: PolicyInForce, *, who: str) -> None:
+        self.current, self.waiting = new, None
+        self.set_standing(self.standing)
+        log.info("policy adopted", version=new.policy.version, sha256=new.policy.sha256, who=who)
         await self.decide_all_again()
         self.wakeups.ring("sign")
-        return policy
+
+    def set_standing(self, standing: Standing) -> None:
+        """Under the policy in force."""
+        self.standing = standing
+        self.freshness = standing.verified_freshness(self.policy)
+
+    async def take_word(self, kind: str, content: bytes, *, who: str) -> KeepersWord:
+        """Keep a keeper's word and wake the courier with it; the same one again changes nothing.
+
+        The courier is woken before open requests are decided again.
+        """
+        word, ends = opened_word(self.policy, kind, content)
+        now = self.clock()
+        if await self.database.write(partial(add_keepers_word, word=word, ends=ends, who=who, now=now)):
+            self.set_standing(self.standing.with_word(word, ends))
+            self.wakeups.ring("words")
+            self.wakeups.ring("sign")
+            log.info("keepers' word", kind=kind, statement=word.digest, number=word.number, who=who)
+            await self.decide_all_again()
+        return word
 
     async def decide_all_again(self) -> None:
         """After another policy came into force, also while this hub was down."""

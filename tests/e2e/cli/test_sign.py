@@ -310,7 +310,7 @@ def test_policy_of_another_root_is_not_believed(home: RunningHome, program: Path
     other.write_bytes(trust.encode())
     ran = home.cli("sign", program, "--in-place", "--trust", other)
     assert ran.code == 8
-    assert "not the pinned one" in ran.err
+    assert "does not come from the pinned one" in ran.err
 
 
 def test_approver_refuses_an_artifact_that_was_swapped(home: RunningHome, program: Path) -> None:

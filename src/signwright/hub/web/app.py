@@ -18,7 +18,7 @@ from signwright import __version__
 from signwright.errors import SignwrightError
 from signwright.hub.service import Hub
 from signwright.hub.web import documents, problems
-from signwright.hub.web.api import artifacts, courier, log, policy, requests, results
+from signwright.hub.web.api import artifacts, courier, log, policy, requests, results, standing
 from signwright.hub.web.auth import Nonces, SignedCalls
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -49,6 +49,10 @@ RESOURCES = (
     Resource("GET", "/v1/health", policy.get_health),
     Resource("GET", "/v1/policy", policy.get_policy),
     Resource("POST", "/v1/policy", policy.post_policy, 201),
+    Resource("POST", "/v1/freshness", standing.post_freshness, 201),
+    Resource("POST", "/v1/halts", standing.post_halt, 201),
+    Resource("POST", "/v1/resumes", standing.post_resume, 201),
+    Resource("GET", "/v1/standing", standing.get_standing),
     Resource("GET", "/v1/signing-policies", policy.get_signing_policies),
     Resource("POST", "/v1/sessions", policy.post_session, 201),
     Resource("GET", "/v1/requests", requests.list_requests),

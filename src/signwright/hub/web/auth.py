@@ -117,13 +117,20 @@ class Nonces:
 class Keyring:
     """Every key that may call: credentials of the policy in force, sessions, the courier."""
 
-    def __init__(self, policy: Callable[[], Policy], *, courier_key: str) -> None:
+    def __init__(
+        self,
+        policy: Callable[[], Policy],
+        *,
+        courier_key: str,
+        revoked: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
         self._policy = policy
+        self._revoked = revoked
         self._courier = verifying_key(courier_key)
         self.sessions: dict[str, OpenSession] = {}
 
     def find(self, key_id: str, *, now: datetime) -> tuple[Caller, VerifyingKey] | None:
-        """The caller behind a key id, if it is one at this time."""
+        """The caller behind a key id, if it is one at this time; raises `AuthenticationError` for a revoked one."""
         if key_id == self._courier.key_id:
             return Caller("courier", "courier", key_id), self._courier
         credential = self._policy().credentials.credentials.get(key_id)
@@ -131,15 +138,25 @@ class Keyring:
             over = credential.expires is not None and now >= parse_time(credential.expires)
             if credential.disabled or over:
                 return None
+            self._check_revoked(f"credential {key_id}")
             return Caller("credential", key_id, key_id), verifying_key(credential.public_key)
         session = self.sessions.get(key_id)
         if session is not None and session_holds(self._policy(), session, now=now):
+            self._check_revoked(f"person {session.person}")
             return Caller("person", session.person, key_id), session.key
         return None
 
     def open(self, content: bytes, *, now: datetime) -> OpenSession:
         """Verify a session envelope; it counts once `add` was called."""
-        return open_session(self._policy(), parse_envelope(content), now=now)
+        session = open_session(self._policy(), parse_envelope(content), now=now)
+        self._check_revoked(f"person {session.person}")
+        return session
+
+    def _check_revoked(self, who: str) -> None:
+        if who in self._revoked():
+            raise AuthenticationError(
+                f"{who} was revoked by a freshness statement", code="revoked", hint="ask a policy keeper"
+            )
 
     def add(self, session: OpenSession, *, now: datetime) -> None:
         """Remember a session, and forget those that are over."""

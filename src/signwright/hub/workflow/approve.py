@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from signwright.errors import ConflictError, VerificationError
-from signwright.hub.workflow.decide import advance
+from signwright.hub.workflow.decide import advance, newest_freshness
 from signwright.hub.workflow.ports import Records, RequestRecord
 from signwright.hub.workflow.states import State
 from signwright.policy.facts import gather
@@ -18,7 +18,8 @@ def approve(
     records: Records, policy: Policy, record: RequestRecord, *, envelope: Envelope, now: datetime
 ) -> RequestRecord:
     """Store an approval, a no, or a release from hold, and decide again. The same word twice counts once."""
-    facts = gather(policy, parse_envelope(record.envelope), approvals=[envelope], evidence=[], now=now)
+    fresh = newest_freshness(records)
+    facts = gather(policy, parse_envelope(record.envelope), approvals=[envelope], evidence=fresh, now=now)
     if not facts.approvals:
         why = next((text for text in facts.ignored if text.startswith("approval")), "approval: not counted")
         raise VerificationError(why, code="bad-approval")

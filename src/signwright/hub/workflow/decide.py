@@ -11,6 +11,7 @@ from signwright.hub.workflow.states import FINAL, State, check_move
 from signwright.policy.decide import Decision, decide
 from signwright.policy.facts import Counters, Facts, gather
 from signwright.policy.policy import Policy
+from signwright.policy.rules.reason import Reason
 from signwright.statements.dsse import Envelope, parse_envelope
 
 DAY = timedelta(hours=24)
@@ -24,10 +25,26 @@ def advance(
         return
     facts = facts or _facts(records, policy, record, now)
     facts = _with_counters(records, policy, facts, now)
-    decision = decide(policy, facts)
+    decision = _unless_halted(records, policy, decide(policy, facts))
     missing = records.missing(record) if decision.outcome != "deny" else []
     reasons = [reason.as_json() for reason in decision.reasons]
     enter(records, record, target_of(decision, missing), now=now, who=who, reasons=[dict(r) for r in reasons])
+
+
+def _unless_halted(records: Records, policy: Policy, decision: Decision) -> Decision:
+    """The signer signs nothing while a halt is open."""
+    halts = records.halts(policy.version)
+    if not halts:
+        return decision
+    reasons = (*decision.reasons, *(halt_reason(halt) for halt in halts))
+    return Decision("deny" if decision.outcome == "deny" else "await", reasons)
+
+
+def halt_reason(halt: str) -> Reason:
+    """In the gate's words."""
+    return Reason(
+        "halted", "await", f"halt {halt[:16]}…", "a resume by the policy keepers, and a newer policy", "policy keepers"
+    )
 
 
 def target_of(decision: Decision, missing: list[str]) -> State:
@@ -77,7 +94,14 @@ def enter(
 
 def _facts(records: Records, policy: Policy, record: RequestRecord, now: datetime) -> Facts:
     approvals, evidence = (envelopes(records, kind, record.id) for kind in ("approval", "evidence"))
+    evidence += newest_freshness(records) if record.kind != "test" else []
     return gather(policy, parse_envelope(record.envelope), approvals=approvals, evidence=evidence, now=now)
+
+
+def newest_freshness(records: Records) -> list[Envelope]:
+    """The one with the highest number, if there is one."""
+    content = records.newest_freshness()
+    return [] if content is None else [parse_envelope(content)]
 
 
 def envelopes(records: Records, kind: str, request_id: str) -> list[Envelope]:

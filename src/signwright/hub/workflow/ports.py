@@ -63,6 +63,21 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepersWord:
+    """A freshness statement, halt or resume whose signature held under the policy of its time.
+
+    ``number``: of the freshness statement; the policy version in force when a halt came; the one that a resume names.
+    ``resumed_at``: of a halt, the version that its resume names.
+    """
+
+    kind: str
+    digest: str
+    number: int
+    envelope: bytes
+    resumed_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """What one credential has sent of one content. ``partial``: name of the unfinished file, None when complete."""
 
@@ -97,6 +112,8 @@ class Records(Protocol):
     def operations_since(self, project: str, signing_policies: Sequence[str], since: int) -> int: ...
     def add_word(self, kind: str, request_id: str, digest: str, envelope: bytes, *, now: int) -> bool: ...
     def words(self, kind: str, request_id: str) -> list[bytes]: ...
+    def newest_freshness(self) -> bytes | None: ...
+    def halts(self, policy_version: int) -> list[str]: ...
     def missing(self, record: RequestRecord) -> list[str]: ...
     def waiting_for(self, submitter: str, sha256: str) -> list[RequestRecord]: ...
     def open_ids(self) -> list[str]: ...

@@ -52,12 +52,33 @@ class CarriedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedWords:
+    """What keepers said besides the policy: (kind, envelope), in the order in which the gate hears them.
+
+    ``sha256``: the hub's name for the set.
+    """
+
+    sha256: str | None
+    words: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """An answer to a poll. ``events_head``: members ``head`` and ``count`` of the hub's own chain of events."""
 
     policy: CarriedPolicy | None
     jobs: tuple[CarriedJob, ...]
     events_head: dict[str, object] | None
+    words: CarriedWords | None = None
+
+
+@dataclass(slots=True)
+class Carried:
+    """What the gate was given, and what it said of itself last; goes along with each poll."""
+
+    policy_sha256: str | None = None
+    words_sha256: str | None = None
+    signer: dict[str, object] | None = None
 
 
 class Hub:
@@ -70,9 +91,15 @@ class Hub:
         self._key = key
         self._key_id = key_id_of(key.public_key().public_bytes_raw())
 
-    async def poll(self, *, most: int, wait: int, policy_sha256: str | None) -> Work:
+    async def poll(self, *, most: int, wait: int, carried: Carried) -> Work:
         """What there is to do, after at most ``wait`` seconds."""
-        body = {"max": most, "wait": wait, "policy_sha256": policy_sha256}
+        body = {
+            "max": most,
+            "wait": wait,
+            "policy_sha256": carried.policy_sha256,
+            "words_sha256": carried.words_sha256,
+            "signer": carried.signer,
+        }
         answer = await self._json("POST", "/v1/courier/poll", body, seconds=wait + _SLACK_SECONDS)
         policy, jobs = answer.get("policy"), answer.get("jobs")
         try:
@@ -80,6 +107,7 @@ class Hub:
                 policy=_policy(policy) if isinstance(policy, dict) else None,
                 jobs=tuple(map(_job, jobs)) if isinstance(jobs, list) else (),
                 events_head=_events_head(answer.get("events_head")),
+                words=_words(answer.get("words")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, MalformedError) as problem:
             raise UnavailableError("the hub's answer to a poll does not parse", code="bad-hub-answer") from problem
@@ -182,6 +210,14 @@ def _outcome(job: CarriedJob, row: object) -> SignwrightError | None:
 def _events_head(row: object) -> dict[str, object] | None:
     """These two members and no other: what the hub adds must not become a message of ours to the gate."""
     return {"head": row["head"], "count": row["count"]} if isinstance(row, dict) else None
+
+
+def _words(row: object) -> CarriedWords | None:
+    if not isinstance(row, dict):
+        return None
+    words = [(str(one["kind"]), strict_base64(str(one["envelope"]))) for one in row["envelopes"]]
+    sha256 = row["sha256"]
+    return CarriedWords(str(sha256) if sha256 is not None else None, tuple(words))
 
 
 def _policy(row: dict[str, object]) -> CarriedPolicy:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 import structlog
 
 from signwright.errors import ConflictError, SignwrightError, UnavailableError
-from signwright.signer.channel import text_field
 from signwright.signer.courier.deliveries import Deliveries
 from signwright.signer.courier.errands import Errands
 from signwright.signer.courier.gate import GateLink
-from signwright.signer.courier.hub import CarriedJob, CarriedPolicy, Hub
+from signwright.signer.courier.hub import CarriedJob, Hub, Work
 from signwright.signer.courier.settings import CourierSettings
+from signwright.signer.courier.standing import Standing
 
 _log = structlog.get_logger("signwright.courier")
 
@@ -28,6 +28,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 15.0
 REPORT_SECONDS = 0.5
 #: Tries to bring one result home; afterwards the hub hands the job out again.
 DELIVERIES = 8
+#: So long everything else may wait for the gate before keepers' words are asked for beside it.
+BUSY_SECONDS = 0.2
 
 
 class BackOff:
@@ -59,7 +61,6 @@ class Courier:
         self._names: dict[int, CarriedJob] = {}
         self._states: dict[CarriedJob, str] = {}
         self._changed: set[CarriedJob] = set()
-        self._policy_sha256: str | None = None
 
     def _open_link(self) -> GateLink:
         if self._link is None:
@@ -77,7 +78,7 @@ class Courier:
                 await back_off.wait()
                 continue
             back_off.reset()
-            self._link, self._policy_sha256 = link, None
+            self._link = link
             if not announced:
                 on_ready()
                 announced = True
@@ -102,40 +103,63 @@ class Courier:
                     _log.warning("gate", reason=outcome.message)
 
     async def _poll_rounds(self, link: GateLink) -> None:
-        back_off = BackOff()
+        back_off, standing = BackOff(), Standing(link)
         while True:
             room = self._settings.batch - len(self._jobs)
             if room <= 0:
-                await asyncio.wait(self._jobs.values(), return_when=asyncio.FIRST_COMPLETED)
+                await self._watch(standing, set(self._jobs.values()))
                 continue
             try:
-                wait = self._settings.wait_seconds
-                work = await self._hub.poll(most=room, wait=wait, policy_sha256=self._policy_sha256)
-                if work.policy is not None and work.policy.sha256 != self._policy_sha256:
-                    await self._hand_over(link, work.policy)
-                if work.events_head is not None:
-                    await link.call(link.number(), {"type": "hub-events", **work.events_head})
+                work = await self._hub.poll(most=room, wait=self._settings.wait_seconds, carried=standing.carried)
+                await self._take(link, standing, work)
             except (UnavailableError, ConflictError) as problem:
                 _log.warning("hub", reason=problem.message)
                 await back_off.wait()
                 continue
             back_off.reset()
-            for job in work.jobs:
-                self._begin(link, job)
 
-    async def _hand_over(self, link: GateLink, policy: CarriedPolicy) -> None:
-        """A policy that the gate refuses is not offered again until there is another one."""
-        message: dict[str, object] = {"type": "policy", "documents": list(policy.documents)}
-        answer = await link.call(link.number(), message, [policy.root, policy.policy, *policy.documents.values()])
-        if answer.message.get("ok") is True:
-            _log.info("policy", version=answer.message.get("version"))
-            self._policy_sha256 = policy.sha256
+    async def _take(self, link: GateLink, standing: Standing, work: Work) -> None:
+        """One answer of the hub, in the order that counts; jobs come last."""
+        if work.policy is not None and work.policy.sha256 != standing.carried.policy_sha256:
+            handing = asyncio.create_task(standing.hand_over(work.policy))
+            try:
+                await self._watch(standing, {handing})
+                await handing
+            finally:
+                handing.cancel()
+        if work.words is not None:
+            await standing.hand_on(work.words)
+        if work.events_head is not None:
+            await link.call(link.number(), {"type": "hub-events", **work.events_head})
+        for job in work.jobs:
+            self._begin(link, job)
+        await standing.look()
+
+    async def _watch(self, standing: Standing, tasks: set[asyncio.Task[None]]) -> None:
+        """Until one of ``tasks`` ends. When that takes longer than a moment, keepers' words are asked for meanwhile:
+        a halt waits for nothing.
+        """
+        done, _ = await asyncio.wait(tasks, timeout=BUSY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if done:
             return
-        code = text_field(answer.message, "code")
-        _log.error("policy refused", code=code, reason=text_field(answer.message, "message"))
-        if code in ("no-quorum", "no-courier", "errand-timeout"):
-            raise UnavailableError("the gate could not take the policy yet", code=code)
-        self._policy_sha256 = policy.sha256
+        watching = asyncio.create_task(self._words_alone(standing))
+        try:
+            await asyncio.wait({*tasks, watching}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _words_alone(self, standing: Standing) -> None:
+        back_off = BackOff()
+        while True:
+            try:
+                work = await self._hub.poll(most=0, wait=self._settings.wait_seconds, carried=standing.carried)
+                if work.words is not None:
+                    await standing.hand_on(work.words)
+                back_off.reset()
+            except (UnavailableError, ConflictError) as problem:
+                _log.warning("hub", reason=problem.message)
+                await back_off.wait()
 
     def _begin(self, link: GateLink, job: CarriedJob) -> None:
         if job.id in self._jobs:

@@ -33,7 +33,7 @@ MAX_GROUP = 256
 READERS = 2
 _MIGRATIONS = Path(__file__).with_name("migrations")
 #: The newest migration; a database that has it needs none, and the library for them is not loaded.
-NEWEST_REVISION = "0001"
+NEWEST_REVISION = "0002"
 _LAST_EVENT = select(events.c.number, events.c.sha256).order_by(events.c.number.desc()).limit(1)
 _ADD_EVENTS = Hot(insert(events))
 

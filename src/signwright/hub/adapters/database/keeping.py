@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, exists, func, insert, select
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
-from signwright.errors import ConflictError
+from signwright.errors import ConflictError, LimitError
 from signwright.hub.adapters.database.records import SqlRecords
 from signwright.hub.adapters.database.schema import (
+    keepers_words,
     policies,
     request_artifacts,
     requests,
@@ -18,30 +20,78 @@ from signwright.hub.adapters.database.schema import (
     uploads,
     words,
 )
+from signwright.hub.workflow.ports import KeepersWord
 from signwright.identity.sessions import OpenSession
 from signwright.policy.policy import Policy
 
 DAY = 86400
+#: Halts, and resumes, that are kept.
+MOST_WORDS = 256
 #: Unfinished uploads of requests that ended are dropped, others are kept as long as their request is open.
 PURGE_BATCH = 100
 
 
-def newest_policy(connection: Connection) -> bytes | None:
-    """The bundle with the highest version."""
-    statement = select(policies.c.bundle).order_by(policies.c.version.desc()).limit(1)
-    return connection.execute(statement).scalar_one_or_none()
+def newest_policies(connection: Connection) -> tuple[bytes | None, tuple[bytes, int] | None]:
+    """The bundle of the highest version in force, and bundle and time of a higher one that waits."""
+    newest = select(policies.c.bundle, policies.c.version, policies.c.waits_since).order_by(policies.c.version.desc())
+    in_force = connection.execute(newest.where(policies.c.waits_since.is_(None)).limit(1)).first()
+    highest = connection.execute(newest.limit(1)).first()
+    waits = highest is not None and highest.waits_since is not None
+    return in_force and in_force.bundle, (highest.bundle, highest.waits_since) if highest and waits else None
 
 
-def add_policy(records: SqlRecords, *, policy: Policy, bundle: bytes, who: str, now: datetime) -> None:
+def add_policy(
+    records: SqlRecords, *, policy: Policy, bundle: bytes, who: str, now: datetime, waits: bool = False
+) -> None:
     """Keep a verified policy; raises `ConflictError` unless its version is above every other."""
     highest = records.connection.execute(select(func.max(policies.c.version))).scalar_one()
     if highest is not None and policy.version <= highest:
         raise ConflictError(f"policy version {policy.version}; wanted one above {highest}", code="policy-version")
     seconds = int(now.timestamp())
-    records.connection.execute(
-        insert(policies).values(version=policy.version, sha256=policy.sha256, bundle=bundle, adopted=seconds)
-    )
+    row = {"version": policy.version, "sha256": policy.sha256, "bundle": bundle, "adopted": seconds}
+    records.connection.execute(insert(policies).values(**row, waits_since=seconds if waits else None))
+    kind = "policy-waits" if waits else "policy"
+    records.event(kind, who=who, details={"version": policy.version, "policy_sha256": policy.sha256})
+
+
+def put_in_force(records: SqlRecords, *, policy: Policy, who: str) -> None:
+    """A policy that waited counts from now on."""
+    changed = update(policies).where(policies.c.version == policy.version).values(waits_since=None)
+    records.connection.execute(changed)
     records.event("policy", who=who, details={"version": policy.version, "policy_sha256": policy.sha256})
+
+
+def add_keepers_word(records: SqlRecords, *, word: KeepersWord, ends: Sequence[str], who: str, now: datetime) -> bool:
+    """Keep a verified word; False when it was there. ``ends``: halts that it ends.
+
+    Raises `ConflictError` for a freshness statement that is no newer than one that was kept, and `LimitError`.
+    """
+    connection, table = records.connection, keepers_words
+    if connection.execute(select(table.c.kind).where(table.c.digest == word.digest)).first() is not None:
+        return False
+    same = table.c.kind == word.kind
+    count, highest = connection.execute(select(func.count(), func.max(table.c.number)).where(same)).one()
+    if word.kind == "freshness":
+        if highest is not None and word.number <= highest:
+            raise ConflictError(f"freshness number {word.number}; wanted one above {highest}", code="freshness-old")
+        connection.execute(delete(table).where(same))
+    elif count >= MOST_WORDS:
+        raise LimitError(f"{count} statements of kind {word.kind} are kept", code="too-many-requests")
+    values = {name: getattr(word, name) for name in ("kind", "digest", "number", "envelope", "resumed_at")}
+    connection.execute(insert(table).values(**values, created=int(now.timestamp())))
+    ended = update(table).where(table.c.kind == "halt", table.c.digest.in_(ends)).values(resumed_at=word.number)
+    if ends:
+        connection.execute(ended)
+    records.event(word.kind, who=who, details={"statement": word.digest, "number": word.number})
+    return True
+
+
+def keepers_words_of(connection: Connection) -> list[KeepersWord]:
+    """All that are kept, in the order of their times."""
+    names = ("kind", "digest", "number", "envelope", "resumed_at")
+    columns = [keepers_words.c[name] for name in names]
+    rows = connection.execute(select(*columns).order_by(keepers_words.c.created, keepers_words.c.digest))
+    return [KeepersWord(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
 
 
 def add_session(records: SqlRecords, *, session: OpenSession, envelope: bytes, now: int) -> None:

@@ -14,10 +14,19 @@ from sqlalchemy.dialects.sqlite import insert
 
 from signwright.hub.adapters.database.events import canonical
 from signwright.hub.adapters.database.hot import Hot, driver_of
-from signwright.hub.adapters.database.schema import jobs, request_artifacts, requests, results, uploads, words
+from signwright.hub.adapters.database.schema import (
+    jobs,
+    keepers_words,
+    request_artifacts,
+    requests,
+    results,
+    uploads,
+    words,
+)
 from signwright.hub.jobs.leases import Leases
 from signwright.hub.workflow.ports import Json, RequestRecord, Upload
 from signwright.hub.workflow.states import OPEN, State
+from signwright.policy.succession import has_ended
 
 _LISTS = ("artifacts", "reasons", "history", "approvals", "results")
 _CHANGING = ("state", "reasons", "history", "approvals", "results", "finished", "purged")
@@ -51,6 +60,17 @@ _WORDS = Hot(
     select(words.c.envelope)
     .where(words.c.request_id == bindparam("request_id"), words.c.kind == bindparam("kind"))
     .order_by(words.c.created, words.c.digest)
+)
+_FRESHNESS = Hot(
+    select(keepers_words.c.envelope)
+    .where(keepers_words.c.kind == "freshness")
+    .order_by(keepers_words.c.number.desc())
+    .limit(1)
+)
+_HALTS = Hot(
+    select(keepers_words.c.digest, keepers_words.c.number, keepers_words.c.resumed_at)
+    .where(keepers_words.c.kind == "halt")
+    .order_by(keepers_words.c.created, keepers_words.c.digest)
 )
 _NEEDS = insert(request_artifacts)
 _MISSING = (
@@ -218,6 +238,16 @@ class SqlRecords:
 
     def words(self, kind: str, request_id: str) -> list[bytes]:
         return [envelope for (envelope,) in _WORDS.run(self._driver, {"kind": kind, "request_id": request_id})]
+
+    def newest_freshness(self) -> bytes | None:
+        """The envelope with the highest number; whether it holds is for whoever decides."""
+        row = _FRESHNESS.run(self._driver, {}).fetchone()
+        return None if row is None else row[0]
+
+    def halts(self, policy_version: int) -> list[str]:
+        """Digests of the halts that are not over while a policy of this version is in force."""
+        rows = _HALTS.run(self._driver, {})
+        return [digest for digest, under, resumed in rows if not has_ended(under, resumed, policy_version)]
 
     def missing(self, record: RequestRecord) -> list[str]:
         """Hex digests of contents that the submitter has not sent, in the order of the artifacts."""

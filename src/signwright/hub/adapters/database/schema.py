@@ -17,7 +17,23 @@ policies = Table(
     Column("sha256", String(64), nullable=False, unique=True),
     Column("bundle", LargeBinary, nullable=False),
     Column("adopted", Integer, nullable=False),
+    #: Since when a version that weakens waits for the signer; NULL for one that is or was in force.
+    Column("waits_since", Integer),
 )
+
+#: What keepers said beside the policy: ``freshness``, ``halt``, ``resume``. ``number``: of the freshness statement; the
+#: policy version in force when a halt came; the version that a resume names. ``resumed_at``: of a halt, that version.
+keepers_words = Table(
+    "keepers_words",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("resumed_at", Integer),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("created", Integer, nullable=False),
+)
+Index("keepers_words_kind", keepers_words.c.kind, keepers_words.c.number)
 
 requests = Table(
     "requests",

@@ -39,12 +39,31 @@ log = structlog.get_logger()
 MOST_JOBS = 64
 
 
+class SignerState(Strict):
+    """What the gate said of itself. ``freshness``: number of the newest statement that it has."""
+
+    policy_version: int = Field(ge=0)
+    waiting_policy: int | None = None
+    freshness: int = Field(ge=0)
+    halts: Many[Hex32] = Field(default=(), max_length=1024)
+
+
 class Poll(Strict):
-    """``max`` jobs, ``wait`` seconds for the first; ``policy_sha256``: the policy that the signer has."""
+    """``max`` jobs (0: keepers' words alone), ``wait`` seconds for the first.
+
+    ``policy_sha256``: the policy that the signer has; ``words_sha256``: the set of keepers' words that it has, absent
+    from a courier that carries none.
+    """
 
     max: int = Field(default=16, ge=0, le=1024)
     wait: int = Field(default=0, ge=0)
     policy_sha256: Hex32 | None = None
+    words_sha256: Hex32 | None = None
+    signer: SignerState | None = None
+
+    @property
+    def carries_words(self) -> bool:
+        return "words_sha256" in self.model_fields_set
 
 
 class ProgressRow(Strict):
@@ -78,27 +97,42 @@ async def post_poll(request: Request) -> Response:
     """Work for the signer, at once or as soon as there is some."""
     hub = hub_of(request)
     poll = parse_model(Poll, body_of(request))
+    if poll.signer is not None:
+        hub.signer = poll.signer.model_dump()
+        await hub.promote(poll.signer.policy_version, who="courier")
     loop = asyncio.get_running_loop()
     end = loop.time() + min(poll.wait, hub.settings.limits.wait_seconds)
     while True:
-        bell = hub.wakeups.bell("sign")
+        bell = hub.wakeups.bell("sign" if poll.max else "words")
         jobs = await hub.database.write(partial(_claim, hub=hub, most=min(poll.max, MOST_JOBS))) if poll.max else []
-        other = poll.policy_sha256 != hub.policy.sha256
-        head = hub.events_head()
-        if jobs or other or head or hub.wakeups.closing or (left := end - loop.time()) <= 0:
-            return _poll_answer(hub, jobs, other=other, head=head)
+        bundle = _policy_for(hub, poll.policy_sha256) if poll.max else None
+        words = poll.carries_words and poll.words_sha256 != hub.standing.sha256
+        head = hub.events_head() if poll.max else None
+        if jobs or bundle or words or head or hub.wakeups.closing or (left := end - loop.time()) <= 0:
+            return _poll_answer(hub, jobs, bundle=bundle, words=words, head=head)
         await hub.wakeups.wait(bell, seconds=left)
 
 
-def _poll_answer(hub: Hub, jobs: list[Json], *, other: bool, head: Json | None) -> Response:
+def _policy_for(hub: Hub, sha256: str | None) -> bytes | None:
+    """What a signer that has the policy ``sha256`` lacks: first the one in force, then one that waits."""
+    waiting = hub.waiting
+    if waiting is not None and sha256 in {hub.policy.sha256, waiting.policy.sha256}:
+        return waiting.bundle if sha256 == hub.policy.sha256 else None
+    return hub.current.bundle if sha256 != hub.policy.sha256 else None
+
+
+def _poll_answer(hub: Hub, jobs: list[Json], *, bundle: bytes | None, words: bool, head: Json | None) -> Response:
     import json
 
     answer: Json = {"jobs": jobs}
     if head is not None:
         answer["events_head"] = head
+    if words:
+        standing = hub.standing
+        rows = [{"kind": word.kind, "envelope": base64_text(word.envelope)} for word in standing.ordered]
+        answer["words"] = {"sha256": standing.sha256, "envelopes": rows}
     content = json.dumps(answer, separators=(",", ":")).encode()
-    policy = hub.current.bundle if other else b"null"
-    return Response(b'{"policy":' + policy + b"," + content[1:], media_type="application/json")
+    return Response(b'{"policy":' + (bundle or b"null") + b"," + content[1:], media_type="application/json")
 
 
 def _claim(records: SqlRecords, *, hub: Hub, most: int) -> list[Json]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -45,7 +46,8 @@ async def post_request(request: Request) -> Response:
         raise DeniedError("only a credential may submit; a person's session may not", code="wrong-door")
     envelope = parse_envelope(body_of(request))
     limits = hub.settings.limits
-    facts = gather(hub.policy, envelope, approvals=[], evidence=[], now=hub.clock())
+    facts = gather(hub.policy, envelope, approvals=[], evidence=[], now=hub.clock(), revoked=hub.revoked)
+    facts = replace(facts, freshness=hub.freshness)
     work = partial(
         _submit_with_missing,
         policy=hub.policy,

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies and keepers' words on their way to the gate, in this order: policy, freshness, halt, resume.
+
+What the gate refuses is not offered to it again before there is another policy. Whether any of it holds is the gate's
+question alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from signwright.errors import MalformedError, UnavailableError
+from signwright.signer.channel import text_field
+from signwright.signer.courier.gate import GateLink
+from signwright.signer.courier.hub import Carried, CarriedPolicy, CarriedWords
+
+_log = structlog.get_logger("signwright.courier")
+
+#: What the gate says when it may take the same thing a moment later.
+_LATER = frozenset({"no-quorum", "no-courier", "errand-timeout", "busy", "no-keyholder"})
+WORDS = frozenset({"freshness", "halt", "resume"})
+#: How often the gate is asked how it is while a policy waits in it, and otherwise.
+WAITING_SECONDS, QUIET_SECONDS = 5.0, 60.0
+
+
+class Standing:
+    """For one connection to the gate. ``carried``: what goes along with each poll."""
+
+    def __init__(self, link: GateLink) -> None:
+        self._link = link
+        self.carried = Carried()
+        self._refused: list[tuple[str, bytes]] = []
+        self._asked = float("-inf")
+
+    async def hand_over(self, policy: CarriedPolicy) -> None:
+        """Raises `UnavailableError` when the gate may take it later."""
+        message: dict[str, object] = {"type": "policy", "documents": list(policy.documents)}
+        parts = [policy.root, policy.policy, *policy.documents.values()]
+        answer = await self._link.call(self._link.number(), message, parts)
+        if answer.message.get("ok") is True:
+            until = answer.message.get("waits_until")
+            _log.info("policy", version=answer.message.get("version"), waits_until=until)
+            self.carried.policy_sha256 = policy.sha256
+            refused, self._refused = self._refused, []
+            await self._hand_on(refused)
+            await self._ask()
+            return
+        code = text_field(answer.message, "code")
+        _log.error("policy refused", code=code, reason=text_field(answer.message, "message"))
+        if code in _LATER:
+            raise UnavailableError("the gate could not take the policy yet", code=code)
+        self.carried.policy_sha256 = policy.sha256
+
+    async def hand_on(self, words: CarriedWords) -> None:
+        """Raises `UnavailableError` when the gate may take them later; those before were taken."""
+        await self._hand_on(words.words)
+        self.carried.words_sha256 = words.sha256
+        await self._ask()
+
+    async def _hand_on(self, words: list[tuple[str, bytes]] | tuple[tuple[str, bytes], ...]) -> None:
+        for kind, content in words:
+            if kind not in WORDS:
+                continue  # of a newer hub
+            answer = await self._link.call(self._link.number(), {"type": kind}, [content])
+            if answer.message.get("ok") is True:
+                continue
+            code = text_field(answer.message, "code")
+            if code in _LATER:
+                raise UnavailableError(f"the gate could not take a {kind} yet", code=code)
+            _log.warning("word refused", kind=kind, code=code, reason=text_field(answer.message, "message"))
+            self._refused.append((kind, content))
+
+    async def look(self) -> None:
+        """Ask the gate how it is, when it is time to; it may have put a policy in force by itself."""
+        signer = self.carried.signer
+        pause = WAITING_SECONDS if signer and signer["waiting_policy"] is not None else QUIET_SECONDS
+        if asyncio.get_running_loop().time() - self._asked >= pause:
+            await self._ask()
+
+    async def _ask(self) -> None:
+        self._asked = asyncio.get_running_loop().time()
+        answer = await self._link.call(self._link.number(), {"type": "status"})
+        try:
+            self.carried.signer = _signer_state(answer.message)
+        except (KeyError, TypeError, MalformedError):
+            self.carried.signer = None  # a gate that cannot say how it is
+
+
+def _signer_state(message: dict[str, object]) -> dict[str, object]:
+    """The members of the gate's status that the hub wants to know."""
+    policy, halts = message.get("policy"), message["halts"]
+    if not isinstance(halts, list):
+        raise TypeError("halts are not a list")
+    return {
+        "policy_version": policy["version"] if isinstance(policy, dict) else 0,
+        "waiting_policy": message["waiting_policy"],
+        "freshness": message["freshness"],
+        "halts": halts,
+    }
