@@ -224,7 +224,7 @@ def test_followed_for_ever_what_stands_is_told_once_and_so_is_its_end(served):
     assert [row.get("code") for row in told[:4]] == ["halt", "still-halted", None, None]
     assert [row.get("warnings") for row in told if row["type"] == "look"][:2] == [1, 1]
     assert [(row["leaves"], row["warnings"]) for row in told[-2:]] == [(1, 1), (0, 0)]
-    assert "over: still-halted: log: 1 halts are not ended" in err
+    assert "over: still-halted: log: 1 halts are not over" in err
 
 
 @pytest.mark.parametrize("text", ["07", "7-25", "19-", "a-b", "07:60-08", "07-19-20", "0٣-04"])

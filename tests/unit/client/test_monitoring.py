@@ -14,81 +14,20 @@ from signwright.client.monitor_state import MonitorState, load_state, save_state
 from signwright.client.monitoring import MAX_ALARMS, Monitor, check_log
 from signwright.client.recounting import recheck
 from signwright.errors import ConfigurationError, NotFoundError, UsageError, VerificationError
-from signwright.model.times import format_time
 from signwright.statements.models import SeenCheckpoint
-from signwright.transparency.intent import IntentLeaf
-from signwright.transparency.leaf import DenyLeaf, EpochLeaf, GenesisLeaf, PolicyLeaf, ResultLeaf
+from signwright.transparency.leaf import DenyLeaf, EpochLeaf
+from tests.support.leaves import BEAT, HONEST, OTHER, ROOT, at, genesis, intent, policy, result
 from tests.support.receipts import SignedWorld
 from tests.support.signing import MemoryLog
 from tests.support.world import NOW, ORIGIN
 
-ROOT, POLICY, REQUEST, OTHER = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
-T = format_time(NOW)
-
-
-def at(minutes: float) -> str:
-    return format_time(NOW + timedelta(minutes=minutes))
-
-
-def genesis(**changes):
-    values = {"root_sha256": ROOT, "origin": ORIGIN, "profile": 0, "trial": True, "time": T}
-    return GenesisLeaf(**(values | changes))
-
-
-def policy(version=1, **changes):
-    values = {"policy_sha256": POLICY, "policy_version": version, "root_sha256": ROOT, "root_version": 1}
-    return PolicyLeaf(**(values | {"weakening": (), "time": T} | changes))
-
-
-def intent(**changes):
-    values = {
-        "request": REQUEST,
-        "wave": 0,
-        "attempt": 1,
-        "operations_sha256": OTHER,
-        "key": OTHER,
-        "kind": "release",
-        "trial": True,
-        "policy_sha256": POLICY,
-        "policy_version": 1,
-        "approvals": (OTHER,),
-        "evidence": (OTHER,),
-        "mode": "artifact",
-        "content_seen": True,
-        "derived": False,
-        "exceptions": (),
-        "profile": 0,
-        "sandbox": "none",
-        "key_protection": "software",
-        "signing_time": T,
-    }
-    return IntentLeaf(**(values | changes))
-
-
-def result(intent_index=2, **changes):
-    values = {
-        "intent": intent_index,
-        "request": REQUEST,
-        "wave": 0,
-        "attempt": 1,
-        "outcome": "signed",
-        "signature_sha256": (OTHER,),
-        "result_sha256": (OTHER,),
-        "timestamps": "local",
-        "time": T,
-    }
-    return ResultLeaf(**(values | changes))
+SITE = Site(True, ORIGIN, ROOT)
 
 
 def codes(*leaves, now=NOW, trial=True) -> list[str]:
     monitor = Monitor(Site(trial, ORIGIN, ROOT))
     monitor.see(enumerate(leaf if isinstance(leaf, bytes) else leaf.encode() for leaf in leaves))
     return [alarm.code for alarm in monitor.end(now=now)]
-
-
-SITE = Site(True, ORIGIN, ROOT)
-BEAT = EpochLeaf(time=T)
-HONEST = (genesis(), policy(), intent(), result(), BEAT)
 
 
 def test_an_honest_log_is_quiet():

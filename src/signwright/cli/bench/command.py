@@ -25,6 +25,7 @@ FIGURES = {
     "upload": "signwright.cli.bench.upload",
     "digest": "signwright.cli.bench.digest",
     "whole": "signwright.cli.bench.whole",
+    "monitor": "signwright.cli.bench.monitor",
 }
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from signwright.client.alarms.base import Limits
 from signwright.model.times import format_time, parse_time
+from signwright.policy.succession import has_ended
 from signwright.transparency.leaf import (
     MAX_LISTED,
     DenyLeaf,
@@ -84,6 +85,13 @@ class Count(_Plain):
     number: int
 
 
+class Halted(_Plain):
+    """``under``: policy version in force when the halt arrived; ``resumed``: version that its resume names."""
+
+    under: int
+    resumed: int | None = None
+
+
 class History(_Plain):
     """Dictionaries are by ``str(index)`` (open, unknown), ``str(version)`` (policies), ``request/wave`` (uses), hex
     SHA-256 of the key (operations) and of the statement (halts). ``live``: weaker policies have to wait.
@@ -99,9 +107,9 @@ class History(_Plain):
     uses: dict[str, Use] = Field(default_factory=dict)
     operations: dict[str, list[Count]] = Field(default_factory=dict)
     denials: list[Count] = Field(default_factory=list)
-    halts: dict[str, int] = Field(default_factory=dict)
+    halts: dict[str, Halted] = Field(default_factory=dict)
     start: int | None = None
-    nonces: list[str] = Field(default_factory=list)
+    nonces: dict[str, int] = Field(default_factory=dict)
     freshness: int | None = None
     last_time: str | None = None
     last_beat: str | None = None
@@ -119,12 +127,13 @@ class History(_Plain):
         elif isinstance(leaf, DenyLeaf):
             tally(self.denials, leaf.time, leaf.count, window=limits.denial_window)
         elif isinstance(leaf, HaltLeaf):
-            self.halts.setdefault(leaf.statement, leaf.policy_version)
+            self.halts.setdefault(leaf.statement, Halted(under=leaf.policy_version))
         elif isinstance(leaf, ResumeLeaf):
-            self.halts = {name: version for name, version in self.halts.items() if name not in leaf.halts}
+            for name in self.ended_by(leaf):
+                self.halts[name].resumed = leaf.policy_version
         elif isinstance(leaf, StartLeaf):
             self.start = max(leaf.number, self.start or 0)
-            self.nonces = [*self.nonces, leaf.nonce][-_NONCES:]
+            self.nonces = dict([*self.nonces.items(), (leaf.nonce, leaf.number)][-_NONCES:])
         elif isinstance(leaf, FreshnessLeaf):
             self.freshness = max(leaf.number, self.freshness or 0)
         self._clock(leaf)
@@ -135,6 +144,21 @@ class History(_Plain):
         """The intent that a result may speak about: an open one, or one whose outcome was unknown and is now known."""
         found = self.open.get(str(leaf.intent))
         return found if found or leaf.outcome == "unknown" else self.unknown.get(str(leaf.intent))
+
+    def ended_by(self, leaf: ResumeLeaf) -> list[str]:
+        """The halts in the log that a resume names. A list that was folded stands for more than a leaf lists."""
+        folded = len(leaf.halts) == 1 and leaf.halts[0] not in self.halts and len(self.halts) > MAX_LISTED
+        return list(self.halts) if folded else [name for name in leaf.halts if name in self.halts]
+
+    def halted_at(self, time: str) -> list[str]:
+        """The halts that are not over at ``time``: each needs a resume, and its newer policy in force."""
+        version = self.version_at(time)
+        return [name for name, halt in self.halts.items() if not has_ended(halt.under, halt.resumed, version)]
+
+    def version_at(self, time: str) -> int:
+        """The newest policy version that was logged, and whose delay, if any, was over at ``time``."""
+        in_force = (int(v) for v, policy in self.policies.items() if policy.in_force is None or policy.in_force <= time)
+        return max(in_force, default=0)
 
     def is_late(self, leaf: IntentLeaf) -> bool:
         """A newer policy than the intent's was logged before, and its delay, if any, was surely over."""
@@ -152,7 +176,8 @@ class History(_Plain):
 
     def _intent(self, index: int, leaf: IntentLeaf | KeyOperationLeaf) -> None:
         late = isinstance(leaf, IntentLeaf) and self.is_late(leaf)
-        intent = OpenIntent(leaf=leaf, late=late, halted=bool(self.halts))
+        time = time_text(leaf) or ""
+        intent = OpenIntent(leaf=leaf, late=late, halted=bool(self.halts and self.halted_at(time)))
         request, wave, attempt = intent.about
         before = self.uses.get(f"{request}/{wave}")
         attempt = max(attempt, before.attempt if before else 0)

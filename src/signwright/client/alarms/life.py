@@ -58,16 +58,18 @@ def deny_burst(look: Look[DenyLeaf]) -> str | None:
 
 
 def start_back(look: Look[StartLeaf]) -> str | None:
-    last = look.history.start
-    if last is None or look.leaf.number > last:
+    """Each start counts one up. The leaf of one and the same start may stand twice."""
+    last, leaf = look.history.start, look.leaf
+    if last is None or leaf.number > last or look.history.nonces.get(leaf.nonce) == leaf.number:
         return None
-    return f"start {look.leaf.number} of the keyholder after its start {last}: its state was taken back or copied"
+    return f"start {leaf.number} of the keyholder after its start {last}: its state was taken back or copied"
 
 
 def nonce_again(look: Look[StartLeaf]) -> str | None:
-    if look.leaf.nonce not in look.history.nonces:
+    known = look.history.nonces.get(look.leaf.nonce)
+    if known is None or known == look.leaf.number:
         return None
-    return "a start with the nonce of an earlier one: orders of that time could be used again"
+    return f"start {look.leaf.number} has the nonce of start {known}: orders of that time could be used again"
 
 
 def halted(look: Look[HaltLeaf]) -> str | None:
@@ -80,12 +82,11 @@ def resumed(look: Look[ResumeLeaf]) -> str | None:
 
 def resumed_without_a_new_policy(look: Look[ResumeLeaf]) -> str | None:
     """Ending a halt takes a policy that is newer than the one in force when it came."""
-    known = [look.history.halts[halt] for halt in look.leaf.halts if halt in look.history.halts]
-    if len(known) < len(look.leaf.halts):
-        return "ends a halt that is not in the log, or was ended before"
-    if max(known, default=0) < look.leaf.policy_version:
+    history, leaf = look.history, look.leaf
+    under = max((history.halts[name].under for name in history.ended_by(leaf)), default=0)
+    if under < leaf.policy_version:
         return None
-    return f"ends a halt that came under policy version {max(known)} with version {look.leaf.policy_version}"
+    return f"ends a halt that came under policy version {under} with version {leaf.policy_version}"
 
 
 def freshness_back(look: Look[FreshnessLeaf]) -> str | None:

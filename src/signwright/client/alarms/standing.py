@@ -8,7 +8,7 @@ from datetime import datetime
 
 from signwright.client.alarms.base import Alarm, Limits, Severity
 from signwright.client.alarms.history import History
-from signwright.model.times import parse_time
+from signwright.model.times import format_time, parse_time
 
 
 def no_result(history: History, limits: Limits, now: datetime) -> Iterator[Alarm]:
@@ -32,9 +32,10 @@ def ahead_of_us(history: History, limits: Limits, now: datetime) -> Iterator[Ala
 
 
 def still_halted(history: History, limits: Limits, now: datetime) -> Iterator[Alarm]:
-    del limits, now
-    if history.halts:
-        yield Alarm("still-halted", f"{len(history.halts)} halts are not ended", severity=Severity.WARNING)
+    del limits
+    halts = history.halted_at(format_time(now))
+    if halts:
+        yield Alarm("still-halted", f"{len(halts)} halts are not over", severity=Severity.WARNING)
 
 
 STANDING = (no_result, no_heartbeat, ahead_of_us, still_halted)
