@@ -192,6 +192,7 @@ async def serve(settings: HubSettings, *, ready_file: Path | None) -> None:
         hub.wakeups.close()
         await background.stop()
         hub.threads.shutdown(wait=True, cancel_futures=True)
+        hub.store.close()
         await asyncio.to_thread(hub.database.close)
         nonces.close()
 

@@ -15,6 +15,8 @@ import hmac
 import os
 import secrets
 from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,11 @@ BLOCK = 1 << 20
 SYNC_EVERY = 32 << 20
 #: Hash states of interrupted uploads that are kept; others are hashed again from the partial file.
 REMEMBERED = 64
+#: Threads that hash; blocks too small for one are hashed where they are written.
+HASHERS = 4
+_HASHED_BESIDE = 64 << 10
+#: Buffers that one call of the kernel takes (IOV_MAX).
+_MOST_PIECES = 1024
 
 
 @dataclass(slots=True)
@@ -46,6 +53,7 @@ class ArtifactStore:
         self._objects = folder / "objects"
         self._partial = folder / "partial"
         self._remembered: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._hashing = ThreadPoolExecutor(HASHERS, thread_name_prefix="hub-hash")
         for path in (self._objects, self._partial):
             path.mkdir(parents=True, exist_ok=True)
 
@@ -80,21 +88,23 @@ class ArtifactStore:
             raise
         return PartialFile(name, descriptor, digest, covered)
 
-    def append(self, partial: PartialFile, block: bytes | bytearray) -> None:
-        """Write and hash one block. A block that does not fit on the disk leaves the file as it was before it."""
-        view = memoryview(block)
-        written = 0
+    def append(self, partial: PartialFile, pieces: Sequence[bytes | bytearray]) -> None:
+        """Write and hash one block beside each other. A block that does not fit on the disk leaves the file as it was.
+
+        ``pieces``: the block's bytes in order, not changed by the caller any more.
+        """
+        size = sum(map(len, pieces))
+        beside = self._hashing.submit(_hashed, partial.digest, pieces) if size >= _HASHED_BESIDE else None
         try:
             with _storage():
-                while written < len(view):
-                    written += os.pwrite(partial.descriptor, view[written:], partial.offset + written)
+                _write(partial.descriptor, pieces, partial.offset)
         except SignwrightError:
             with contextlib.suppress(OSError):
                 os.ftruncate(partial.descriptor, partial.offset)
             raise
-        partial.digest.update(view)
-        partial.offset += len(view)
-        partial.unsynced += len(view)
+        partial.digest = beside.result() if beside is not None else _hashed(partial.digest, pieces)
+        partial.offset += size
+        partial.unsynced += size
 
     def sync(self, partial: PartialFile) -> None:
         """What was written so far is on the disk."""
@@ -157,6 +167,30 @@ class ArtifactStore:
 
     def partials(self) -> list[str]:
         return sorted(path.name for path in self._partial.iterdir())
+
+    def close(self) -> None:
+        """End the threads; nothing can be appended any more."""
+        self._hashing.shutdown()
+
+
+def _hashed(digest: Any, pieces: Sequence[bytes | bytearray]) -> Any:
+    """A new state: the old one stays true when the bytes do not reach the disk."""
+    digest = digest.copy()
+    for piece in pieces:
+        digest.update(piece)
+    return digest
+
+
+def _write(descriptor: int, pieces: Sequence[bytes | bytearray], offset: int) -> None:
+    """All of it, from ``offset`` on."""
+    views = [memoryview(piece) for piece in pieces if piece]
+    while views:
+        written = os.pwritev(descriptor, views[:_MOST_PIECES], offset)
+        offset += written
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if written:
+            views[0] = views[0][written:]
 
 
 class _storage(contextlib.AbstractContextManager[None]):  # noqa: N801 - reads as a statement

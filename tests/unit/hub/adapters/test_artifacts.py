@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
+import signal
 import tempfile
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signwright.errors import MalformedError, NotFoundError
+from signwright.errors import MalformedError, NotFoundError, UnavailableError
 from signwright.hub.adapters.artifacts import ArtifactStore
 
 
@@ -23,7 +25,7 @@ def digest(content: bytes) -> str:
 def send(store: ArtifactStore, name: str, *blocks: bytes):
     partial = store.open_partial(name)
     for block in blocks:
-        store.append(partial, block)
+        store.append(partial, [block])
     return partial
 
 
@@ -83,3 +85,37 @@ def test_opened_artifact_is_read_only_and_a_missing_one_is_named(tmp_path):
     store.remove(digest(b"content"))
     with pytest.raises(NotFoundError):
         store.open(digest(b"content"))
+
+
+@pytest.mark.parametrize("size", [1 << 10, 3 << 20])
+def test_block_of_many_pieces_is_written_and_hashed_in_order(tmp_path, size):
+    store = ArtifactStore(tmp_path)
+    content = os.urandom(size)
+    pieces = [content[at : at + size // 2000 + 1] for at in range(0, size, size // 2000 + 1)]
+    assert len(pieces) > 1000 or size < 2000
+    partial = store.open_partial("p")
+    store.append(partial, [b"", *pieces[:7]])
+    store.append(partial, [bytearray(pieces[7]), *pieces[8:]])
+    assert partial.offset == partial.unsynced == size
+    store.finish(partial, sha256=digest(content))
+    assert store.path_of(digest(content)).read_bytes() == content
+
+
+@pytest.mark.parametrize("block", [b"x" * 5000, b"x" * (1 << 20)])
+def test_block_that_does_not_fit_changes_neither_file_nor_hash(tmp_path, block):
+    store = ArtifactStore(tmp_path)
+    partial = store.open_partial("p")
+    store.append(partial, [b"first"])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(UnavailableError) as caught:
+            store.append(partial, [block[:3000], block[3000:]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert caught.value.code == "storage-full"
+    assert (partial.offset, store.received("p")) == (5, 5)
+    store.append(partial, [b"second"])
+    store.finish(partial, sha256=digest(b"firstsecond"))

@@ -21,6 +21,9 @@ from signwright.model.digest import Digest
 
 log = structlog.get_logger()
 
+#: Pieces of a body below this are copied together, in bytes.
+_SMALL = 16 << 10
+
 
 async def head_artifact(request: Request) -> Response:
     """``Upload-Offset``: where this credential's upload goes on; equal to ``Upload-Length`` when it is complete."""
@@ -83,8 +86,8 @@ async def _take(hub: Hub, request: Request, upload: Upload, *, offset: int, leng
 
 
 async def _receive(hub: Hub, request: Request, partial_file: PartialFile, *, length: int) -> None:
-    """One block is hashed and written in a thread while the next arrives; syncing goes on beside it."""
-    store, block, received = hub.store, bytearray(), 0
+    """One block is hashed and written in threads while the next arrives; syncing goes on beside it."""
+    store, block, waiting, received = hub.store, list[bytes | bytearray](), 0, 0
     writing: asyncio.Future[None] | None = None
     syncing: asyncio.Future[None] | None = None
     try:
@@ -92,12 +95,13 @@ async def _receive(hub: Hub, request: Request, partial_file: PartialFile, *, len
             received += len(piece)
             if received > length:
                 raise MalformedError("more bytes than content-length says", code="bad-length")
-            block += piece
-            if len(block) < BLOCK:
+            _add(block, piece)
+            waiting += len(piece)
+            if waiting < BLOCK:
                 continue
             if writing is not None:
                 await writing
-            writing, block = _start(hub, partial(store.append, partial_file, block)), bytearray()
+            writing, block, waiting = _start(hub, partial(store.append, partial_file, block)), [], 0
             if partial_file.unsynced >= SYNC_EVERY and (syncing is None or syncing.done()):
                 syncing = _start(hub, partial(store.sync, partial_file))
     finally:
@@ -106,12 +110,22 @@ async def _receive(hub: Hub, request: Request, partial_file: PartialFile, *, len
         raise MalformedError(f"{received} bytes came; content-length says {length}", code="bad-length")
 
 
+def _add(block: list[bytes | bytearray], piece: bytes) -> None:
+    """Large pieces as they are; small ones are put together, so that there are never many."""
+    if len(piece) >= _SMALL:
+        block.append(piece)
+    elif block and isinstance(block[-1], bytearray):
+        block[-1] += piece
+    else:
+        block.append(bytearray(piece))
+
+
 async def _settle(
     hub: Hub,
     store: ArtifactStore,
     partial_file: PartialFile,
     *,
-    block: bytearray,
+    block: list[bytes | bytearray],
     jobs: tuple[asyncio.Future[None] | None, asyncio.Future[None] | None],
 ) -> None:
     """Whatever arrived is kept, also when the caller went away: the next call goes on there."""
