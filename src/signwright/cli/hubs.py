@@ -96,7 +96,7 @@ def call_key(credential: MachineCredential) -> CallKey:
 def policy_of(hub: Hub, trust: TrustFile | None) -> Policy:
     """The policy in force, verified from the trust file's root; without one only from the root that it brings along."""
     parts = hub.policy()
-    pinned = trust.policy_root_sha256 if trust else statement_digest("policy-root", parts.root)
+    pinned = trust.policy_root_sha256 if trust else statement_digest("policy-root", parts.first_root)
     policy = parts.open(pinned_root_sha256=pinned)
     if trust is not None:
         try:

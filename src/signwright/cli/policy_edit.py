@@ -109,6 +109,21 @@ def changed_number(file: Path, text: str, path: tuple[str, str], number: int) ->
     return _text(file, lines, {**before, top: {**before[top], name: number}})
 
 
+def set_switch(file: Path, name: str, on: bool) -> None:
+    """Set ``name`` at the top of ``file`` to true or false, in its place or as a new line; raises `UsageError`."""
+    before = read_yaml(file).content
+    if not isinstance(before, dict) or not isinstance(before.get(name, on), bool):
+        raise UsageError(f"{file}: no switch {name!r} to set", code="bad-policy-source")
+    lines, shown = file.read_text(encoding="utf-8").splitlines(), f"{name}: {'true' if on else 'false'}"
+    at = next((i for i, line in enumerate(lines) if re.match(rf"{re.escape(name)}:\s", line)), None)
+    if at is None:
+        after = next((i for i, line in enumerate(lines) if line.startswith("name:")), len(lines) - 1)
+        lines.insert(after + 1, shown)
+    else:
+        lines[at] = re.sub(rf"^{re.escape(name)}:\s+(true|false)", shown, lines[at])
+    replace_file(file, _text(file, lines, {**before, name: on}).encode())
+
+
 def _parsed(file: Path, text: str) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / file.name

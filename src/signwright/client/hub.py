@@ -15,7 +15,7 @@ from signwright.client.http import HubConnection
 from signwright.errors import MalformedError, VerificationError
 from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many
-from signwright.policy.policy import Policy, open_policy
+from signwright.policy.policy import ROOTS, Policy, open_policy
 from signwright.statements.dsse import Envelope, parse_envelope
 
 M = TypeVar("M", bound=BaseModel)
@@ -123,6 +123,12 @@ class PolicyParts:
     root: Envelope
     policy: Envelope
     documents: Mapping[str, bytes]
+
+    @property
+    def first_root(self) -> Envelope:
+        """The oldest root that came along: whom to believe is for the caller to know."""
+        first = self.documents.get(f"{ROOTS}1")
+        return self.root if first is None else parse_envelope(first)
 
     def open(self, *, pinned_root_sha256: str) -> Policy:
         """Verify everything from the pinned root; raises like `signwright.policy.policy.open_policy`."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A signed policy in a folder: ``root.json``, ``policy.json`` (envelopes) and ``documents/**/*.json`` (exact bytes)."""
+"""A signed policy in a folder: ``root.json``, ``policy.json`` (envelopes) and ``documents/**/*.json`` (exact bytes).
+
+Older policy roots lie among the documents (``documents/roots/1.json``): every policy carries them on.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,18 @@ from typing import cast
 
 from signwright.client.files import replace_file
 from signwright.client.hub import PolicyParts
+from signwright.client.partial import check_keeper
 from signwright.client.ssh_keys import PersonKey
-from signwright.errors import ConfigurationError, DeniedError
+from signwright.errors import ConfigurationError, DeniedError, VerificationError
 from signwright.formats.registry import FORMATS
 from signwright.model.operation import Strict
 from signwright.model.times import parse_time
 from signwright.policy.documents import Credentials, Keys, Organisation, People, Project, Services
-from signwright.policy.policy import Policy, open_policy
+from signwright.policy.policy import ROOTS, Policy, open_roots
 from signwright.policy.validate import problems_of
-from signwright.policy.write import draft_policy
+from signwright.policy.write import PolicyDraft, draft_policy
 from signwright.statements.dsse import MAX_ENVELOPE, Envelope, parse_envelope, statement_digest
+from signwright.statements.models import PolicyRoot
 from signwright.statements.parse import MAX_DOCUMENT
 
 VALID_DAYS = 365
@@ -39,6 +44,13 @@ def read_signed(folder: Path, *, pinned_root_sha256: str | None) -> SignedPolicy
 
     Without a pin the folder's own root is believed: right for a keeper's home, which is where roots are made.
     """
+    parts = read_parts(folder)
+    pinned = pinned_root_sha256 or statement_digest("policy-root", parts.first_root)
+    return SignedPolicy(parts, parts.open(pinned_root_sha256=pinned))
+
+
+def read_parts(folder: Path) -> PolicyParts:
+    """What lies there; nothing is verified. Raises `ConfigurationError` for missing files."""
     try:
         root, index = (_read(folder / name, MAX_ENVELOPE) for name in ("root.json", "policy.json"))
         files = {path: _read(path, MAX_DOCUMENT) for path in sorted((folder / "documents").rglob("*.json"))}
@@ -47,9 +59,7 @@ def read_signed(folder: Path, *, pinned_root_sha256: str | None) -> SignedPolicy
             f"signed policy {folder}: {problem.filename}: {problem.strerror}", code="no-signed-policy"
         ) from problem
     documents = {p.relative_to(folder / "documents").with_suffix("").as_posix(): c for p, c in files.items()}
-    parts = PolicyParts(parse_envelope(root), parse_envelope(index), documents)
-    pinned = pinned_root_sha256 or statement_digest("policy-root", parts.root)
-    return SignedPolicy(parts, parts.open(pinned_root_sha256=pinned))
+    return PolicyParts(parse_envelope(root), parse_envelope(index), documents)
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -74,41 +84,95 @@ def write_signed(folder: Path, parts: PolicyParts) -> None:
             path.unlink()
 
 
-def sign_next(
-    current: SignedPolicy, documents: Mapping[str, Strict], *, keeper: PersonKey, now: datetime, days: int = VALID_DAYS
-) -> SignedPolicy:
-    """The next version over ``documents``, signed and opened again; raises `DeniedError` for a key of no keeper.
+@dataclass(frozen=True, slots=True)
+class RootInUse:
+    """The policy root that a policy is made under. ``older``: name of document → exact envelope bytes."""
 
-    It ends after ``days``, and never after the policy root.
-    """
-    root = current.policy.root
-    if not any(keeper.public.line == " ".join(key.split()[:2]) for key in root.policy.keys):
-        raise DeniedError(f"key {keeper.public.fingerprint} is not a policy keeper's", code="not-a-keeper")
-    draft = draft_policy(
+    envelope: Envelope
+    root: PolicyRoot
+    sha256: str
+    older: Mapping[str, bytes]
+
+
+def root_of(current: SignedPolicy) -> RootInUse:
+    """The root of the policy that was signed last."""
+    older = {name: content for name, content in current.parts.documents.items() if name.startswith(ROOTS)}
+    return RootInUse(current.parts.root, current.policy.root, current.policy.root_sha256, older)
+
+
+def root_after(current: SignedPolicy, following: Envelope) -> RootInUse:
+    """The root after the one in use, signed by both thresholds; raises `VerificationError`."""
+    now = root_of(current)
+    older = {**now.older, f"{ROOTS}{now.root.version}": now.envelope.encode()}
+    pinned = current.policy.roots[0]
+    root, digests = open_roots(following, older, pinned_sha256=pinned)
+    if digests[:-1] != current.policy.roots:
+        raise VerificationError("the next policy root does not follow the one in use", code="policy-root-version")
+    return RootInUse(following, root, digests[-1], older)
+
+
+def draft_next(
+    current: SignedPolicy,
+    documents: Mapping[str, Strict],
+    *,
+    under: RootInUse,
+    now: datetime,
+    days: int = VALID_DAYS,
+) -> PolicyDraft:
+    """The statement of the next version over ``documents``. It ends after ``days``, and never after its root."""
+    return draft_policy(
         documents,
-        root=root,
-        root_sha256=current.policy.root_sha256,
+        root=under.root,
+        root_sha256=under.sha256,
         version=current.policy.version + 1,
         created=now,
-        expires=min(now + timedelta(days=days), parse_time(root.expires)),
+        expires=min(now + timedelta(days=days), parse_time(under.root.expires)),
+        older_roots=under.older,
     )
+
+
+def sign_next(
+    current: SignedPolicy,
+    documents: Mapping[str, Strict],
+    *,
+    keeper: PersonKey,
+    now: datetime,
+    days: int = VALID_DAYS,
+    under: RootInUse | None = None,
+) -> SignedPolicy:
+    """The next version over ``documents``, signed by one keeper and opened again, where one is enough.
+
+    Raises `DeniedError` for a key of no keeper and `VerificationError` when several must sign.
+    """
+    root = under or root_of(current)
+    check_keeper(keeper, [root.root.policy], "a policy keeper")
+    draft = draft_next(current, documents, under=root, now=now, days=days)
     envelope = keeper.sign_statement(draft.payload, "policy")
-    return _opened(current.parts.root, envelope, draft.documents, current.policy.root_sha256)
+    return opened(PolicyParts(root.envelope, envelope, draft.documents), current)
 
 
-def check_draft(current: SignedPolicy, documents: Mapping[str, Strict]) -> Policy:
+def opened(parts: PolicyParts, current: SignedPolicy) -> SignedPolicy:
+    """A policy that follows ``current``, verified from the same pinned root; raises what `open_policy` raises."""
+    return SignedPolicy(parts, parts.open(pinned_root_sha256=current.policy.roots[0]))
+
+
+def check_draft(current: SignedPolicy, documents: Mapping[str, Strict], *, under: RootInUse | None = None) -> Policy:
     """The policy that ``documents`` would make: every check of `open_policy` but the signature.
 
     Raises `DeniedError` with every problem at once.
     """
+    root = under or root_of(current)
     draft = replace(
         current.policy,
+        root=root.root,
         organisation=cast(Organisation, documents["organisation"]),
         services=cast(Services, documents["services"]),
         people=cast(People, documents["people"]),
         credentials=cast(Credentials, documents["credentials"]),
         keys=cast(Keys, documents["keys"]),
-        projects={n.removeprefix("projects/"): cast(Project, d) for n, d in documents.items() if "/" in n},
+        projects={
+            n.removeprefix("projects/"): cast(Project, d) for n, d in documents.items() if n.startswith("projects/")
+        },
     )
     problems = [*problems_of(draft), *_unknown_formats(draft)]
     if problems:
@@ -129,8 +193,3 @@ def _unknown_formats(draft: Policy) -> Iterator[str]:
             if key and any(one in FORMATS for one in wanted) and not served:
                 purposes = ", ".join(key.purposes)
                 yield f"{address}/{name}: key {rule.key} ({purposes}) serves none of its formats ({', '.join(wanted)})"
-
-
-def _opened(root: Envelope, policy: Envelope, documents: Mapping[str, bytes], root_sha256: str) -> SignedPolicy:
-    opened = open_policy(root, policy, documents, pinned_root_sha256=root_sha256)
-    return SignedPolicy(PolicyParts(root, policy, documents), opened)

@@ -37,9 +37,13 @@ def draft_policy(
     version: int,
     created: datetime,
     expires: datetime,
+    older_roots: Mapping[str, bytes] | None = None,
 ) -> PolicyDraft:
-    """The policy statement over ``documents`` (``organisation``, ``services``, …, ``projects/<name>``)."""
-    written = {name: document_bytes(document) for name, document in documents.items()}
+    """The policy statement over ``documents`` (``organisation``, ``services``, …, ``projects/<name>``).
+
+    ``older_roots``: every root before ``root`` as the document ``roots/<version>``, exact envelope bytes.
+    """
+    written = {name: document_bytes(document) for name, document in documents.items()} | dict(older_roots or {})
     references = {n: DocumentRef(sha256=hashlib.sha256(b).hexdigest(), size=len(b)) for n, b in written.items()}
     index = PolicyIndex(
         version=version,

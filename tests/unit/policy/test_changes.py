@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.policy import documents as d
-from signwright.policy.changes import changes, weakened_parts
-from tests.support.world import World
+from signwright.policy.changes import changes, waiting_parts
+from signwright.statements.sshsig import SshPublicKey
+from tests.support.world import World, ssh_line
 
 OLD = World().documents()
 
@@ -26,18 +30,41 @@ def test_the_same_policy_has_no_changes():
     assert changes(OLD, OLD) == []
 
 
-def test_weakened_parts_are_named_without_a_name_of_a_person_or_project():
-    people = OLD["people"]
-    assert isinstance(people, d.People)
-    mallory = d.Person(groups=("release",), keys=people.people["alice"].keys)
-    more = d.People(people={**people.people, "mallory": mallory})
-    project = OLD["projects/default"]
-    assert isinstance(project, d.Project)
-    looser = project.signing_policies["release"].model_copy(update={"scan": d.ScanRule(required=False)})
+def test_waiting_parts_are_named_without_a_name_of_a_person_or_project():
+    world = World()
+    old = world.policy()
+    people, project = old.people.people, old.projects["default"]
+    mallory = d.Person(groups=("release",), keys=(ssh_line(Ed25519PrivateKey.generate()),))
+    looser = project.signing_policies["release"].model_copy(update={"approvals": d.Approvals(required=2)})
     rules = {**project.signing_policies, "release": looser}
-    changed = {"people": more, "projects/default": project.model_copy(update={"signing_policies": rules})}
-    assert weakened_parts(OLD, {**OLD, **changed}) == ("people", "projects")
-    assert weakened_parts({**OLD, **changed}, OLD) == ()
+    new = world.with_documents(
+        people=d.People(people={**people, "mallory": mallory}),
+        projects_default=project.model_copy(update={"signing_policies": rules}),
+    ).policy()
+    assert waiting_parts(old, new) == ("people", "projects")
+    assert waiting_parts(new, old) == ()
+
+
+def test_whoever_becomes_a_keeper_makes_the_root_weaker_and_nobody_gains_by_a_new_end():
+    old = World().policy()
+    another = ssh_line(Ed25519PrivateKey.generate())
+    keepers = old.root.policy.model_copy(update={"keys": (*old.root.policy.keys, another)})
+    renewed = old.root.model_copy(update={"version": 2, "created": old.root.expires})
+    assert waiting_parts(old, replace(old, root=renewed)) == ()
+    assert waiting_parts(old, replace(old, root=renewed.model_copy(update={"policy": keepers}))) == ("policy-root",)
+    two = renewed.model_copy(update={"policy": keepers.model_copy(update={"threshold": 2})})
+    (gain, loss) = changes({"policy-root": renewed}, {"policy-root": two})
+    assert (gain.effect, loss.effect) == ("weaker", "stronger")
+    assert gain.text == f"key {SshPublicKey.parse(another).fingerprint} is a policy keeper's"
+    assert loss.text == "policy keepers who must sign: from 1 to 2"
+
+
+def test_going_back_from_live_is_a_change_that_waits():
+    world = World()
+    live = d.Organisation(name="Example", live=True, exceptions=world.documents()["organisation"].exceptions)  # type: ignore[attr-defined]
+    quiet = live.model_copy(update={"live": False})
+    assert [c.effect for c in changes({"organisation": live}, {"organisation": quiet})] == ["weaker"]
+    assert [c.effect for c in changes({"organisation": quiet}, {"organisation": live})] == ["stronger"]
 
 
 @pytest.mark.parametrize(
