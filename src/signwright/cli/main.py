@@ -86,6 +86,11 @@ VERBS: dict[str, Verb] = {
         "run a witness for others, or have one cosign our log",
         "signwright witness init --name witness.example/w1 --operator 'Other Ltd' --url https://witness.example",
     ),
+    "signer": Verb(
+        "signwright.cli.signer",
+        "rebuild the signer's log and state from a mirror",
+        "signwright signer recover --home DIR --from /mnt/mirror",
+    ),
     "formats": Verb("signwright.cli.formats", "list the kinds of files and their options", "signwright formats"),
     "init": Verb("signwright.cli.init", "make a home: keys, policy, settings", "signwright init --home DIR"),
     "up": Verb("signwright.cli.up", "start every process of a home", "signwright up --home DIR --detach"),

@@ -34,6 +34,7 @@ TOKEN_VARIABLES = "SIGNWRIGHT_TOKEN_VARIABLES"
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "HOME", "TMPDIR", "SOFTHSM2_CONF", "OPENSC_CONF")
 _NEVER_KEPT = ("LD_", "PYTHON", "GCONV_PATH", "OPENSSL_")
 _SHARED_FOLDERS = ("site-packages", "dist-packages")
+_OTHERS = {"--tokens": "signwright.signer.tokens", "--recover": "signwright.signer.gate.recover"}
 
 
 def signer_environment() -> Path:
@@ -91,12 +92,13 @@ def own_command(module: str, arguments: Sequence[str]) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     """``python -m signwright.signer.start``: become the signer's launcher in the signer's own environment.
 
-    With ``--tokens`` first: become `signwright.signer.tokens`, which tells what the tokens hold.
+    With ``--tokens`` first: become `signwright.signer.tokens`, which tells what the tokens hold; with ``--recover``:
+    `signwright.signer.gate.recover`, which rebuilds the gate's log and state.
     """
-    asked = "signwright.signer.tokens" if arguments[:1] == ["--tokens"] else "signwright.signer"
-    own = arguments[1:] if asked.endswith(".tokens") else arguments
+    asked = _OTHERS.get(arguments[0]) if arguments else None
+    own = arguments[1:] if asked else arguments
     try:
-        command = signer_command(asked, own, environment=signer_environment())
+        command = signer_command(asked or "signwright.signer", own, environment=signer_environment())
         os.execve(command[0], command, signer_variables())  # noqa: S606 - no shell: program and arguments are ours
     except ConfigurationError as problem:
         hint = f" ({problem.hint})" if problem.hint else ""

@@ -44,6 +44,9 @@ CREATE TABLE denied (request TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE witnesses (name TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+#: Attempts on one request, each with an intent of its own.
+MAX_ATTEMPTS = 3
+
 #: One statement and its values.
 Write = tuple[str, tuple[object, ...]]
 
@@ -137,7 +140,7 @@ class State:
                 hint="without it the gate would sign again what it signed; --genesis ROOT-DIGEST makes the first",
             )
         self._lock = threading.Lock()
-        self._alone = _locked(path)
+        self._alone = lock_state(path)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
             self._connection.execute("PRAGMA synchronous = FULL")
@@ -223,9 +226,17 @@ class State:
         return [OpenIntent(*row) for row in rows]  # type: ignore[arg-type]
 
     def last_attempt(self, request: str) -> int:
-        """Number of the last attempt on ``request``; 0 when there was none."""
-        rows = self._rows("SELECT coalesce(max(attempt), 0) FROM intents WHERE request = ?", (request,))
+        """Number of the last attempt on ``request``; 0 when there was none. One that was signed has no attempt left,
+        also where its result was lost.
+        """
+        used = f"CASE outcome WHEN 'signed' THEN {MAX_ATTEMPTS} ELSE attempt END"
+        rows = self._rows(f"SELECT coalesce(max({used}), 0) FROM intents WHERE request = ?", (request,))  # noqa: S608
         return int(str(rows[0][0]))
+
+    def signed_since(self, leaf_index: int) -> list[tuple[int, str, int, int]]:
+        """(leaf index, request, wave, attempt) of every intent from ``leaf_index`` on that was signed."""
+        query = "SELECT leaf_index, request, wave, attempt FROM intents WHERE leaf_index >= ? AND outcome = 'signed'"
+        return self._rows(query, (leaf_index,))  # type: ignore[return-value]
 
     def usage_since(self, time: int) -> list[Usage]:
         query = "SELECT key, signing_policy, operations, time FROM intents WHERE time >= ? ORDER BY time"
@@ -243,7 +254,7 @@ class State:
         return dict(self._rows("SELECT name, size FROM witnesses"))  # type: ignore[arg-type]
 
 
-def _locked(path: Path) -> int:
+def lock_state(path: Path) -> int:
     """A descriptor whose lock says that this process alone writes the log; the kernel drops it with the process."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -294,6 +305,11 @@ def put_in_force(version: int) -> Write:
 def add_word(word: StoredWord) -> Write:
     values = (word.sha256, word.kind, word.number, word.resumed_at, word.content)
     return "INSERT OR IGNORE INTO words VALUES (?, ?, ?, ?, ?)", values
+
+
+def fill_word(sha256: str, content: bytes) -> Write:
+    """The wire form of a statement of which only the leaf was known."""
+    return "UPDATE words SET content = ? WHERE sha256 = ?", (content, sha256)
 
 
 def end_halt(sha256: str, policy_version: int) -> Write:

@@ -16,7 +16,7 @@ from signwright.policy.succession import has_ended, opened_halt, opened_resume
 from signwright.signer.gate.keyholder import KeyholderClient
 from signwright.signer.gate.log import Log
 from signwright.signer.gate.policy import PolicyHolder
-from signwright.signer.gate.state import State, StoredWord, Write, add_word, end_halt
+from signwright.signer.gate.state import State, StoredWord, Write, add_word, end_halt, fill_word
 from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.transparency.intent import fold_digests
 from signwright.transparency.leaf import FreshnessLeaf, HaltLeaf, Leaf, ResumeLeaf
@@ -40,7 +40,9 @@ class KeepersWords:
         stored = state.words("freshness")
         self._freshness: tuple[Envelope, bytes] | None = None
         self.number = stored[-1].number if stored else 0
-        if stored:
+        # A state rebuilt from the log knows the newest statement by its leaf: the very same one is wanted again.
+        self._missing = stored[-1].sha256 if stored and not stored[-1].content else None
+        if stored and not self._missing:
             self._freshness = parse_envelope(stored[-1].content), stored[-1].content
 
     def freshness(self) -> tuple[Envelope, bytes] | None:
@@ -85,7 +87,10 @@ class KeepersWords:
                     time=format_time(self._now()),
                 )
                 await self._append(leaf, (add_word(word),))
-                self.number, self._freshness = said.number, (envelope, content)
+                self.number, self._freshness, self._missing = said.number, (envelope, content), None
+            elif statement.digest == self._missing:
+                await self._log.record((fill_word(statement.digest, content),))
+                self._freshness, self._missing = (envelope, content), None
             return {"ok": True, "number": self.number}
 
     async def take_halt(self, content: bytes) -> dict[str, object]:
