@@ -70,6 +70,21 @@ VERBS: dict[str, Verb] = {
     "policy": Verb(
         "signwright.cli.policy_verbs", "check, compare, sign and load the policy", "signwright policy apply --home DIR"
     ),
+    "root": Verb(
+        "signwright.cli.root",
+        "show and change the policy root: who may change the policy",
+        "signwright root new --home DIR --add keeper=carol.pub --threshold policy=2",
+    ),
+    "go-live": Verb(
+        "signwright.cli.go_live",
+        "from now on changes that weaken the policy wait",
+        "signwright go-live --home DIR",
+    ),
+    "key": Verb(
+        "signwright.cli.key",
+        "uses of a signing key that are no release: certification requests",
+        "signwright key csr --home DIR --key release --common-name 'Example Ltd' --keeper ~/.ssh/id_ed25519 -o r.csr",
+    ),
     "people": Verb(
         "signwright.cli.people",
         "enrol people",
