@@ -17,11 +17,13 @@ import click
 from cryptography import x509
 
 import signwright
-from signwright.cli import hubs
+from signwright.cli import hubs, profiles
 from signwright.cli.console import json_result, result
 from signwright.cli.down import running_pid
 from signwright.cli.home import Home, HomeFile, home_of
+from signwright.cli.installed import is_installed, read_installed
 from signwright.cli.live import LiveSigner, ask_signer, engines_of
+from signwright.cli.machine import look
 from signwright.cli.settings import output_format
 from signwright.client.policy_files import read_signed
 from signwright.client.trust import load_trust
@@ -76,7 +78,7 @@ def examine(home: Home, *, now: datetime) -> Iterator[Finding]:
         yield from _policy(policy, now)
         yield from _services(policy)
         yield from _keys(policy, now)
-    yield from _boundary()
+    yield from _profile(home, policy)
     yield from _sandbox(home)
     yield from _secrets(home)
     yield from _running(home, policy)
@@ -142,11 +144,38 @@ def _certificate(name: str, content: bytes, now: datetime) -> Finding:
     return Finding("weak" if expires - now < SOON else "ok", "certificate", f"of key {name} holds {days} days more")
 
 
-def _boundary() -> Iterator[Finding]:
-    text = "profile 0: every process runs as one user; between them stands a process boundary, not a user boundary"
-    yield Finding("weak", "separation", f"{text}: whoever becomes this user has everything in this home")
+def _profile(home: Home, policy: Policy | None) -> Iterator[Finding]:
+    """The profile that this really is, what the one in the settings still wants, and what the next one would."""
     if sys.platform != "linux":
         yield Finding("bad", "sandbox", "none on this system: artifact mode is refused")
+        return
+    try:
+        installed = read_installed(home)
+    except ConfigurationError as problem:
+        yield Finding("bad", "profile", problem.message)
+        return
+    rows = list(profiles.needs(installed, look(), policy))
+    reached = profiles.found(rows)
+    level: Level = "bad" if reached < installed.claimed else "weak" if reached == 0 else "ok"
+    yield Finding(level, "profile", _reached(reached, installed.claimed))
+    for need in rows:
+        if need.met is None:
+            yield Finding("note", "profile", f"profile {need.profile} wants: {need.text} (could not be found out)")
+        elif not need.met and need.profile <= max(reached, installed.claimed):
+            yield Finding("bad" if need.profile and need.decisive else "weak", "profile", f"missing: {need.text}")
+        elif not need.met and need.profile == reached + 1:
+            yield Finding(
+                "note", "profile", f"for profile {need.profile} ({profiles.WORDS[need.profile]}): {need.text}"
+            )
+
+
+def _reached(reached: int, claimed: int) -> str:
+    text = f"found profile {reached} ({profiles.WORDS[reached]})"
+    if reached == 0:
+        text += ": one user runs every process; whoever becomes this user has everything in this home"
+    if reached < claimed:
+        text += f"; the settings, and with them every receipt, say {claimed}"
+    return text
 
 
 def _sandbox(home: Home) -> Iterator[Finding]:
@@ -187,16 +216,18 @@ def _secrets(home: Home) -> Iterator[Finding]:
 
 def _running(home: Home, policy: Policy | None) -> Iterator[Finding]:
     pid = running_pid(home)
-    if pid is None:
+    if pid is not None:
+        yield Finding("ok", "processes", f"up, supervised by process {pid}")
+    elif not is_installed(home):
         yield Finding("note", "processes", "not up: signwright up")
         return
-    yield Finding("ok", "processes", f"up, supervised by process {pid}")
     if home.genesis.exists():
         yield Finding("note", "processes", "the signer has not finished its first start")
     try:
         signer = ask_signer(home)
     except SignwrightError as problem:
-        yield Finding("bad", "signer", f"{problem.message}; its log is {home.run / 'signer.log'}")
+        where = "journalctl -u 'signwright-*'" if is_installed(home) else f"its log is {home.run / 'signer.log'}"
+        yield Finding("bad", "signer", f"{problem.message}; {where}")
         return
     yield from _signer(signer, policy)
 

@@ -59,6 +59,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
     type=click.Path(path_type=Path),
     help="SSH key of the policy keeper (.pub: held by an agent or security key); else one is made",
 )
+@click.option(
+    "--profile",
+    type=click.IntRange(0, 3),
+    default=0,
+    help="0: this user runs everything (default); above: what `signwright install` will make of it",
+)
 @click.option("--organisation", metavar="NAME", default="Signwright trial", help="stands in policy and trust file")
 @click.option("--address", metavar="HOST:PORT", help="where clients reach the hub (default: 127.0.0.1 and a free port)")
 @click.option(
@@ -123,6 +129,7 @@ def _answers(flags: dict[str, Any], home: Home) -> Answers:
         release=adopted.key,
         release_roots=adopted.roots,
         keeper=keeper,
+        profile=flags["profile"],
     )
 
 

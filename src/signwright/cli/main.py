@@ -66,7 +66,7 @@ VERBS: dict[str, Verb] = {
         "signwright receipt export --public setup.exe.swreceipt -o public.swreceipt",
     ),
     "log": Verb("signwright.cli.log", "read the transparency log", "signwright log show"),
-    "monitor": Verb("signwright.cli.monitor", "check the whole log again", "signwright monitor --once"),
+    "monitor": Verb("signwright.cli.monitor", "check what is new in the log, alarm", "signwright monitor --follow"),
     "policy": Verb(
         "signwright.cli.policy_verbs", "check, compare, sign and load the policy", "signwright policy apply --home DIR"
     ),
@@ -108,6 +108,11 @@ VERBS: dict[str, Verb] = {
     ),
     "formats": Verb("signwright.cli.formats", "list the kinds of files and their options", "signwright formats"),
     "init": Verb("signwright.cli.init", "make a home: keys, policy, settings", "signwright init --home DIR"),
+    "install": Verb(
+        "signwright.cli.install.command",
+        "make users, folders and systemd units for a home",
+        "sudo signwright install --profile 1 --home /var/lib/signwright",
+    ),
     "up": Verb("signwright.cli.up", "start every process of a home", "signwright up --home DIR --detach"),
     "down": Verb("signwright.cli.down", "end the processes of a home", "signwright down --home DIR"),
     "demo": Verb("signwright.cli.demo", "one signing cycle from end to end, and a lying hub", "signwright demo"),

@@ -39,6 +39,8 @@ from signwright.transparency.note import ED25519, VerifierKey
 WITNESS, AUTHORITY, SCANNER = "local", "builtin", "scanner"
 ROOT_DAYS, POLICY_DAYS = 1825, 365
 TRIAL_EXCEPTION_DAYS, EXCEPTION_DAYS = 365, 90
+#: How old the word that nothing was revoked may be; a week is for the smallest set-up only.
+FRESHNESS_HOURS, WORKSTATION_FRESHNESS_HOURS = 24, 168
 #: Longest path of a Unix socket that every system takes, in bytes.
 MAX_SOCKET_PATH = 100
 
@@ -48,7 +50,8 @@ class Answers:
     """What ``init`` was told. ``host``, ``ports``: where servers listen; ``url``: how clients reach the hub.
 
     ``approvers``: name → public key line, empty for a trial, whose two are made here; ``release``: the adopted key,
-    None for software keys under a trial root; ``release_roots``: DER; ``release_store``: ``software`` or the key's URI.
+    None for software keys under a trial root; ``release_roots``: DER; ``release_store``: ``software`` or the key's URI;
+    ``profile``: what it shall be installed as.
     """
 
     organisation: str
@@ -62,6 +65,7 @@ class Answers:
     release: NewKey | None = None
     release_roots: tuple[bytes, ...] = ()
     keeper: PersonKey | None = None
+    profile: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,10 @@ def _sources(
     days = TRIAL_EXCEPTION_DAYS if told.trial else EXCEPTION_DAYS
     exceptions = policy_text.local_exceptions(owner, now=now, days=days)
     by_kind = {s.kind: s.key_id for s in submitters}
-    home.write("policy/organisation.yaml", policy_text.organisation_yaml(told.organisation, exceptions))
+    hours = FRESHNESS_HOURS if told.profile else WORKSTATION_FRESHNESS_HOURS
+    home.write(
+        "policy/organisation.yaml", policy_text.organisation_yaml(told.organisation, exceptions, freshness_hours=hours)
+    )
     home.write("policy/services.yaml", policy_text.services_yaml(made.services))
     home.write("policy/people.yaml", policy_text.people_yaml(approvers))
     home.write("policy/credentials.yaml", policy_text.credentials_yaml(submitters))

@@ -19,7 +19,7 @@ ORGANISATION = """\
 
 # How old the newest word may be that nothing was revoked (`signwright freshness renew`) when a release is signed.
 # 168 hours only where one user on one machine does everything (profile 0); 24 at most elsewhere.
-freshness_hours: 168
+freshness_hours: {hours}
 
 # Minimums for every signing policy of kind "release".
 release:
@@ -112,14 +112,14 @@ class Submitter:
     description: str
 
 
-def organisation_yaml(name: str, exceptions: Sequence[NamedException]) -> str:
+def organisation_yaml(name: str, exceptions: Sequence[NamedException], *, freshness_hours: int) -> str:
     rows = "".join(
         f"  - name: {e.name}\n    scope: {q(e.scope)}\n    owner: {q(e.owner)}\n"
         f"    reason: {q(e.reason)}\n    expires: {e.expires}\n"
         for e in exceptions
     )
     listed = f"exceptions:\n{rows}" if rows else "exceptions: []\n"
-    return ORGANISATION.format(head=HEAD, name=q(name), exceptions=listed)
+    return ORGANISATION.format(head=HEAD, name=q(name), exceptions=listed, hours=freshness_hours)
 
 
 def local_exceptions(owner: str, *, now: datetime, days: int) -> list[NamedException]:

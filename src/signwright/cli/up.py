@@ -14,6 +14,7 @@ import click
 from signwright.cli.console import result, say
 from signwright.cli.down import running_pid
 from signwright.cli.home import Home, HomeFile, home_of
+from signwright.cli.installed import is_installed
 from signwright.cli.processes import PYTHON
 from signwright.cli.supervisor import READY_SECONDS, Supervisor, can_serve
 from signwright.errors import ConflictError, UnavailableError
@@ -27,6 +28,12 @@ def up_command(folder: Path | None, detach: bool) -> None:
     home = home_of(folder)
     described = home.read()
     home.check_place(described)
+    if is_installed(home):
+        raise ConflictError(
+            f"{home.folder} is installed with one user for each process",
+            code="installed",
+            hint="systemctl start signwright.target",
+        )
     home.run.mkdir(mode=0o700, exist_ok=True)
     pid = running_pid(home)
     if pid is not None:

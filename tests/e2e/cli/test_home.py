@@ -64,7 +64,7 @@ def test_doctor_names_what_a_trial_does_not_give(home: RunningHome) -> None:
     ran = home.cli("doctor", "--home", home.folder, "--output", "json")
     assert ran.code == 0, ran.err
     weak = {finding["topic"] for finding in ran.json["findings"] if finding["level"] == "weak"}
-    assert {"root", "witness", "timestamp", "separation", "secret", "key", "exception"} <= weak
+    assert {"root", "witness", "timestamp", "profile", "secret", "key", "exception"} <= weak
 
 
 def test_doctor_finds_a_secret_that_others_can_read(home: RunningHome) -> None:

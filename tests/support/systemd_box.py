@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine of one's own for tests: this one's files under an overlay that is thrown away, real systemd as process 1.
+
+It has its own users, units, processes and network; whatever is done in it is gone with it. Needs root, overlayfs and
+Debian's systemd; the programs that run in it are this machine's.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+import signwright
+from tests.support.processes import stop, wait_until
+from tests.support.tools import missing, require_file, require_tool
+from tests.support.workers import worker_environment
+
+SYSTEMD = "/lib/systemd/systemd"
+SOURCE = Path(signwright.__file__).resolve().parents[1]
+VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+#: ``$1``: an empty folder; ``$2``: the interpreter; ``$3``, ``$4``: packages of server and signer; ``$5``: our source.
+BOOT = f"""
+set -e
+box=$1
+mount --make-rprivate /
+mount -t tmpfs tmpfs $box
+mkdir $box/upper $box/work $box/root $box/u1 $box/w1 $box/u2 $box/w2
+mount -t overlay overlay -o lowerdir=/,upperdir=$box/upper,workdir=$box/work $box/root
+root=$box/root
+mkdir -p $root/opt/signwright/bin $root/opt/signwright-signer/bin
+for one in signwright:$3:1 signwright-signer:$4:2; do
+    name=${{one%%:*}}; rest=${{one#*:}}; from=${{rest%:*}}; number=${{rest##*:}}
+    mkdir -p $root/opt/$name/lib/{VERSION}/site-packages
+    mount -t overlay overlay -o lowerdir=$from,upperdir=$box/u$number,workdir=$box/w$number \\
+        $root/opt/$name/lib/{VERSION}/site-packages
+    ln -s $2 $root/opt/$name/bin/python
+    ln -s python $root/opt/$name/bin/python3
+    printf 'home = %s\\ninclude-system-site-packages = false\\n' $(dirname $2) >$root/opt/$name/pyvenv.cfg
+done
+rm -f $root/opt/signwright/lib/{VERSION}/site-packages/*signwright*.pth
+echo $5 >$root/opt/signwright/lib/{VERSION}/site-packages/signwright_source.pth
+printf '#!/bin/sh\\nexec /opt/signwright/bin/python -P -m signwright.cli "$@"\\n' >$root/opt/signwright/bin/signwright
+chmod 755 $root/opt/signwright/bin/signwright
+mount -t proc proc $root/proc
+mount -t sysfs sysfs $root/sys
+mount -t cgroup2 cgroup2 $root/sys/fs/cgroup
+for folder in run tmp var/tmp dev; do mount -t tmpfs tmpfs $root/$folder; done
+chmod 1777 $root/tmp $root/var/tmp
+for node in null:3 zero:5 full:7 random:8 urandom:9; do
+    mknod -m 666 $root/dev/${{node%:*}} c 1 ${{node#*:}}
+done
+mkdir $root/dev/pts $root/dev/shm
+mount -t devpts devpts $root/dev/pts -o newinstance,ptmxmode=0666
+mount -t tmpfs tmpfs $root/dev/shm
+ln -s pts/ptmx $root/dev/ptmx
+ln -s /proc/self/fd $root/dev/fd
+printf '[Unit]\\nDescription=box\\nWants=systemd-journald.service\\nAfter=systemd-journald.service\\n' \\
+    >$root/etc/systemd/system/box.target
+cd $root
+pivot_root . mnt
+umount -l /mnt
+# As on a machine of its own; systemd hands credentials over by a mount that has to be seen elsewhere.
+mount --make-rshared /
+exec env -i container=box PATH=/usr/sbin:/usr/bin:/sbin:/bin {SYSTEMD} --unit=box.target --log-target=null
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """``pid``: systemd, as this machine sees it."""
+
+    pid: int
+
+    @property
+    def root(self) -> Path:
+        """The box's files, seen from outside."""
+        return Path(f"/proc/{self.pid}/root")
+
+    def command(self, *words: str | Path) -> list[str]:
+        return ["nsenter", "--target", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", *map(str, words)]
+
+    def run(self, *words: str | Path, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        """A program in the box, as its root."""
+        path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+        quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        done = subprocess.run(self.command(*words), env=path | variables, check=False, **quiet)
+        assert not check or done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def signwright(self, *words: str | Path, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.run("/opt/signwright/bin/signwright", *words, check=check, **variables)
+
+    def journal(self, unit: str) -> str:
+        return self.run("journalctl", "--no-pager", "-n", "40", "-u", unit, check=False).stdout
+
+
+def require_box() -> None:
+    """Skip, or fail where it must be possible: as root with the tools, except where the kernel refuses."""
+    if os.geteuid() != 0:
+        missing("only root makes a machine of its own")
+    require_tool("unshare", "util-linux")
+    require_tool("nsenter", "util-linux")
+    if not Path(SYSTEMD).exists():
+        missing(f"{SYSTEMD} is not installed (Debian package systemd)")
+
+
+def interpreter() -> Path:
+    """One that other users can reach: ours, or, when ours lies in somebody's home, the system's of the same version."""
+    ours = Path(sys.base_prefix) / "bin" / VERSION
+    if not str(ours).startswith(("/root/", "/home/")):
+        return ours
+    return require_file(f"/usr/bin/{VERSION}", package="python3")
+
+
+@contextmanager
+def systemd_box(folder: Path) -> Iterator[Box]:
+    """A booted box; ended by its pid. ``folder``: empty, for the overlay."""
+    require_box()
+    site = Path(pydantic.__file__).parents[1]
+    signer = worker_environment() / "lib" / VERSION / "site-packages"
+    flags = ["--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--fork", "--kill-child"]
+    words = ["sh", "-c", BOOT, "boot", folder, interpreter(), site, signer, SOURCE]
+    log = folder.with_name(f"{folder.name}.log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["unshare", *flags, *map(str, words)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or _systemd_of(process.pid) is not None, what="systemd")
+        if process.poll() is not None:
+            missing(f"this kernel lets nobody make a machine: {log.read_text(encoding='utf-8')[-300:]}")
+        pid = _systemd_of(process.pid)
+        assert pid is not None
+        box = Box(pid)
+        wait_until(lambda: "active" in box.run("systemctl", "is-active", "box.target", check=False).stdout, what="boot")
+        try:
+            yield box
+        except BaseException:
+            print(box.journal("signwright-*"))
+            raise
+    finally:
+        stop(process)
+
+
+def _systemd_of(unshare: int) -> int | None:
+    """The process that unshare forked, once it has become systemd."""
+    try:
+        children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text(encoding="ascii").split()
+        name = Path(f"/proc/{children[0]}/comm").read_text(encoding="ascii").strip() if children else ""
+    except OSError:
+        return None
+    return int(children[0]) if name == "systemd" else None
