@@ -150,6 +150,7 @@ class HubHome:
             path = signed / "documents" / f"{name}.json"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
+        (signed / "freshness.json").write_bytes(self.world.freshness(root_sha256=self.pinned).encode())
 
     def write_settings(self) -> Path:
         settings = {

@@ -154,6 +154,7 @@ def lying_site(folder: Path) -> Iterator[LyingSite]:
         children.start("courier")
         liar.serve_policy(policy_row(older))
         liar.serve_policy(policy_row(policy))
+        liar.serve_words([("freshness", (home / "policy" / "signed" / "freshness.json").read_bytes())])
         unfinished = _loot(home, policy, program, liar)
         site = LyingSite(home, children, liar, older, policy, unfinished)
         site.loot = _released(site, unfinished)

@@ -8,6 +8,7 @@ anybody trusts, which is all that keeps it from being believed.
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 import json
 import threading
@@ -61,7 +62,9 @@ class LyingHub:
         self._server: ThreadingHTTPServer | None = None
         self._closing = False
         self._policy: Mapping[str, object] | None = None
+        self._words: Mapping[str, object] = {"sha256": None, "envelopes": []}
         self.known_policy: str | None = None
+        self.known_words: str | None = None
         self.published: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
@@ -112,16 +115,41 @@ class LyingHub:
             if not self._changed.wait_for(lambda: self.known_policy == policy["sha256"], timeout=seconds):
                 raise UnavailableError("the courier does not come", code="no-answer")
 
-    def poll(self, asked: Mapping[str, Any]) -> dict[str, object]:
-        """The answer to a poll: the jobs that were told, no matter how many were asked for."""
+    def serve_words(self, words: Sequence[tuple[str, bytes]], *, seconds: float = ANSWER_SECONDS) -> None:
+        """Answer polls with these keepers' words, (kind, envelope), until the courier has told the gate of them."""
+        rows = [{"kind": kind, "envelope": base64.b64encode(content).decode()} for kind, content in words]
+        sha256 = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
         with self._changed:
-            self.known_policy = asked.get("policy_sha256")
+            self._words = {"sha256": sha256, "envelopes": rows}
             self._changed.notify_all()
-            wait = min(float(asked.get("wait", 0)), _POLL_SECONDS)
-            self._changed.wait_for(lambda: bool(self._jobs) or self._closing or self._has_other_policy(), timeout=wait)
-            jobs = [_row(name, job) for name, job in self._jobs]
-            self._jobs.clear()
-            return {"policy": self._policy if self._has_other_policy() else None, "jobs": jobs}
+            if not self._changed.wait_for(lambda: self.known_words == sha256, timeout=seconds):
+                raise UnavailableError("the courier does not come", code="no-answer")
+
+    def poll(self, asked: Mapping[str, Any]) -> dict[str, object]:
+        """The answer to a poll: the jobs that were told, no matter how many were asked for, but none to who asks for
+        keepers' words alone and would drop them.
+        """
+        with self._changed:
+            self.known_policy, self.known_words = asked.get("policy_sha256"), asked.get("words_sha256")
+            self._changed.notify_all()
+            wait, alone = min(float(asked.get("wait", 0)), _POLL_SECONDS), asked.get("max") == 0
+
+            def has_news() -> bool:
+                more = bool(self._jobs) or self._has_other_policy()
+                return self._closing or self._has_other_words() or (more and not alone)
+
+            self._changed.wait_for(has_news, timeout=wait)
+            answer: dict[str, object] = {"policy": None, "jobs": []}
+            if self._has_other_words():
+                answer["words"] = self._words
+            if not alone:
+                answer["jobs"] = [_row(name, job) for name, job in self._jobs]
+                answer["policy"] = self._policy if self._has_other_policy() else None
+                self._jobs.clear()
+            return answer
+
+    def _has_other_words(self) -> bool:
+        return self._words["sha256"] != self.known_words
 
     def _has_other_policy(self) -> bool:
         return self._policy is not None and self._policy.get("sha256") != self.known_policy

@@ -84,7 +84,7 @@ def test_writer_goes_on_when_a_callers_loop_is_gone(tmp_path):
 
 def test_driver_errors_are_those_of_sqlalchemy(tmp_path):
     add = Hot(insert(policies))
-    row = {"version": 1, "sha256": "a", "bundle": b"b", "adopted": 1}
+    row = {"version": 1, "sha256": "a", "bundle": b"b", "adopted": 1, "waits_since": None}
     with database(tmp_path) as db, db.engine.connect() as connection:
         add.run(driver_of(connection), row)
         with pytest.raises(DBAPIError):

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from signwright.errors import ConflictError
+from signwright.hub.adapters.database.keeping import add_keepers_word
+from signwright.hub.standing import opened_word
 from signwright.hub.workflow import examine, sweep
 from signwright.hub.workflow.approve import approve
 from signwright.hub.workflow.cancel import cancel
@@ -73,7 +75,10 @@ class Hub(RuleBasedStateMachine):
         self.envelope = self.world.request("release", files={"a.exe": CONTENT})
         self.uploaded = False
         self.fences: list[int] = []
-        facts = gather(self.policy, self.envelope, approvals=[], evidence=[], now=self.now)
+        self.fresh = self.world.freshness()
+        word, _ = opened_word(self.policy, "freshness", self.fresh.encode())
+        self.db.do(partial(add_keepers_word, word=word, ends=(), who="keeper", now=self.now))
+        facts = gather(self.policy, self.envelope, approvals=[], evidence=[self.fresh], now=self.now)
         quota = Quota(10, 1 << 30)
         work = partial(
             submit,
@@ -140,9 +145,8 @@ class Hub(RuleBasedStateMachine):
     def allowed(self) -> bool:
         def work(records: Any) -> bool:
             words = {k: [parse_envelope(c) for c in records.words(k, self.id)] for k in ("approval", "evidence")}
-            facts = gather(
-                self.policy, self.envelope, approvals=words["approval"], evidence=words["evidence"], now=self.now
-            )
+            evidence = [*words["evidence"], self.fresh]
+            facts = gather(self.policy, self.envelope, approvals=words["approval"], evidence=evidence, now=self.now)
             # Time alone may have passed since the decision; the signer decides again.
             return decide(self.policy, facts).outcome == "allow" or self.now > self.world.now
 

@@ -12,14 +12,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import UnavailableError
 from signwright.signer.courier.http import HttpClient
-from signwright.signer.courier.hub import Hub, Work
+from signwright.signer.courier.hub import Carried, Hub, Work
 from tests.support.small_hub import Reply, small_hub
 
 
 def polled(body: bytes) -> Work:
     async def poll(url: str) -> Work:
         async with HttpClient(tls=ssl.create_default_context(), base=url) as client:
-            return await Hub(client, Ed25519PrivateKey.generate()).poll(most=1, wait=0, policy_sha256=None)
+            return await Hub(client, Ed25519PrivateKey.generate()).poll(most=1, wait=0, carried=Carried())
 
     with small_hub(lambda *_: Reply(body=body)) as hub:
         return asyncio.run(poll(hub.url))
