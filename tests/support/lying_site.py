@@ -87,8 +87,8 @@ def _size_seen(home: Home) -> int:
     """Of the newest checkpoint that the keyholder accepted."""
     file = home / "signer" / "keyholder" / "keyholder.sqlite3"
     with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
-        row = database.execute("SELECT size FROM log").fetchone()
-    return int(row[0]) if row else 0
+        row = database.execute("SELECT value FROM fact WHERE name = 'log'").fetchone()
+    return int(row[0].split()[0]) if row else 0
 
 
 def policy_row(signed: SignedPolicy) -> Mapping[str, object]:
