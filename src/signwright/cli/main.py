@@ -67,6 +67,11 @@ VERBS: dict[str, Verb] = {
     ),
     "log": Verb("signwright.cli.log", "read the transparency log", "signwright log show"),
     "monitor": Verb("signwright.cli.monitor", "check what is new in the log, alarm", "signwright monitor --follow"),
+    "orphans": Verb(
+        "signwright.cli.orphans",
+        "find signatures by our keys that the log does not know",
+        "signwright orphans /srv/releases --log https://sign.example.com --since 2026-11-01T00:00:00Z",
+    ),
     "policy": Verb(
         "signwright.cli.policy_verbs", "check, compare, sign and load the policy", "signwright policy apply --home DIR"
     ),

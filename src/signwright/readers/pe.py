@@ -130,6 +130,22 @@ class PeReader:
         )
 
 
+def certificate_table(view: View) -> Iterator[bytes]:
+    """The CMS structures in the certificate table as they stand there, with their padding; nothing is judged.
+
+    For who asks which keys were used and not whether the file holds. `FormatError` for what cannot be followed.
+    """
+    return _entries(view, _read_image(view), [])
+
+
+def claimed_digest(signed: cms.SignedData) -> Digest:
+    """The image digest that one such structure claims; raises `FormatError` and `VerificationError`."""
+    claim = _claim("1", signed)
+    if claim.algorithm not in ALGORITHMS:
+        raise VerificationError(f"digest {claim.algorithm} is not accepted", code="weak-digest")
+    return Digest(claim.algorithm, claim.image_digest)
+
+
 def _number(view: View, offset: int, length: int) -> int:
     return int.from_bytes(view.read(offset, length), "little")
 

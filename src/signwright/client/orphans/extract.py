@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which keys signed a file: every signature in it, whether the file still holds or not.
+
+`signwright.readers` judge files: one signature that does not hold makes them refuse all. Here the question is another
+one. A signature value over its own signed attributes proves that the key was used, whatever became of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+from asn1crypto import cms as asn1_cms
+
+from signwright.client.orphans.found import Found, Proof, Stamp
+from signwright.client.trust import TrustFile
+from signwright.errors import FormatError, SignwrightError, VerificationError
+from signwright.model.digest import ALGORITHMS, Digest, sha256_hex
+from signwright.model.view import View
+from signwright.readers import cms, pe
+from signwright.readers.registry import recognize
+from signwright.readers.values import check_digest_value, check_value
+from signwright.timestamps.structure import parse_token, parse_tst_info
+from signwright.timestamps.token import imprint_of_token, verify_token
+
+MAX_STRUCTURES = 256
+MAX_RAW = 2048
+#: id-signedData, as it stands behind the first lengths of a ContentInfo.
+_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
+
+#: (signature value, timestamp token) to what the token proves about the value.
+StampOf = Callable[[bytes, bytes | None], Stamp | None]
+
+
+def stamps_for(trust: TrustFile) -> StampOf:
+    """Times as the authorities of the trust file vouch for them. An unknown authority's time is told as nobody's."""
+
+    def stamp_of(value: bytes, token: bytes | None) -> Stamp | None:
+        if token is None:
+            return None
+        for authority in trust.timestamp_authorities:
+            try:
+                imprint = Digest.of(value, imprint_of_token(token).algorithm)
+                anchors = authority.anchor_certificates
+                info = verify_token(
+                    token, imprint=imprint, nonce=None, anchors=anchors, not_before=None, not_after=None
+                )
+            except SignwrightError:
+                continue
+            return Stamp(info.gen_time, authority.name)
+        try:
+            return Stamp(parse_tst_info(parse_token(token).content).gen_time, None)
+        except SignwrightError:
+            return None
+
+    return stamp_of
+
+
+def signatures_in(path: str, view: View, *, stamp_of: StampOf) -> Iterator[Found]:
+    """Every signature in ``view``, by whatever key. Raises `FormatError`, `LimitError` and `VerificationError` for a
+    file that may hold more than could be read.
+    """
+    reader = recognize(view)
+    if reader is not None and reader.name == "pe":
+        yield from _of_pe(path, view, stamp_of)
+    elif _SIGNED_DATA in view.read(0, min(20, view.size)):
+        if view.size > cms.MAX_ENVELOPE:
+            raise FormatError(f"signature of {view.size} bytes, at most {cms.MAX_ENVELOPE} are read", code="too-large")
+        yield from _of_structure(path, view.read(0, view.size), stamp_of=stamp_of, content_of=_message_digest)
+    elif reader is not None:
+        for signature in reader.read(view).signatures:
+            value, token = signature.signature_value, signature.timestamp_token
+            yield Found(
+                path,
+                sha256_hex(value),
+                sha256_hex(signature.public_key),
+                Proof.MADE,
+                certificate=sha256_hex(signature.signer_certificate) if signature.signer_certificate else None,
+                content=str(signature.content_digest),
+                stamp=stamp_of(value, token),
+            )
+
+
+def raw_signature(path: str, value: bytes, content: Iterator[bytes], keys: Sequence[bytes]) -> Found | None:
+    """The signature when one of ``keys`` (DER SubjectPublicKeyInfo) made ``value`` over ``content``, else None."""
+    running = {name: hashlib.new(name) for name in ALGORITHMS}
+    for block in content:
+        for digest in running.values():
+            digest.update(block)
+    for name, digest in running.items():
+        for key in keys:
+            try:
+                check_digest_value(key, value, digest.digest(), digest=name)
+            except SignwrightError:
+                continue
+            signed = f"{name}:{digest.hexdigest()}"
+            return Found(path, sha256_hex(value), sha256_hex(key), Proof.MADE, content=signed)
+    return None
+
+
+def _of_pe(path: str, view: View, stamp_of: StampOf) -> Iterator[Found]:
+    try:
+        for entry in pe.certificate_table(view):
+            yield from _of_structure(path, entry, stamp_of=stamp_of, content_of=_image_digest, padding=True)
+    except FormatError as problem:
+        if problem.code != "no-directory":  # an image without the place for a signature has none
+            raise
+
+
+def _of_structure(
+    path: str,
+    encoding: bytes,
+    *,
+    stamp_of: StampOf,
+    content_of: Callable[[cms.SignedData, cms.Signer], str | None],
+    padding: bool = False,
+) -> Iterator[Found]:
+    """The signers of a CMS structure and of those nested in it."""
+    pending, seen = [(encoding, padding)], 0
+    while pending:
+        current, padded = pending.pop()
+        seen += 1
+        if seen > MAX_STRUCTURES:
+            raise FormatError(f"more than {MAX_STRUCTURES} signatures in one file", code="too-large")
+        try:
+            signed = cms.parse(current, padding=padded)
+        except FormatError as problem:
+            yield from _loosely(path, current, problem)
+            continue
+        for signer in signed.signers:
+            yield _of_signer(path, signed, signer, stamp_of=stamp_of, content_of=content_of)
+            pending += [(inner, False) for inner in signer.nested]
+
+
+def _of_signer(
+    path: str,
+    signed: cms.SignedData,
+    signer: cms.Signer,
+    *,
+    stamp_of: StampOf,
+    content_of: Callable[[cms.SignedData, cms.Signer], str | None],
+) -> Found:
+    proof, why = Proof.MADE, ""
+    try:
+        check_value(
+            signer.public_key,
+            signer.signature_value,
+            signer.signed_bytes,
+            digest=signer.digest_algorithm,
+            algorithm=signer.signature_algorithm,
+        )
+    except VerificationError as problem:
+        proof = Proof.FORGED if problem.code == "bad-signature" else Proof.UNCLEAR
+        why = problem.message
+    except FormatError as problem:
+        proof, why = Proof.UNCLEAR, problem.message
+    try:
+        token = signer.timestamp_token
+    except FormatError:
+        token = None
+    return Found(
+        path,
+        sha256_hex(signer.signature_value),
+        sha256_hex(signer.public_key),
+        proof,
+        certificate=sha256_hex(signer.certificate),
+        content=content_of(signed, signer),
+        stamp=stamp_of(signer.signature_value, token),
+        why=why,
+    )
+
+
+def _message_digest(signed: cms.SignedData, signer: cms.Signer) -> str | None:
+    """What a detached signature speaks about; of an embedded one the content is something else."""
+    if signed.encapsulated is not None:
+        return None
+    try:
+        return str(Digest(signer.digest_algorithm, signer.message_digest))
+    except SignwrightError:
+        return None
+
+
+def _image_digest(signed: cms.SignedData, signer: cms.Signer) -> str | None:
+    del signer
+    try:
+        return str(pe.claimed_digest(signed))
+    except SignwrightError:
+        return None
+
+
+def _loosely(path: str, encoding: bytes, problem: FormatError) -> Iterator[Found]:
+    """Whom a structure names that the strict reader refuses, such as one without signed attributes.
+
+    Raises ``problem`` when not even that can be read.
+    """
+    try:
+        signed = asn1_cms.ContentInfo.load(encoding)["content"]
+        certificates = [choice.chosen for choice in signed["certificates"] if choice.name == "certificate"]
+        signers = [(info["sid"], info["signature"].native) for info in signed["signer_infos"]]
+        named = [(_named(sid, certificates), value) for sid, value in signers]
+        rows = [(certificate, value) for certificate, value in named if certificate is not None]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as unreadable:
+        raise problem from unreadable
+    if not rows or len(rows) < len(named):
+        raise problem
+    for certificate, value in rows:
+        key = sha256_hex(certificate["tbs_certificate"]["subject_public_key_info"].dump())
+        fingerprint = sha256_hex(certificate.dump())
+        yield Found(path, sha256_hex(value), key, Proof.UNCLEAR, certificate=fingerprint, why=problem.message)
+
+
+def _named(sid: asn1_cms.SignerIdentifier, certificates: list[asn1_cms.Certificate]) -> asn1_cms.Certificate | None:
+    """The certificate that a signer identifier points at."""
+    for certificate in certificates:
+        if sid.name == "subject_key_identifier":
+            if certificate.key_identifier == sid.native:
+                return certificate
+        elif (certificate.issuer.dump(), certificate.serial_number) == (
+            sid.chosen["issuer"].dump(),
+            sid.chosen["serial_number"].native,
+        ):
+            return certificate
+    return None
