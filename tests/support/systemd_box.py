@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+import pytest
 
 import signwright
 from tests.support.processes import stop, wait_until
@@ -103,9 +104,9 @@ class Box:
 
 
 def require_box() -> None:
-    """Skip, or fail where it must be possible: as root with the tools, except where the kernel refuses."""
+    """Skip without root, which no test can ask for; without the tools skip, or fail where they must be there."""
     if os.geteuid() != 0:
-        missing("only root makes a machine of its own")
+        pytest.skip("only root makes a machine of its own")
     require_tool("unshare", "util-linux")
     require_tool("nsenter", "util-linux")
     if not Path(SYSTEMD).exists():
@@ -136,7 +137,7 @@ def systemd_box(folder: Path) -> Iterator[Box]:
     try:
         wait_until(lambda: process.poll() is not None or _systemd_of(process.pid) is not None, what="systemd")
         if process.poll() is not None:
-            missing(f"this kernel lets nobody make a machine: {log.read_text(encoding='utf-8')[-300:]}")
+            pytest.skip(f"this kernel lets nobody make a machine: {log.read_text(encoding='utf-8')[-300:]}")
         pid = _systemd_of(process.pid)
         assert pid is not None
         box = Box(pid)

@@ -149,6 +149,11 @@ def _profile(home: Home, policy: Policy | None) -> Iterator[Finding]:
     if sys.platform != "linux":
         yield Finding("bad", "sandbox", "none on this system: artifact mode is refused")
         return
+    if not (home / "signer").is_dir():
+        yield Finding(
+            "ok", "profile", "no signer here: whoever takes this machine can refuse, delay and read, not sign"
+        )
+        return
     try:
         installed = read_installed(home)
     except ConfigurationError as problem:
@@ -181,6 +186,8 @@ def _reached(reached: int, claimed: int) -> str:
 def _sandbox(home: Home) -> Iterator[Finding]:
     """What the settings demand; a process that is told to have one refuses to read files without it."""
     for process, table in (("signer", "gate"), ("scanner", "")):
+        if not (home / process).is_dir():
+            continue  # another machine's
         try:
             found = tomllib.loads(home.settings(process).read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError) as problem:
@@ -218,7 +225,7 @@ def _running(home: Home, policy: Policy | None) -> Iterator[Finding]:
     pid = running_pid(home)
     if pid is not None:
         yield Finding("ok", "processes", f"up, supervised by process {pid}")
-    elif not is_installed(home):
+    elif not is_installed(home) or not (home / "signer").is_dir():
         yield Finding("note", "processes", "not up: signwright up")
         return
     if home.genesis.exists():

@@ -25,7 +25,7 @@ RUNNING = ("hub", "scanner", "witness", "tsa", "courier", "gate", "keyholder")
 CONNECT = """
 import socket, sys
 with socket.socket(socket.AF_UNIX) as line:
-    line.settimeout(5)
+    line.settimeout(1)
     try:
         line.connect(sys.argv[1])
     except PermissionError:
@@ -69,7 +69,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
             box.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"/root/{name}")
         people = [word for name in ("alice", "bob") for word in ("--approver", f"{name}=/root/{name}.pub")]
         token = ["--release-store", "pkcs11:token=box;object=release", "--module", module, "--pin-file", "/root/pin"]
-        box.signwright("init", "--home", HOME, "--profile", "1", *token, "--generate", *people, SOFTHSM2_CONF=CONFIGURATION)
+        box.signwright(
+            "init", "--home", HOME, "--profile", "1", *token, "--generate", *people, SOFTHSM2_CONF=CONFIGURATION
+        )
         before = keys_of(box)
         box.signwright("install", "--profile", "1")
         assert keys_of(box) == before
@@ -167,9 +169,9 @@ def test_only_the_courier_reaches_the_gate_and_only_the_gate_the_keyholder(box: 
     gate, keyholder, scanner = "gate/gate.sock", "keyholder/keyholder.sock", "scanner/scanner.sock"
     assert attempt("signwright-courier", gate) == "heard"
     assert attempt("signwright-hub", scanner) == "heard"
-    for user in ("signwright-hub", "signwright-keyholder", "signwright-witness", "nobody"):
+    for user in ("signwright-hub", "signwright-keyholder", "signwright-witness", "daemon"):
         assert attempt(user, gate) == "refused"
-    for user in ("signwright-courier", "signwright-hub", "nobody"):
+    for user in ("signwright-courier", "signwright-hub", "daemon"):
         assert attempt(user, keyholder) == "refused"
     # Whom the folder's permissions cannot stop, the kernel's word on the user does.
     assert attempt("root", keyholder) == "hung up"
