@@ -86,6 +86,11 @@ class Wakeups:
             record = watch.latest or record
         return record
 
+    @property
+    def waiters(self) -> int:
+        """How many requests somebody waits for."""
+        return len(self._watches)
+
     def bell(self, kind: str) -> asyncio.Event:
         """Set at the next `ring` of ``kind``; take it before looking for work."""
         return self._kinds[kind]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from signwright.errors import MalformedError
 from signwright.transparency.merkle import EMPTY_ROOT, leaf_hash, node_hash
@@ -65,7 +65,7 @@ class Frontier:
             at = 0
             for power in range(HEIGHT - 1, -1, -1):
                 if len(hashes) >> power & 1:
-                    roots.append(full_root(hashes[at : at + (1 << power)]))
+                    roots.append(_kept_root(hashes[at : at + (1 << power)]))
                     at += 1 << power
         found = roots.pop()
         while roots:
@@ -110,6 +110,12 @@ class Growth:
         if tile.index == self.size >> (HEIGHT * tile.level + HEIGHT) and tile.width == len(hashes):
             return b"".join(hashes)
         raise MalformedError(f"log: {path} is not at the edge of the tree", code="bad-tile-path")
+
+
+@lru_cache(maxsize=128)
+def _kept_root(hashes: tuple[bytes, ...]) -> bytes:
+    """Of a full subtree at the edge, which stays as it is while the tree grows beside it."""
+    return full_root(hashes)
 
 
 def _grow(old: Frontier, leaves: Iterable[bytes]) -> Growth:

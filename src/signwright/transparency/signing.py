@@ -37,16 +37,26 @@ class SignerKey:
     name: str
     algorithm: int
     seed: bytes = field(repr=False)
+    _private: Ed25519PrivateKey = field(init=False, repr=False, compare=False)
+    _verifier: VerifierKey = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_name(self.name)
         if self.algorithm not in {ED25519, COSIGNATURE_V1} or len(self.seed) != 32:
             raise MalformedError("signer key: wanted a seed of 32 bytes for Ed25519", code="bad-note-key")
+        private = Ed25519PrivateKey.from_private_bytes(self.seed)
+        verifier = VerifierKey(self.name, self.algorithm, private.public_key().public_bytes_raw())
+        # Each costs as much as a signature: once for each key, not for each use.
+        object.__setattr__(self, "_private", private)
+        object.__setattr__(self, "_verifier", verifier)
 
     @property
     def verifier(self) -> VerifierKey:
-        private = Ed25519PrivateKey.from_private_bytes(self.seed)
-        return VerifierKey(self.name, self.algorithm, private.public_key().public_bytes_raw())
+        return self._verifier
+
+    def sign(self, message: bytes) -> bytes:
+        """The bare Ed25519 value over exactly ``message``."""
+        return self._private.sign(message)
 
     @classmethod
     def parse(cls, text: str, *, algorithm: int) -> SignerKey:
@@ -74,7 +84,7 @@ def sign_text(text: bytes, key: SignerKey) -> NoteSignature:
     """One Ed25519 signature line for a note's text, which must end in a newline and hold no other control character."""
     if key.algorithm != ED25519:
         raise UsageError(f"{key.name} is a key for cosignatures only")
-    signature = NoteSignature(key.name, key.verifier.key_id, _value(text, key))
+    signature = NoteSignature(key.name, key.verifier.key_id, key.sign(text))
     if parse_note(Note(text, (signature,)).encode()).text != text:
         raise UsageError("a note's text must be UTF-8 that ends in a newline")
     return signature
@@ -98,7 +108,7 @@ def cosign(checkpoint: Checkpoint, key: SignerKey, *, time: datetime) -> NoteSig
     seconds = int(time.timestamp())
     if seconds <= 0:
         raise UsageError(f"cannot cosign at {time}")
-    value = seconds.to_bytes(8, "big") + _value(cosignature_message(checkpoint.text(), seconds), key)
+    value = seconds.to_bytes(8, "big") + key.sign(cosignature_message(checkpoint.text(), seconds))
     return NoteSignature(key.name, key.verifier.key_id, value)
 
 
@@ -107,7 +117,3 @@ def add_signatures(content: bytes, signatures: Iterable[NoteSignature]) -> bytes
     note = parse_note(content)
     lines = dict.fromkeys([*note.signatures, *signatures])
     return Note(note.text, tuple(lines)).encode()
-
-
-def _value(message: bytes, key: SignerKey) -> bytes:
-    return Ed25519PrivateKey.from_private_bytes(key.seed).sign(message)

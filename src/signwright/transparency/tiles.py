@@ -97,16 +97,17 @@ class TileTree:
     """A tree of ``size`` leaves in tiles. Makes roots and proofs of it and of every smaller tree of the same log.
 
     Reads only tiles that a tree of ``size`` has, each at most once, and keeps what it read: make one for each group of
-    questions. What comes out is as true as the tiles are: whoever receives it verifies it.
+    questions. What comes out is as true as the tiles are: whoever receives it verifies it. ``nodes``: roots of full
+    subtrees by height and index, which never change in one log; its trees may share them.
     """
 
-    def __init__(self, size: int, read_tile: ReadTile) -> None:
+    def __init__(self, size: int, read_tile: ReadTile, *, nodes: dict[tuple[int, int], bytes] | None = None) -> None:
         if not 0 <= size <= MAX_SIZE:
             raise UsageError(f"no tree has {size} leaves")
         self._size = size
         self._read_tile = read_tile
         self._tiles: dict[tuple[int, int], list[bytes]] = {}
-        self._nodes: dict[tuple[int, int], bytes] = {}
+        self._nodes = {} if nodes is None else nodes
 
     def root(self, size: int | None = None) -> bytes:
         """Root of the tree's first ``size`` leaves (all of them when left out)."""
@@ -175,11 +176,17 @@ class TileTree:
 
     def _node(self, height: int, index: int) -> bytes:
         """Root of the full subtree ``index`` of ``2**height`` leaves."""
-        if (height, index) not in self._nodes:
+        found = self._nodes.get((height, index))
+        if found is None:
             level, above = divmod(height, HEIGHT)
-            tile, at = divmod(index << above, WIDTH)
-            self._nodes[height, index] = full_root(self._tile(level, tile)[at : at + (1 << above)])
-        return self._nodes[height, index]
+            left, right = (self._nodes.get((height - 1, 2 * index + side)) for side in (0, 1))
+            if above and left is not None and right is not None:
+                found = node_hash(left, right)
+            else:
+                tile, at = divmod(index << above, WIDTH)
+                found = full_root(self._tile(level, tile)[at : at + (1 << above)])
+            self._nodes[height, index] = found
+        return found
 
     def _tile(self, level: int, index: int) -> list[bytes]:
         if (level, index) not in self._tiles:

@@ -137,3 +137,15 @@ def test_questions_beyond_the_tree_are_refused():
     ):
         with pytest.raises(UsageError):
             ask()
+
+
+@given(st.lists(st.integers(1, 700), min_size=1, max_size=6, unique=True).map(sorted), st.data())
+def test_trees_of_one_log_share_roots_of_full_subtrees(sizes: list[int], data: st.DataObject):
+    log, nodes = MemoryLog(), dict[tuple[int, int], bytes]()
+    for size in sizes:
+        log.append([b"%d" % number for number in range(log.size, size)])
+        shared, alone = TileTree(size, log.files.__getitem__, nodes=nodes), log.tree()
+        index, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size))
+        assert shared.root() == alone.root()
+        assert shared.inclusion(index) == alone.inclusion(index)
+        assert shared.consistency(old) == alone.consistency(old)

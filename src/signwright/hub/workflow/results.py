@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -22,6 +23,8 @@ from signwright.statements.parse import validate_model
 
 #: After the signer and the forecast disagreed, in seconds.
 DISAGREEMENT_PAUSE = 30
+#: Result frames up to this are kept as they were read, a few of them.
+_SMALL = 64 << 10
 
 Prose = Annotated[str, StringConstraints(max_length=4096)]
 Part = Annotated[int, Field(ge=0)]
@@ -75,6 +78,10 @@ def whole_frame(content: bytes) -> Frame:
 
 def open_result(content: bytes) -> tuple[SignerResult, Frame]:
     """Read a result frame; raises `MalformedError` for anything but one whole frame whose parts all exist."""
+    return _open_small(content) if len(content) <= _SMALL else _open(content)
+
+
+def _open(content: bytes) -> tuple[SignerResult, Frame]:
     frame = whole_frame(content)
     result = validate_model(SignerResult, frame.message)
     used = [p for a in result.artifacts for p in (a.bundle, a.patch, *a.envelopes) if p is not None]
@@ -84,6 +91,10 @@ def open_result(content: bytes) -> tuple[SignerResult, Frame]:
     if any(first_bad_character(text) is not None for text in texts):
         raise MalformedError("the result holds control characters", code="bad-result")
     return result, frame
+
+
+#: A result is read when it comes in and once more for whoever waits for it.
+_open_small = lru_cache(maxsize=64)(_open)
 
 
 def claim(records: Records, *, owner: str, now: datetime, lease: int, most: int) -> list[tuple[RequestRecord, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from signwright.errors import SignwrightError, UnavailableError
@@ -13,6 +14,8 @@ from signwright.signer.courier.hub import CarriedJob, Hub
 
 #: Results in one call, and bytes of them beyond which nothing more is added.
 MOST, MOST_BYTES = 64, 8 << 20
+#: How long a result waits for those of other jobs under way.
+COMPANY_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,11 @@ class _Waiting:
 
 
 class Deliveries:
-    """`run` is its life; `deliver` may be called by many tasks at once."""
+    """`run` is its life; `deliver` may be called by many tasks at once. ``under_way``: how many jobs there are now."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, *, under_way: Callable[[], int] = lambda: 0) -> None:
         self._hub = hub
+        self._under_way = under_way
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
 
@@ -48,6 +52,8 @@ class Deliveries:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
+                if self._under_way() > len(self._waiting):
+                    await asyncio.sleep(COMPANY_SECONDS)
                 while group := self._group():
                     await self._send(group)
         finally:

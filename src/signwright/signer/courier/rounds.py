@@ -55,9 +55,9 @@ class Courier:
         self._settings = settings
         self._hub = hub
         self._errands = errands(self._open_link)
-        self._deliveries = Deliveries(hub)
         self._link: GateLink | None = None
         self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._deliveries = Deliveries(hub, under_way=lambda: len(self._jobs))
         self._names: dict[int, CarriedJob] = {}
         self._states: dict[CarriedJob, str] = {}
         self._changed: set[CarriedJob] = set()

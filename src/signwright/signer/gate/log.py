@@ -35,13 +35,16 @@ from signwright.transparency.tiles import (
     split_tile,
 )
 
-#: How long a group waits for company when it is not full.
-GATHER_SECONDS = 0.003
+#: How long a group waits for company when it is not full, and how often again while company comes.
+GATHER_SECONDS, GATHERINGS = 0.003, 3
 #: Leaves that nobody waits for (results, denials) are cosigned after so long.
 LAZY_SECONDS = 1.0
 
 #: After a failed write: time for the answers that say so, before the gate ends and a restart looks at the disk.
 BROKEN_SECONDS = 2.0
+
+#: Roots of subtrees that are kept for proofs.
+_MOST_NODES = 8192
 
 #: From the index that a leaf got to what is written with it.
 Writes = Callable[[int], Sequence[Write]]
@@ -100,6 +103,7 @@ class Log:
     _waiters: list[_Waiter] = field(default_factory=list)
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
     _broken: SignwrightError | None = None
+    _nodes: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -115,7 +119,9 @@ class Log:
 
     def tree(self) -> TileTree:
         """Of the durable leaves."""
-        return TileTree(self.frontier.size, self.files.read)
+        if len(self._nodes) > _MOST_NODES:
+            self._nodes = {}
+        return TileTree(self.frontier.size, self.files.read, nodes=self._nodes)
 
     async def append(self, leaf: bytes, writes: Writes = _nothing) -> int:
         """The leaf's index, once leaf and ``writes`` are durable. Raises `UnavailableError` when the disk fails."""
@@ -154,9 +160,7 @@ class Log:
     async def _write_groups(self, writer: ThreadPoolExecutor) -> None:
         while True:
             entries = [await self._queue.get()]
-            await asyncio.sleep(GATHER_SECONDS)
-            while len(entries) < self.group and not self._queue.empty():
-                entries.append(self._queue.get_nowait())
+            await self._gather(entries)
             try:
                 await asyncio.get_running_loop().run_in_executor(writer, self._commit, entries)
             except SignwrightError as problem:
@@ -167,6 +171,16 @@ class Log:
                 if not entry.done.done():
                     entry.done.set_result(index)
             self.changed()
+
+    async def _gather(self, entries: list[_Entry]) -> None:
+        """Add the leaves that come, as long as one comes in each pause and the group is not full."""
+        for _ in range(GATHERINGS):
+            await asyncio.sleep(GATHER_SECONDS)
+            before = len(entries)
+            while len(entries) < self.group and not self._queue.empty():
+                entries.append(self._queue.get_nowait())
+            if len(entries) in {before, self.group}:
+                return
 
     async def _break(self, problem: SignwrightError, entries: Sequence[_Entry]) -> None:
         """What is on disk is no longer known for sure: nothing more is written until a restart has looked."""
@@ -209,7 +223,7 @@ class Log:
             # Whoever began to wait while the last round was under way is answered by it.
             self._settle([w for w in self._waiters if w.index < self.witnessed.checkpoint.size], self.witnessed)
             return
-        tree = TileTree(size, self.files.read)
+        tree = self.tree()
         checkpoint = Checkpoint(self.origin, size, self.frontier.root())
         waiting = [waiter for waiter in self._waiters if waiter.index < size]
         try:

@@ -102,3 +102,18 @@ def test_large_result_is_not_kept_for_those_who_wait(tmp_path):
         db.do(lambda r: r.set_result("r-3", b"another"))
         assert [notices.results for notices in commits] == [{"r-1": small, "r-3": b"one"}, {}]
         assert db.do(lambda r: [r.result(name) for name in ("r-2", "r-3")]) == [large, b"one"]
+
+
+def test_work_that_follows_a_group_of_several_is_a_group_too(tmp_path):
+    """Where many work at once, one commit serves those who come within a moment."""
+
+    async def work(db):
+        await db.database.write_each([put("r-1"), put("r-2")])
+        await asyncio.gather(db.database.write(put("r-3")), db.database.write(put("r-4")))
+
+    with database(tmp_path) as db:
+        commits = []
+        db.database.on_commit = commits.append
+        asyncio.run(work(db))
+        assert len(commits) == 2
+        assert claimed(db) == {"r-1", "r-2", "r-3", "r-4"}

@@ -89,3 +89,22 @@ def test_result_that_waits_when_the_courier_stops_is_not_taken_for_delivered():
             return (await asyncio.gather(waiting, return_exceptions=True))[0]
 
     assert isinstance(asyncio.run(run()), UnavailableError)
+
+
+def test_result_waits_a_moment_for_those_of_other_jobs_under_way():
+    async def run(url: str) -> None:
+        async with HttpClient(tls=ssl.create_default_context(), base=url) as client:
+            deliveries = Deliveries(Hub(client, Ed25519PrivateKey.generate()), under_way=lambda: 2)
+            running = asyncio.create_task(deliveries.run())
+            waiting = []
+            for job in jobs(2):
+                waiting.append(asyncio.create_task(deliveries.deliver(job, RESULT)))
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            await asyncio.gather(*waiting)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    with small_hub(lambda *_: told(200, 200)) as hub:
+        asyncio.run(run(hub.url))
+        assert [(call.method, call.path) for call in hub.calls] == [("POST", "/v1/courier/results")]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from signwright.errors import UnavailableError
 from signwright.signer.gate.log import Log
 from signwright.signer.gate.state import State, create_state
 from signwright.signer.gate.tiles import TileFiles
@@ -44,6 +45,30 @@ def test_who_begins_to_wait_while_a_round_is_under_way_is_answered_by_it(tmp_pat
         go_on.set()
         answers = await asyncio.wait_for(asyncio.gather(*waiters), timeout=10)
         assert {answer.checkpoint.size for answer in answers} == {1}
+        running.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_group_does_not_wait_for_ever_while_others_keep_coming(tmp_path: Path) -> None:
+    create_state(tmp_path / "state", root_sha256="00" * 32)
+    (tmp_path / "tiles").mkdir()
+
+    async def nobody(checkpoint: Checkpoint, note: bytes, tree: TileTree) -> tuple[bytes, Cosigned]:
+        raise UnavailableError("no witness")
+
+    async def scenario() -> None:
+        log = Log(State(tmp_path / "state"), TileFiles(tmp_path / "tiles"), None, Frontier(), nobody)
+        running = asyncio.create_task(log.run())
+        first = asyncio.create_task(log.append(b"first"))
+        others = []
+        while not first.done():
+            others.append(asyncio.create_task(log.append(b"other")))
+            await asyncio.sleep(0.0005)
+            assert len(others) < 20_000
+        assert await first == 0
+        assert sorted(await asyncio.gather(*others)) == list(range(1, len(others) + 1))
+        assert log.tree().root() == log.frontier.root()
         running.cancel()
 
     asyncio.run(scenario())

@@ -12,6 +12,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from signwright.hub.adapters.database.schema import events
 T = TypeVar("T")
 
 MAX_GROUP = 256
+#: After a group of several the next one waits so long for company: where many work, others follow soon.
+COMPANY_SECONDS = 0.001
 READERS = 2
 _MIGRATIONS = Path(__file__).with_name("migrations")
 #: The newest migration; a database that has it needs none, and the library for them is not loaded.
@@ -143,15 +146,18 @@ class Database:
 
     def _run(self) -> None:
         with self._engine.connect().execution_options(begin="BEGIN IMMEDIATE") as connection:
-            going = True
+            going, pause = True, 0.0
             while going:
-                group, going = self._next_group()
+                group, going = self._next_group(pause)
+                pause = COMPANY_SECONDS if len(group) > 1 else 0.0
                 if group:
                     self._commit(connection, group)
 
-    def _next_group(self) -> tuple[list[_Work], bool]:
+    def _next_group(self, pause: float) -> tuple[list[_Work], bool]:
         group: list[_Work] = []
         works = self._waiting.get()
+        if pause and works is not None:
+            time.sleep(pause)
         while works is not None:
             group += works
             if len(group) >= MAX_GROUP or self._waiting.empty():

@@ -37,6 +37,8 @@ from signwright.statements.parse import parse_model, validate_model
 log = structlog.get_logger()
 
 MOST_JOBS = 64
+#: Where so many callers wait for their requests, a poll waits so long for what they send next.
+_CROWD, _COMPANY_SECONDS = 3, 0.003
 
 
 class SignerState(Strict):
@@ -104,6 +106,8 @@ async def post_poll(request: Request) -> Response:
     end = loop.time() + min(poll.wait, hub.settings.limits.wait_seconds)
     while True:
         bell = hub.wakeups.bell("sign" if poll.max else "words")
+        if poll.wait and poll.max and hub.wakeups.waiters >= _CROWD:
+            await asyncio.sleep(_COMPANY_SECONDS)
         jobs = await hub.database.write(partial(_claim, hub=hub, most=min(poll.max, MOST_JOBS))) if poll.max else []
         bundle = _policy_for(hub, poll.policy_sha256) if poll.max else None
         words = poll.carries_words and poll.words_sha256 != hub.standing.sha256
