@@ -36,8 +36,11 @@ _FIRST_INHERITED = 3
 class Peer:
     """``listener``: bound and listening; ``command``: the keyholder's, without its descriptor."""
 
-    def __init__(self, listener: socket.socket, users: Users, command: list[str]) -> None:
+    def __init__(
+        self, listener: socket.socket, users: Users, command: list[str], *, handover: float = HANDOVER_SECONDS
+    ) -> None:
         self._listener = listener
+        self._handover = handover
         self._users = users
         self._command = command
         self._keyholder: subprocess.Popen[bytes] | None = None
@@ -86,7 +89,7 @@ class Peer:
         if self._keyholder is None:
             return True
         try:
-            self._keyholder.wait(HANDOVER_SECONDS)
+            self._keyholder.wait(self._handover)
         except subprocess.TimeoutExpired:
             return False
         self._keyholder = None

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom the gate's socket hears: the courier in everything, operators when they ask how it is, nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+from signwright.model.framing import Frame
+from signwright.signer.channel import Channel
+from signwright.signer.gate.cycle import Cycle
+from signwright.signer.gate.errands import Errands
+from signwright.signer.gate.server import Peers, Server
+from signwright.signer.users import Users
+
+OWN = os.getuid()
+OTHER = OWN + 1
+
+
+async def status(_frame: Frame) -> dict[str, object]:
+    return {"ok": True, "log": {"size": 7}}
+
+
+@asynccontextmanager
+async def gate(folder: Path, peers: Peers | None) -> AsyncIterator[Channel]:
+    """A server and one connection to it, by this process's user."""
+    path = folder / "gate.sock"
+    server = Server(cast(Cycle, None), Errands(), verbs={"status": status, "halt": status}, requests=4, peers=peers)
+    async with await server.listen(path):
+        channel = Channel(*await asyncio.open_unix_connection(path))
+        try:
+            yield channel
+        finally:
+            await channel.close()
+            await server.close()
+
+
+async def answer(channel: Channel, kind: str) -> object:
+    """What comes back, or ``hung up``."""
+    try:
+        await channel.send({"type": kind, "id": 1})
+        async with asyncio.timeout(10):
+            return (await channel.receive()).message.get("log", "answered")
+    except (EOFError, OSError):
+        return "hung up"
+
+
+def ask(folder: Path, peers: Peers | None, *kinds: str) -> list[object]:
+    async def run() -> list[object]:
+        async with gate(folder, peers) as channel:
+            return [await answer(channel, kind) for kind in kinds]
+
+    return asyncio.run(run())
+
+
+def test_an_operator_may_ask_and_halt_and_nothing_else(tmp_path: Path) -> None:
+    peers = Peers(courier=OTHER, operators=frozenset({OWN}))
+    assert ask(tmp_path, peers, "status", "halt", "status") == [{"size": 7}] * 3
+    for kind in ("sign", "policy", "blob", "answer", "hub-events"):
+        assert ask(tmp_path, peers, kind) == ["hung up"], kind
+        assert ask(tmp_path, peers, "status", kind) == [{"size": 7}, "hung up"], kind
+
+
+def test_a_stranger_is_not_even_told_how_the_gate_is(tmp_path: Path) -> None:
+    peers = Peers(courier=OTHER, operators=frozenset({OTHER + 1}))
+    assert ask(tmp_path, peers, "status") == ["hung up"]
+
+
+def test_the_courier_is_heard_in_everything(tmp_path: Path) -> None:
+    assert ask(tmp_path, None, "status", "sign") == [{"size": 7}, "answered"]
+    assert ask(tmp_path, Peers(courier=OWN, operators=frozenset()), "sign") == ["answered"]
+
+
+def test_the_socket_is_the_users_own_unless_the_courier_is_another(tmp_path: Path) -> None:
+    async def mode(peers: Peers | None) -> int:
+        async with gate(tmp_path, peers):
+            return stat.S_IMODE((tmp_path / "gate.sock").stat().st_mode)
+
+    assert asyncio.run(mode(None)) == 0o600
+    assert asyncio.run(mode(Peers(courier=OTHER, operators=frozenset({OWN})))) == 0o660
+
+
+def test_peers_follow_the_settings(tmp_path: Path) -> None:
+    users = Users(gate=1, keyholder=2, courier=3, operators=frozenset({0}), keyholder_socket=tmp_path)
+    assert [user for user in range(5) if Peers.of(users).hear(user)] == [0, 3]
+    assert Peers.of(None) == Peers(courier=OWN, operators=frozenset())
