@@ -9,6 +9,7 @@ import click
 
 from signwright.cli import hubs, settings
 from signwright.cli.console import is_terminal, json_result, result, say, table
+from signwright.cli.standing import standing_lines, warn_ahead
 from signwright.cli.views import request_json
 from signwright.cli.waiting import described
 from signwright.client.approve import Review, Word, review, say_word
@@ -54,6 +55,8 @@ def approve_command(
     seen = review(caller, request, trust=hubs.needed_trust(trust), now=hubs.now())
     _refuse_hopeless(seen)
     _show(seen)
+    if seen.rule.kind == "release":
+        warn_ahead(seen.standing, hubs.now())
     word: Word = "release" if release else "approve"
     _confirm(f"{word} {seen.view.id} as {name}?", yes)
     _finish(caller, seen, person_key, word=word, comment=comment, json_wanted=json_wanted)
@@ -129,6 +132,9 @@ def _show(seen: Review) -> None:
         if more:
             say("          " + ", ".join(f"{name} {value}" for name, value in sorted(more.items())))
     _show_evidence(seen)
+    if seen.rule.kind == "release":
+        for line in standing_lines(seen.standing, hubs.now()):
+            say(line)
     if seen.changes is None:
         say("changes   no earlier release under this policy is known")
     for line in seen.changes or ():

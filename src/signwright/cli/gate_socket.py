@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 
 from signwright.cli.home import Home
 from signwright.errors import DeniedError, SignwrightError, UnavailableError
@@ -25,6 +26,16 @@ def ask_gate(
     try:
         settings = tomllib.loads(home.settings("signer").read_text(encoding="utf-8"))
         path = home.settings("signer").parent / str(settings["gate"]["socket"])
+    except (OSError, tomllib.TOMLDecodeError, LookupError, TypeError) as problem:
+        raise _silent(problem) from problem
+    return ask_socket(path, message, parts, seconds=seconds)
+
+
+def ask_socket(
+    path: Path, message: dict[str, object], parts: Sequence[bytes] = (), *, seconds: float = ASK_SECONDS
+) -> dict[str, object]:
+    """Like `ask_gate`, for the socket at ``path``."""
+    try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gate:
             gate.settimeout(seconds)
             gate.connect(str(path))
@@ -32,12 +43,16 @@ def ask_gate(
             answer = read_frame(lambda length: _exactly(gate, length)).message
     except SignwrightError as problem:
         raise UnavailableError(f"the gate's answer does not read: {problem.message}", code="no-gate") from problem
-    except (OSError, EOFError, tomllib.TOMLDecodeError, LookupError, TypeError, AttributeError) as problem:
-        said = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        raise UnavailableError(f"the gate does not answer: {said}", code="no-gate") from problem
+    except (OSError, EOFError, LookupError, TypeError, AttributeError) as problem:
+        raise _silent(problem) from problem
     if answer.get("ok") is not True:
         raise DeniedError(str(answer.get("message"))[:MAX_SAID], code=str(answer.get("code"))[:60])
     return answer
+
+
+def _silent(problem: Exception) -> UnavailableError:
+    said = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
+    return UnavailableError(f"the gate does not answer: {said}", code="no-gate")
 
 
 def _exactly(connection: socket.socket, length: int) -> bytes:

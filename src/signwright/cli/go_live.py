@@ -72,5 +72,6 @@ def command(
         replace_file(file, before)  # nothing was signed: the sources stay as they were
         raise
     if not no_post:
-        post(signed, hub_url, credentials)
+        keeper = key_file or sources.parent / "keeper" / "keeper"
+        post(signed, hub_url, credentials, keeper=keeper, sources=sources)
     result(f"live with version {signed.policy.version} sha256:{signed.policy.sha256}")

@@ -107,12 +107,16 @@ def policy_of(hub: Hub, trust: TrustFile | None) -> Policy:
 
 
 def person_key(flag: Path | None) -> PersonKey:
-    """The person's key, with a prompt for its passphrase."""
+    """The person's key, with a prompt for its passphrase: once in a verb, however often the key is used."""
 
     def ask(text: str) -> str:
         return str(click.prompt(text, hide_input=True, err=True))
 
-    return load_person_key(Path(settings.wanted("key", flag, option="--key")), ask)
+    file = Path(settings.wanted("key", flag, option="--key"))
+    known: dict[Path, PersonKey] = click.get_current_context().meta.setdefault("signwright.person_keys", {})
+    if file not in known:
+        known[file] = load_person_key(file, ask)
+    return known[file]
 
 
 def person_hub(hub: str | None, key_flag: Path | None, person: str | None) -> tuple[Hub, PersonKey, str]:

@@ -75,6 +75,21 @@ VERBS: dict[str, Verb] = {
     "policy": Verb(
         "signwright.cli.policy_verbs", "check, compare, sign and load the policy", "signwright policy apply --home DIR"
     ),
+    "freshness": Verb(
+        "signwright.cli.freshness",
+        "say again that nothing was revoked, or revoke somebody",
+        "signwright freshness renew --home DIR --revoke-person mallory",
+    ),
+    "halt": Verb(
+        "signwright.cli.halt",
+        "stop all signing at once",
+        "signwright halt --reason 'key copied' --key ~/.ssh/id_ed25519",
+    ),
+    "resume": Verb(
+        "signwright.cli.resume",
+        "end a halt, with the policy keepers and a newer policy",
+        "signwright resume --key ~/.ssh/id_ed25519 HALT",
+    ),
     "root": Verb(
         "signwright.cli.root",
         "show and change the policy root: who may change the policy",

@@ -113,18 +113,28 @@ def apply(
     if not post_only:
         signed = next_signed(sources, signed, key_file=key_file, yes=yes, days=days)
     if not no_post:
-        post(signed, hub_url, credentials)
+        keeper = None if post_only else key_file or sources.parent / "keeper" / "keeper"
+        post(signed, hub_url, credentials, keeper=keeper, sources=sources)
     result(f"version {signed.policy.version} sha256:{signed.policy.sha256}")
 
 
-def post(signed: SignedPolicy, hub_url: str | None, credentials: Path | None) -> None:
-    """Hand a signed policy to the hub."""
+def post(
+    signed: SignedPolicy,
+    hub_url: str | None,
+    credentials: Path | None,
+    *,
+    keeper: Path | None = None,
+    sources: Path | None = None,
+) -> None:
+    """Hand a signed policy to the hub, and a freshness statement about it when ``keeper`` may sign one alone."""
+    from signwright.cli.freshness import renew_with
     from signwright.cli.hubs import credentials_of, machine_hub
 
     hub = machine_hub(hub_url, credentials_of(credentials))
     with hub.connection:
         hub.load_policy(signed.parts)
-    say(f"the hub has version {signed.policy.version}")
+        say(f"the hub has version {signed.policy.version}")
+        renew_with(hub, signed.policy, keeper, folder=sources / "signed" if sources else None)
 
 
 def next_signed(sources: Path, current: SignedPolicy, *, key_file: Path | None, yes: bool, days: int) -> SignedPolicy:

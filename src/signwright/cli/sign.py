@@ -13,6 +13,7 @@ import click
 
 from signwright.cli import hubs, settings
 from signwright.cli.console import json_result, result, say, show_error, warn
+from signwright.cli.standing import tell_standing
 from signwright.cli.views import request_json, signed_json
 from signwright.cli.waiting import DEFAULT_SECONDS, Reporter, check_completed, reporter, wait_for_end
 from signwright.client.hub import RequestView
@@ -186,6 +187,8 @@ class _Run:
             say(f"this was asked for before: request {view.id} ({view.state}); --again asks anew")
         elif not view.is_final:
             say(f"request {view.id} submitted to {prepared.order.address}")
+            if prepared.credential.kind == "release":
+                tell_standing(self._hub, self._policy, hubs.now())
         job.view = view
 
     def _finish_all(

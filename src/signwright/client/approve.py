@@ -21,6 +21,7 @@ from signwright.client.results import requested
 from signwright.client.seen_log import follow_log, was_seen
 from signwright.client.seen_policy import follow_policy
 from signwright.client.ssh_keys import PersonKey
+from signwright.client.standing import Known, look
 from signwright.client.trust import TrustFile
 from signwright.errors import AuthenticationError, DeniedError, SignwrightError, VerificationError
 from signwright.model.operation import Parameter
@@ -77,6 +78,7 @@ class Review:
     checkpoint: SeenCheckpoint
     continues_log: bool
     changes: tuple[str, ...] | None
+    standing: Known
 
     @property
     def submitter(self) -> str:
@@ -96,7 +98,9 @@ def review(hub: Hub, reference: str, *, trust: TrustFile, now: datetime, read_ar
     view = hub.request(reference)
     request = requested(hub, view)
     words = hub.words(view.id)
-    facts = gather(policy, words.request, approvals=words.approvals, evidence=words.evidence, now=now)
+    standing = look(hub, policy)
+    evidence = (*words.evidence, *standing.evidence)
+    facts = gather(policy, words.request, approvals=words.approvals, evidence=evidence, now=now)
     rule = policy.signing_policy(request.predicate.project, request.predicate.signing_policy)
     if rule is None or facts.submitter is None:
         raise DeniedError(
@@ -121,6 +125,7 @@ def review(hub: Hub, reference: str, *, trust: TrustFile, now: datetime, read_ar
         checkpoint=follow_log(trust.log_trust, hub.checkpoint(), hub.log_file),
         continues_log=continues_log,
         changes=_changes(hub, trust, request) if read_artifacts else None,
+        standing=standing,
     )
 
 

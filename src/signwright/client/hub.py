@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -114,6 +114,46 @@ class _SessionView(_Said):
     key_id: str
     person: str
     expires: str
+
+
+class WordView(_Said):
+    """A keepers' word. ``number``: of a freshness statement; the policy version when a halt came or that ends it."""
+
+    sha256: str
+    number: int
+    envelope: str
+
+    def opened(self) -> Envelope:
+        """Parsed; whether it holds is another question."""
+        return _envelope(self.envelope)
+
+
+class WaitingView(_Said):
+    """A policy that weakens: it waits ``delay_hours`` after it was logged."""
+
+    version: int
+    sha256: str
+    since: str
+    delay_hours: int
+
+
+class GateView(_Said):
+    """What the gate said of itself, as the courier told the hub. ``halts``: digests."""
+
+    policy_version: int
+    freshness: int
+    halts: Many[str] = ()
+
+
+class StandingView(_Said):
+    """What keepers said besides the policy."""
+
+    policy_version: int
+    freshness: WordView | None = None
+    halts: Many[WordView] = ()
+    resumes: Many[WordView] = ()
+    waiting_policy: WaitingView | None = None
+    gate: GateView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +290,15 @@ class Hub:
         body = {"root": _blob(parts.root), "policy": _blob(parts.policy), "documents": documents}
         answer = self.connection.call("POST", "/v1/policy", body=json.dumps(body).encode(), headers=_JSON).json()
         return answer if isinstance(answer, dict) else {}
+
+    def standing(self) -> StandingView:
+        """Freshness, halts, resumes and a policy that waits."""
+        return _read(StandingView, self.connection.call("GET", "/v1/standing").json())
+
+    def carry(self, kind: Literal["freshness", "halt", "resume"], envelope: Envelope) -> None:
+        """Hand in a keepers' word; the signatures in it decide whether the hub and the signer take it."""
+        path = {"freshness": "/v1/freshness", "halt": "/v1/halts", "resume": "/v1/resumes"}[kind]
+        self.connection.call("POST", path, body=envelope.encode(), headers=_JSON)
 
     def checkpoint(self) -> bytes:
         """The newest checkpoint, a signed note."""

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keepers say besides the policy: freshness, halt, resume. Made, signed by one or by several, and read back."""
+"""What keepers say besides the policy: freshness, halt, resume. Drafts to be signed, as bytes.
+
+Signing, alone or one keeper after the other, is `signwright.client.partial`; the subject of each is a policy root.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from signwright.client.partial import check_keeper
 from signwright.client.ssh_keys import PersonKey
-from signwright.errors import ConflictError, DeniedError
 from signwright.model.times import format_time
-from signwright.policy.policy import Policy, signers_of
+from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import Freshness, Halt, Resume, Role, statement_payload
+from signwright.statements.models import Freshness, Halt, Resume, statement_payload
 
 #: Name of the subject of each of them.
 SUBJECT = "policy-root"
@@ -28,7 +31,7 @@ def draft_freshness(
     revoked_credentials: Sequence[str] = (),
     revoked_people: Sequence[str] = (),
 ) -> bytes:
-    """The payload to sign: nothing beside this was revoked, as of ``now``."""
+    """Nothing beside this was revoked, as of ``now``."""
     said = Freshness(
         number=number,
         minimum_policy_version=minimum_policy_version,
@@ -41,47 +44,15 @@ def draft_freshness(
 
 
 def draft_halt(root_sha256: str, *, reason: str, now: datetime) -> bytes:
-    """The payload to sign: stop signing."""
+    """Stop signing."""
     said = Halt(reason=reason, nonce=secrets.token_hex(16), created=format_time(now))
     return statement_payload(said, [(SUBJECT, root_sha256)])
 
 
 def draft_resume(root_sha256: str, *, halts: Sequence[str], policy_version: int, reason: str, now: datetime) -> bytes:
-    """The payload to sign: these halts (hex digests) end as soon as a policy of this version is in force."""
+    """These halts (hex digests) end as soon as a policy of this version is in force."""
     said = Resume(halts=tuple(halts), policy_version=policy_version, reason=reason, created=format_time(now))
     return statement_payload(said, [(SUBJECT, root_sha256)])
-
-
-def holds_role(key: PersonKey, role: Role) -> bool:
-    """Whether ``key`` is one of the role's."""
-    return any(key.public.line == " ".join(text.split()[:2]) for text in role.keys)
-
-
-def sign_word(
-    payload: bytes, name: str, *, keys: Sequence[PersonKey], role: Role, before: Envelope | None = None
-) -> Envelope:
-    """``payload`` signed by every key, beside the signatures of ``before``, an envelope of the same payload.
-
-    Raises `DeniedError` for a key that is not of the role, `ConflictError` when ``before`` is about something else.
-    """
-    if before is not None and before.payload != payload:
-        raise ConflictError(f"{name}: the partly signed statement is another one", code="other-statement")
-    signatures = {one.keyid: one for one in before.signatures} if before else {}
-    for key in keys:
-        if not holds_role(key, role):
-            raise DeniedError(
-                f"key {key.public.fingerprint} is not one of the {len(role.keys)} that may sign a {name}",
-                code="not-a-keeper",
-                hint="the policy root lists them; another keeper must sign",
-            )
-        (signature,) = key.sign_statement(payload, name).signatures
-        signatures[signature.keyid] = signature
-    return Envelope(payload, tuple(signatures.values()))
-
-
-def missing_signatures(envelope: Envelope, name: str, role: Role) -> int:
-    """How many keepers must still sign."""
-    return max(0, role.threshold - signers_of(envelope, name, role))
 
 
 def first_freshness(policy: Policy, keeper: PersonKey, *, now: datetime) -> Envelope:
@@ -93,4 +64,5 @@ def first_freshness(policy: Policy, keeper: PersonKey, *, now: datetime) -> Enve
         now=now,
         hours=policy.organisation.freshness_hours,
     )
-    return sign_word(payload, "freshness", keys=[keeper], role=policy.root.freshness)
+    check_keeper(keeper, [policy.root.freshness], "a freshness keeper")
+    return keeper.sign_statement(payload, "freshness")

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``signwright freshness show | renew``: a keeper's regular word that nothing was revoked, or what was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from signwright.cli import hubs, settings
+from signwright.cli.console import json_result, result, say, warn
+from signwright.cli.policy_shared import YES, confirm
+from signwright.cli.standing import age_words, standing_json, standing_lines, warn_ahead
+from signwright.errors import DeniedError, UsageError
+from signwright.statements.keys import verifying_key
+
+if TYPE_CHECKING:
+    from signwright.client.hub import Hub
+    from signwright.client.ssh_keys import PersonKey
+    from signwright.client.standing import Known
+    from signwright.policy.policy import Policy
+    from signwright.statements.dsse import Envelope
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """How old the word is that nothing was revoked, and a newer one.
+
+    No release is signed without a recent one: whoever runs the hub could otherwise hold back that a credential or a
+    person was revoked.
+    """
+
+
+@command.command()
+@hubs.hub_options
+@hubs.person_options
+@hubs.output_option
+def show(**flags: Any) -> None:
+    """The newest freshness statement, open halts and a policy that waits, verified on this machine."""
+    _, known = _known(flags)
+    now = hubs.now()
+    if settings.output_format(flags["output"]) == "json":
+        json_result(standing_json(known, now))
+        return
+    for line in standing_lines(known, now):
+        result(line)
+    if known.gets_old(now):
+        warn(age_words(known, now))
+
+
+@command.command()
+@click.option("--key", "keys", type=_PATH, multiple=True, help="SSH key of a freshness keeper; may be repeated")
+@click.option("--revoke-credential", "credentials_gone", metavar="KEYID", multiple=True, help="it counts no longer")
+@click.option("--revoke-person", "people_gone", metavar="NAME", multiple=True, help="their word counts no longer")
+@click.option("--unrevoke", metavar="WHO", multiple=True, help="a KeyId or name that was revoked and counts again")
+@click.option("--hours", type=click.IntRange(1, 168), help="how long it holds (default: as the policy allows)")
+@click.option("--sign-only", type=_PATH, help="sign, keep it in this file for the next keeper, and send nothing")
+@click.option("--from", "from_file", type=_PATH, help="send what keepers signed with --sign-only")
+@click.option("--home", type=_PATH, help="also write it into this home (SIGNWRIGHT_HOME), whose keeper's key is meant")
+@YES
+@hubs.hub_options
+@hubs.output_option
+def renew(**flags: Any) -> None:
+    """Say again, as of now, that nothing was revoked beside what is listed.
+
+    What was revoked before stays revoked. The number goes up by one, and the policy version in force becomes the
+    lowest that counts.
+    """
+    hub, known = _known({**flags, "key": None, "person": None})
+    _check_names(known, flags)
+    envelope = _begun(known, flags)
+    show_words(known, envelope)
+    confirm("sign and send this?" if flags["sign_only"] is None else "sign this?", yes=flags["yes"])
+    keys = [hubs.person_key(file) for file in _key_files(flags)]
+    envelope, reached = signed_by(known, envelope, keys)
+    if flags["sign_only"] is not None:
+        from signwright.client.partial import write_partial
+
+        write_partial(flags["sign_only"], envelope)
+        result(f"{flags['sign_only']}: {reached}")
+        return
+    home = _home(flags["home"])
+    send(hub, known, envelope, folder=home / "policy" / "signed" if home is not None else None)
+    known = _known({**flags, "key": None, "person": None})[1]
+    if settings.output_format(flags["output"]) == "json":
+        json_result(standing_json(known, hubs.now()))
+    else:
+        result(f"number {known.freshness.predicate.number if known.freshness else '?'}")
+
+
+def _known(flags: dict[str, Any]) -> tuple[Hub, Known]:
+    from signwright.client.standing import look
+
+    hub = hubs.caller_of(flags["hub"], flags["credentials"], flags["key"], flags["person"]).hub
+    policy = hubs.policy_of(hub, hubs.needed_trust(flags["trust"]))
+    return hub, look(hub, policy)
+
+
+def _check_names(known: Known, flags: dict[str, Any]) -> None:
+    """A mistyped name would revoke nobody."""
+    policy = known.policy
+    strange = [n for n in flags["credentials_gone"] if n not in policy.credentials.credentials]
+    strange += [n for n in flags["people_gone"] if n not in policy.people.people]
+    if strange:
+        raise UsageError(f"not enrolled: {', '.join(strange)}", code="unknown-name", hint="signwright people list")
+
+
+def _begun(known: Known, flags: dict[str, Any]) -> Envelope:
+    """What somebody signed already, or a new draft."""
+    from signwright.client.partial import read_partial
+    from signwright.client.standing import next_freshness
+    from signwright.statements.dsse import Envelope
+
+    begun = flags["from_file"] or (flags["sign_only"] if flags["sign_only"] and flags["sign_only"].exists() else None)
+    gone = frozenset(flags["credentials_gone"]), frozenset(flags["people_gone"])
+    if begun is not None:
+        if any(gone) or flags["unrevoke"]:
+            raise UsageError(f"{begun} says what is revoked", code="usage", hint="leave names out")
+        return read_partial(begun)
+    payload = next_freshness(
+        known, now=hubs.now(), hours=flags["hours"], revoke=gone, unrevoke=frozenset(flags["unrevoke"])
+    )
+    return Envelope(payload, ())
+
+
+def _key_files(flags: dict[str, Any]) -> list[Path | None]:
+    """Those named, or the keeper's of the home; none for what is only sent."""
+    if flags["keys"]:
+        return list(flags["keys"])
+    if flags["from_file"] is not None:
+        return []
+    home = _home(flags["home"])
+    beside = home / "keeper" / "keeper" if home is not None else None
+    return [beside if beside is not None and beside.is_file() else None]
+
+
+def _home(flag: Path | None) -> Path | None:
+    named = os.environ.get("SIGNWRIGHT_HOME")
+    return flag or (Path(named) if named else None)
+
+
+def show_words(known: Known, envelope: Envelope) -> None:
+    """What is about to be signed, on stderr."""
+    from signwright.statements.models import Freshness, parse_statement
+
+    said = parse_statement(envelope, Freshness).predicate
+    say(f"freshness number {said.number}, created {said.created}, expires {said.expires}")
+    say(f"lowest policy version that counts: {said.minimum_policy_version}; in force: {known.policy.version}")
+    for name in (*said.revoked_credentials, *said.revoked_people):
+        say(f"revoked: {name}")
+    if not said.revoked_credentials and not said.revoked_people:
+        say("revoked: nobody")
+
+
+def signed_by(known: Known, envelope: Envelope, keys: list[PersonKey]) -> tuple[Envelope, object]:
+    """With a signature of each key more, and how far that is."""
+    from signwright.client.partial import check_keeper, standing, with_signature
+
+    role = known.policy.root.freshness
+    for key in keys:
+        check_keeper(key, [role], "a freshness keeper")
+        envelope = with_signature(envelope, "freshness", key)
+    return envelope, standing(envelope, "freshness", role)
+
+
+def send(hub: Hub, known: Known, envelope: Envelope, *, folder: Path | None) -> None:
+    """Hand it to the hub, and write it into ``folder``, from which a hub that lost its database takes it up."""
+    from signwright.client.partial import standing
+
+    reached = standing(envelope, "freshness", known.policy.root.freshness)
+    if not reached.reached:
+        raise DeniedError(
+            f"freshness: {reached}", code="too-few-keepers", hint="--sign-only FILE, and the next keeper signs it too"
+        )
+    hub.carry("freshness", envelope)
+    if folder is not None and folder.is_dir():
+        from signwright.client.files import replace_file
+
+        replace_file(folder / "freshness.json", envelope.encode(), mode=0o644)
+
+
+def renew_with(hub: Hub, signed: Policy, keeper: Path | None, *, folder: Path | None) -> None:
+    """After a policy was loaded: one freshness statement more, when this keeper's key alone may make it; else a word
+    about the one that there is. ``folder``: where the signed policy lies.
+    """
+    from signwright.client.standing import look, next_freshness
+
+    now = hubs.now()
+    policy = hub.policy().open(pinned_root_sha256=signed.roots[0])  # a version that weakens may have to wait
+    known = look(hub, policy)
+    role = policy.root.freshness
+    if keeper is not None and role.threshold == 1 and keeper.is_file():
+        key = hubs.person_key(keeper)
+        if key.public.material in {verifying_key(text).material for text in role.keys}:
+            envelope = key.sign_statement(next_freshness(known, now=now), "freshness")
+            send(hub, known, envelope, folder=folder)
+            say(f"freshness renewed; {age_words(look(hub, policy), now)}")
+            return
+    warn_ahead(known, now)
