@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from signwright.client.ssh_keys import make_key_files
 from tests.support.homes import PEOPLE, Ran, RunningHome, running_home
@@ -168,6 +168,23 @@ def test_adopted_key_signs_a_release_that_outside_verifiers_accept(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Timestamp Server Signature verification: ok" in done.stdout
     assert key_finding(home) == "ok release: ready"
+
+
+def test_key_in_the_token_signs_a_certification_request_for_itself(
+    lasting: tuple[Desk, RunningHome], tmp_path: Path
+) -> None:
+    desk, home = lasting
+    out, keeper = tmp_path / "r.csr", home.folder / "keeper" / "keeper"
+    asked = ["--key", "release", "--common-name", "Five People Software", "--keeper", keeper, "-o", out, "--yes"]
+    ran = home.cli("key", "csr", "--home", home.folder, *asked)
+    assert ran.code == 0, ran.err
+    command = [str(require_tool("openssl", "openssl")), "req", "-in", str(out), "-verify", "-noout", "-text"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    request = x509.load_pem_x509_csr(out.read_bytes())
+    assert request.is_signature_valid
+    public = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert public == desk.token.public_key("release")
 
 
 def test_revocation_counts_from_its_own_date_on(lasting: tuple[Desk, RunningHome], tmp_path: Path) -> None:

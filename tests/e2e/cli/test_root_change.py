@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy root changes while everything runs: two keepers instead of one, then the first one is replaced.
+
+The tests build on each other: what one has put in force is what the next one begins with.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from signwright.client.ssh_keys import make_key_files
+from tests.support.homes import RunningHome, running_home
+from tests.support.pe_builder import Pe
+from tests.support.processes import wait_until
+
+KEEPERS = ("keeper", "carol", "dave")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHome]:
+    folder = tmp_path_factory.mktemp("roots")
+    with running_home(folder / "h", folder / "state") as running:
+        for name in KEEPERS[1:]:
+            make_key_files(running.folder / "keeper" / name, comment=name)
+        yield running
+
+
+def key(home: RunningHome, name: str) -> Path:
+    return home.folder / "keeper" / name
+
+
+def public(home: RunningHome, name: str) -> Path:
+    return home.folder / "keeper" / f"{name}.pub"
+
+
+def ok(home: RunningHome, *arguments: object) -> str:
+    ran = home.cli(*arguments)
+    assert ran.code == 0, ran.err
+    return ran.out + ran.err
+
+
+def in_force(home: RunningHome, version: int) -> None:
+    """The signer's own word, not the hub's."""
+
+    def said() -> bool:
+        findings = home.cli("doctor", "--home", home.folder, "--output", "json").json["findings"]
+        return not any(f["level"] == "bad" for f in findings)
+
+    assert json.loads(ok(home, "policy", "show", home.folder, "--output", "json"))["version"] == version
+    wait_until(said, what="the signer takes the policy", seconds=60)
+
+
+def released(home: RunningHome, folder: Path, name: str) -> Path:
+    """A signed release with its receipt."""
+    file = folder / f"{name}.exe"
+    file.write_bytes(Pe(overlay=secrets.token_bytes(16)).build())
+    request = home.cli("sign", file, "--policy", "default/release", "--no-wait").out.strip()
+    wait_until(lambda: "awaiting-approval" in home.cli("status", request).out, what="scan", seconds=30)
+    home.approve(request)
+    ok(home, "wait", request)
+    ok(home, "fetch", request, file, "--in-place")
+    return file
+
+
+def test_root_is_changed_twice_and_releases_from_before_and_after_verify(
+    own: RunningHome, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("files")
+    trust = (own.folder / "trust.json").read_bytes()
+    before = released(own, folder, "before")
+
+    drafted = ok(
+        own, "root", "new", own.folder, "--add", f"keeper={public(own, 'carol')}", "--add",
+        f"panic={public(own, 'carol')}", "--threshold", "root=2", "--threshold", "policy=2",
+    )  # fmt: skip
+    assert "policy keepers who must sign: from 1 to 2" in drafted
+    ok(own, "root", "sign", own.folder, "--key", key(own, "keeper"), "--yes")
+    early = own.cli("root", "apply", own.folder, "--key", key(own, "keeper"), "--yes")
+    assert early.code == 3
+    assert "1 of 2 signed" in early.err
+    ok(own, "root", "sign", own.folder, "--key", key(own, "carol"), "--yes")
+    ok(own, "root", "apply", own.folder, "--key", key(own, "keeper"), "--yes")
+    lonely = own.cli("policy", "apply", own.folder, "--yes")
+    assert lonely.code == 3
+    assert "1 of 2 signed" in lonely.err
+    ok(own, "policy", "sign", own.folder, "--key", key(own, "carol"), "--yes")
+    ok(own, "policy", "apply", own.folder, "--yes")
+    in_force(own, 2)
+    between = released(own, folder, "between")
+
+    ok(
+        own, "root", "new", own.folder, "--add", f"keeper={public(own, 'dave')}",
+        "--remove", f"keeper={public(own, 'keeper')}", "--remove", f"panic={public(own, 'keeper')}",
+    )  # fmt: skip
+    for name in ("keeper", "carol", "dave"):
+        ok(own, "root", "sign", own.folder, "--key", key(own, name), "--yes")
+    ok(own, "root", "apply", own.folder, "--key", key(own, "dave"), "--yes")
+    ok(own, "policy", "sign", own.folder, "--key", key(own, "carol"), "--yes")
+    ok(own, "policy", "apply", own.folder, "--yes", "--key", key(own, "dave"))
+    in_force(own, 3)
+    ok(own, "freshness", "renew", "--key", key(own, "dave"), "--home", own.folder, "--yes")
+    after = released(own, folder, "after")
+
+    assert (own.folder / "trust.json").read_bytes() == trust
+    for file in (before, between, after):
+        verified = own.cli("verify", file)
+        assert verified.code == 0, verified.out
+        assert "approved by alice, bob" in verified.out
+    assert not (own.folder / "policy" / "root-next.json").exists()
+
+
+def test_keeper_who_was_replaced_can_change_nothing(own: RunningHome) -> None:
+    refused = own.cli("policy", "sign", own.folder, "--key", key(own, "keeper"), "--yes")
+    assert refused.code == 3
+    assert "is not a policy keeper's" in refused.err
+    drafted = own.cli("root", "new", own.folder, "--threshold", "policy=1")
+    assert drafted.code == 0
+    refused = own.cli("root", "sign", own.folder, "--key", key(own, "keeper"), "--yes")
+    assert refused.code == 3
+    assert "is not a root keeper's" in refused.err
+    shown = own.cli("root", "show", own.folder, "--output", "json").json
+    assert shown["version"] == 3
+    assert shown["next"]["old"]["signed"] == []
+
+
+def test_all_processes_come_up_again_under_the_newest_root(own: RunningHome, tmp_path: Path) -> None:
+    ok(own, "down", "--home", own.folder)
+    command = own.command("up", "--home", own.folder, "--detach")  # leaves the supervisor behind
+    subprocess.run(command, env=own.env, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    file = released(own, tmp_path, "later")
+    assert own.cli("verify", file).code == 0
