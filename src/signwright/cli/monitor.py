@@ -79,6 +79,7 @@ def command(
         hours=expected,
         witnesses=witnesses_of(witnesses, source.believed),
         seats=source.seats if receipts else None,
+        everything=source.caller is not None and not source.caller.credentials,
         policy=partial(_policy, source) if source.caller is not None else None,
         file=state,
     )

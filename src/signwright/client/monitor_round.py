@@ -60,8 +60,9 @@ class Round:
 
 @dataclass
 class Watch:
-    """``read``: the log as it is now; ``seats``: the hub as each caller sees it, None for no receipts; ``policy``: the
-    hub's policy, verified, None where there is no hub; ``file``: of the state, None for the log's own.
+    """``read``: the log as it is now; ``seats``: the hub as each caller sees it, None for no receipts; ``everything``:
+    the caller is a person, who may see all; ``policy``: the hub's policy, verified, None where there is no hub;
+    ``file``: of the state, None for the log's own.
     """
 
     believed: TrustFile
@@ -70,6 +71,7 @@ class Watch:
     hours: Hours | None = None
     witnesses: list[Asked] = field(default_factory=list)
     seats: Callable[[], Iterable[Hub]] | None = None
+    everything: bool = False
     policy: Callable[[], Policy] | None = None
     file: Path | None = None
     pause: Callable[[float], None] = time.sleep
@@ -92,7 +94,8 @@ class Watch:
         known = checked.history or History()
         if facts is not None:
             standing += other_policy(facts, known)
-        counted = self._receipts(log, before, from_start=from_start)
+        counted = self._receipts(log, before, known, from_start=from_start, now=now)
+        standing += counted.standing if counted else []
         if checked.history is not None:
             self._remember(file, log, checked, before=before, facts=facts, counted=counted)
         fresh = [*alarms, *checked.alarms, *(counted.alarms if counted else [])]
@@ -117,11 +120,17 @@ class Watch:
         trust = self.believed
         return Site(trust.trial, trust.log.origin, trust.policy_root_sha256, self.limits, quotas, self.hours)
 
-    def _receipts(self, log: LogReader, before: MonitorState | None, *, from_start: bool) -> Counted | None:
+    def _receipts(
+        self, log: LogReader, before: MonitorState | None, known: History, *, from_start: bool, now: datetime
+    ) -> Counted | None:
         if self.seats is None:
             return None
-        known = frozenset(before.counted if before and not from_start else ())
-        return Recounter(self.believed, self.read, known, self.pause).count(log, self.seats())
+        counted = frozenset(before.counted if before and not from_start else ())
+        recounter = Recounter(self.believed, self.read, counted, self.limits.result_within, self.pause)
+        if self.everything:
+            (hub,) = self.seats()
+            return recounter.count_logged(log, hub, known.signed_requests(), now=now)
+        return recounter.count_listed(log, self.seats())
 
     def _remember(
         self,

@@ -26,13 +26,13 @@ MAX_STATE = 256 << 20
 
 class MonitorState(Strict):
     """``history``: of the first ``seen.size`` leaves, None when they are to be read again; ``policy``: the newest one
-    that the hub had; ``counted``: requests whose receipts were counted again and held.
+    that the hub had; ``counted``: digests of requests whose receipts were counted again and held.
     """
 
     seen: SeenCheckpoint
     history: History | None = None
     policy: PolicyFacts | None = None
-    counted: list[str] = Field(default_factory=list, max_length=10_000)
+    counted: list[str] = Field(default_factory=list)
 
 
 def default_file(trust: LogTrust) -> Path:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
-from signwright.client.alarms.base import Alarm
+from signwright.client.alarms.base import Alarm, Severity
 from signwright.client.alarms.people import same_people
 from signwright.client.authorisation import LoggedIntent, Recounted, open_intent, recount
 from signwright.client.hub import Hub, RequestView
@@ -19,54 +20,90 @@ from signwright.statements.bundle import Authorisation, ReceiptBundle, open_enve
 from signwright.statements.keys import verify_envelope
 from signwright.transparency.proof import TlogProof
 
-#: Requests that one round looks at, newest first: as many as a hub lists.
-MAX_REQUESTS = 500
+#: Requests that one look counts: as many as a hub lists for a credential, and some more by their digests.
+MAX_LISTED, MAX_COUNTED = 500, 5000
 #: How often, and after how many seconds each, the log is read again for a leaf that a receipt names.
 PUBLISHED_TRIES, PUBLISHED_PAUSE = 20, 0.5
 
 
 @dataclass
 class Counted:
-    """``requests``: that hold, these and those known from before; ``receipts``: counted now."""
+    """``requests``: digests of those that hold, counted now or before; ``receipts``: counted now; ``alarms``: told
+    once; ``standing``: about what does not hold or is not there, looked at again next time.
+    """
 
     requests: list[str] = field(default_factory=list)
     receipts: int = 0
     alarms: list[Alarm] = field(default_factory=list)
+    standing: list[Alarm] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Recounter:
-    """``again``: reads the log anew; ``before``: ids of requests that were counted in an earlier round."""
+    """``again``: reads the log anew; ``before``: digests of requests that were counted in an earlier look; ``grace``:
+    how long after a signature its receipt may be on its way.
+    """
 
     believed: TrustFile
     again: Callable[[], LogReader]
-    before: frozenset[str] = frozenset()
+    before: frozenset[str]
+    grace: timedelta
     pause: Callable[[float], None] = time.sleep
 
-    def count(self, log: LogReader, seats: Iterable[Hub]) -> Counted:
-        """Every receipt that the callers in ``seats`` may see. One that does not hold is looked at again next time."""
+    def count_listed(self, log: LogReader, seats: Iterable[Hub]) -> Counted:
+        """What the credentials in ``seats`` may see: their own newest requests, as the hub lists them."""
         found = Counted()
         for hub in seats:
-            for view in hub.requests(state="completed", limit=MAX_REQUESTS):
-                if view.id not in self.before:
-                    alarms = list(self._request(hub, view, log, found))
-                    found.alarms += alarms
-                    if any(alarm.severity == "error" for alarm in alarms):
-                        continue
-                found.requests.append(view.id)
+            for view in hub.requests(state="completed", limit=MAX_LISTED):
+                if view.request_sha256 in self.before or self._request(hub, view, log, found=found):
+                    found.requests.append(view.request_sha256)
         return found
 
-    def _request(self, hub: Hub, view: RequestView, log: LogReader, found: Counted) -> Iterator[Alarm]:
+    def count_logged(self, log: LogReader, hub: Hub, signed: Mapping[str, str], *, now: datetime) -> Counted:
+        """Every request that the log says was ``signed`` (digest → time): a person may see them all.
+
+        What the hub cannot show a receipt for cannot be counted, and that is an alarm.
+        """
+        found = Counted([digest for digest in signed if digest in self.before])
+        for digest in [digest for digest in signed if digest not in self.before][:MAX_COUNTED]:
+            try:
+                view = hub.request(digest)
+                good = self._request(hub, view, log, found=found, digest=digest) if view.results else None
+            except UnavailableError:
+                raise
+            except SignwrightError:
+                good = None
+            if good:
+                found.requests.append(digest)
+            elif good is None and now - parse_time(signed[digest]) > self.grace:
+                text = f"request {digest[:16]}… was signed {signed[digest]}, and the hub shows no receipt of it"
+                found.standing.append(Alarm("no-receipt", text))
+        return found
+
+    def _request(
+        self, hub: Hub, view: RequestView, log: LogReader, *, found: Counted, digest: str | None = None
+    ) -> bool:
+        """Count each receipt of a request; whether all of them hold. ``digest``: that they have to be about."""
+        alarms = list(self._receipts(hub, view, log, found=found, digest=digest))
+        wrong = [alarm for alarm in alarms if alarm.severity is Severity.ERROR]
+        found.alarms += [alarm for alarm in alarms if alarm not in wrong]
+        found.standing += wrong
+        return not wrong
+
+    def _receipts(
+        self, hub: Hub, view: RequestView, log: LogReader, *, found: Counted, digest: str | None
+    ) -> Iterator[Alarm]:
         for row in view.results:
             try:
                 bundle = ReceiptBundle.decode(hub.result(view, row.artifact, "receipt"))
-                recounted = recheck(bundle, self.believed, published(bundle, log, self.again, pause=self.pause))
+                recounted = recheck(
+                    bundle, self.believed, published(bundle, log, self.again, pause=self.pause), request=digest
+                )
                 found.receipts += 1
             except UnavailableError:
                 raise
             except SignwrightError as problem:
-                text = f"request {view.id}, artifact {row.artifact}: {problem.message}"
-                yield Alarm(problem.code, text)
+                yield Alarm(problem.code, f"request {view.id}, artifact {row.artifact}: {problem.message}")
                 continue
             if recounted is not None and bundle.authorisation is not None and row is view.results[0]:
                 yield from _together(recounted, bundle.authorisation)
@@ -93,14 +130,19 @@ def published(
     return log
 
 
-def recheck(bundle: ReceiptBundle, believed: TrustFile, log: LogReader) -> Recounted | None:
-    """Receipt key, proof, authorisation, and that the intent stands in the log as it is now.
+def recheck(
+    bundle: ReceiptBundle, believed: TrustFile, log: LogReader, *, request: str | None = None
+) -> Recounted | None:
+    """Receipt key, proof, authorisation, and that the intent stands in the log as it is now. ``request``: digest of
+    the one that it has to be about.
 
     None for a receipt in its shareable form. Raises `VerificationError` and `MalformedError`.
     """
     if not verify_envelope(open_envelope(bundle.receipt), "receipt", list(believed.receipt_keys)):
         raise VerificationError("not signed by a receipt key of the trust file", code="unknown-receipt-key")
     intents: list[LoggedIntent] = [open_intent(wave, believed.log_trust) for wave in bundle.waves]
+    if request is not None and {intent.leaf.request for intent in intents} != {request}:
+        raise VerificationError(f"a receipt of another request than {request[:16]}…", code="wrong-receipt")
     for wave, intent in zip(bundle.waves, intents, strict=True):
         if intent.index >= log.checkpoint.size:
             text = f"the receipt's leaf {intent.index} is not in the log of {log.checkpoint.size}: it is withheld"

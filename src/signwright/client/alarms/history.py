@@ -34,6 +34,8 @@ REMEMBERED = timedelta(days=14)
 DAY = timedelta(hours=24)
 #: Signing times lie so far, at most, from when the log says that something happened.
 SLACK = timedelta(minutes=5)
+#: Stands where a request's wave stands, in what is remembered of a use.
+KEY_OPERATION = "key-operation"
 #: How often, in leaves, the old is forgotten.
 _SWEEP = 4096
 #: Nonces of so many starts are remembered.
@@ -68,6 +70,12 @@ class OpenIntent(_Plain):
         return self.leaf.statement, 0, self.leaf.attempt
 
     @property
+    def use(self) -> str:
+        """What may be signed once, and tried three times."""
+        request, wave, _ = self.about
+        return f"{request}/{wave}" if isinstance(self.leaf, IntentLeaf) else f"{request}/{KEY_OPERATION}"
+
+    @property
     def time(self) -> str:
         return self.leaf.signing_time if isinstance(self.leaf, IntentLeaf) else self.leaf.time
 
@@ -93,7 +101,7 @@ class Halted(_Plain):
 
 
 class History(_Plain):
-    """Dictionaries are by ``str(index)`` (open, unknown), ``str(version)`` (policies), ``request/wave`` (uses), hex
+    """Dictionaries are by ``str(index)`` (open, unknown), ``str(version)`` (policies), `OpenIntent.use` (uses), hex
     SHA-256 of the key (operations) and of the statement (halts). ``live``: weaker policies have to wait.
     """
 
@@ -140,6 +148,11 @@ class History(_Plain):
         if index % _SWEEP == _SWEEP - 1:
             self._forget()
 
+    def signed_requests(self) -> dict[str, str]:
+        """Digests of the requests that were signed in the time that is remembered → when; the oldest first."""
+        rows = ((name.partition("/"), use) for name, use in self.uses.items() if use.signed is not None)
+        return {request: use.time for (request, _, what), use in rows if what != KEY_OPERATION}
+
     def intent_of(self, leaf: ResultLeaf) -> OpenIntent | None:
         """The intent that a result may speak about: an open one, or one whose outcome was unknown and is now known."""
         found = self.open.get(str(leaf.intent))
@@ -178,11 +191,10 @@ class History(_Plain):
         late = isinstance(leaf, IntentLeaf) and self.is_late(leaf)
         time = time_text(leaf) or ""
         intent = OpenIntent(leaf=leaf, late=late, halted=bool(self.halts and self.halted_at(time)))
-        request, wave, attempt = intent.about
-        before = self.uses.get(f"{request}/{wave}")
-        attempt = max(attempt, before.attempt if before else 0)
+        before = self.uses.get(intent.use)
+        attempt = max(leaf.attempt, before.attempt if before else 0)
         signed = before.signed if before else None
-        self.uses[f"{request}/{wave}"] = Use(attempt=attempt, time=intent.time, signed=signed)
+        self.uses[intent.use] = Use(attempt=attempt, time=intent.time, signed=signed)
         self.open[str(index)] = intent
 
     def _result(self, leaf: ResultLeaf) -> None:
@@ -200,9 +212,8 @@ class History(_Plain):
             tally(self.operations.setdefault(found.leaf.key, []), minute, operations_of(leaf), window=DAY)
         if leaf.outcome == "signed":
             self.signed += 1
-            name = f"{leaf.request}/{leaf.wave}"
-            use = self.uses.get(name) or Use(attempt=leaf.attempt, time=leaf.time)
-            self.uses[name] = use.model_copy(update={"signed": leaf.intent})
+            use = self.uses.get(found.use) or Use(attempt=leaf.attempt, time=leaf.time)
+            self.uses[found.use] = use.model_copy(update={"signed": leaf.intent})
 
     def _clock(self, leaf: Leaf) -> None:
         text = time_text(leaf)

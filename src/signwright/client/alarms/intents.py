@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from signwright.client.alarms.base import Look
+from signwright.client.alarms.history import OpenIntent
 from signwright.model.times import parse_time
 from signwright.transparency.leaf import IntentLeaf, KeyOperationLeaf
 
@@ -45,14 +46,14 @@ def content_seen(look: Look[IntentLeaf]) -> str | None:
 
 
 def attempt_back(look: Look[IntentLeaf | KeyOperationLeaf]) -> str | None:
-    before = look.history.uses.get(_use(look.leaf))
+    before = look.history.uses.get(OpenIntent(leaf=look.leaf).use)
     if before is None or look.leaf.attempt > before.attempt:
         return None
     return f"attempt {look.leaf.attempt} after {before.attempt} of the same request"
 
 
 def signed_again(look: Look[IntentLeaf | KeyOperationLeaf]) -> str | None:
-    before = look.history.uses.get(_use(look.leaf))
+    before = look.history.uses.get(OpenIntent(leaf=look.leaf).use)
     if before is None or before.signed is None:
         return None
     return f"a new intent for what intent {before.signed} signed"
@@ -65,7 +66,3 @@ def odd_hour(look: Look[IntentLeaf]) -> str | None:
         return None
     local = parse_time(leaf.signing_time).astimezone(hours.zone)
     return f"a release at {local:%H:%M} ({hours.zone}), outside {hours.first:%H:%M} to {hours.last:%H:%M}"
-
-
-def _use(leaf: IntentLeaf | KeyOperationLeaf) -> str:
-    return f"{leaf.request}/{leaf.wave}" if isinstance(leaf, IntentLeaf) else f"{leaf.statement}/0"

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which keys signed a file, from files that hold, are broken, cut off, or made by nobody."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from signwright.client.orphans.extract import raw_signature, signatures_in, stamps_for
+from signwright.client.orphans.found import Found, Proof
+from signwright.errors import FormatError, SignwrightError
+from signwright.model.digest import Digest, sha256_hex
+from signwright.model.view import BytesView
+from tests.support.orphans import signature_value
+from tests.support.pki import public_bytes
+from tests.support.receipts import SOURCES, SignedWorld
+
+
+@pytest.fixture(scope="module")
+def world() -> SignedWorld:
+    return SignedWorld()
+
+
+def found_in(world: SignedWorld, content: bytes) -> list[Found]:
+    return list(signatures_in("file", BytesView(content), stamp_of=stamps_for(world.trust())))
+
+
+@pytest.mark.parametrize("kind", ["pe", "cms"])
+def test_a_signature_tells_value_key_certificate_content_and_time(world, kind):
+    view, content, _ = world.sign(kind, SOURCES[kind])
+    (found,) = found_in(world, view)
+    operation = world.operations(kind, content or SOURCES[kind])[0]
+    assert found.proof is Proof.MADE
+    assert found.value_sha256 == sha256_hex(signature_value(kind, view))
+    assert (found.key, found.certificate) == (
+        sha256_hex(world.identity.public_key),
+        sha256_hex(world.identity.certificate),
+    )
+    assert found.content == operation.digest
+    assert found.stamp is not None
+    assert (found.stamp.time, found.stamp.authority) == (world.now, "builtin")
+
+
+def test_a_timestamp_over_another_value_dates_nothing_for_certain(world):
+    view, _, _ = world.sign("pe", SOURCES["pe"], stamped_value=b"another")
+    (found,) = found_in(world, view)
+    assert found.stamp is not None
+    assert found.stamp.authority is None
+
+
+def test_a_signature_without_timestamp_has_no_time(world):
+    assert stamps_for(world.trust())(b"value", None) is None
+    assert stamps_for(world.trust())(b"value", b"no token") is None
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+def test_a_raw_signature_is_found_with_each_digest_and_the_right_key_alone(world, algorithm):
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    hashed = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}[algorithm]
+    value = world.raw_key.sign(b"firmware", ec.ECDSA(hashed))
+    ours, other = public_bytes(world.raw_key), world.identity.public_key
+    found = raw_signature("fw.sig", value, iter([b"firm", b"ware"]), [other, ours])
+    assert found is not None
+    assert (found.key, found.content) == (sha256_hex(ours), str(Digest.of(b"firmware", algorithm)))
+    assert raw_signature("fw.sig", value, iter([b"firmware"]), [other]) is None
+    assert raw_signature("fw.sig", value, iter([b"Firmware"]), [ours]) is None
+
+
+def test_unsigned_files_have_no_signatures(world):
+    assert found_in(world, SOURCES["pe"]) == []
+    assert found_in(world, b"") == []
+    assert found_in(world, b"text") == []
+
+
+def test_a_signature_that_is_cut_off_anywhere_is_refused_and_never_passed_over(world):
+    """From the point on where it says what it is."""
+    view, _, _ = world.sign("cms", SOURCES["cms"])
+    for end in range(20, len(view)):
+        with pytest.raises(FormatError):
+            found_in(world, view[:end])
+
+
+@settings(max_examples=150, deadline=None)
+@given(at=st.integers(0, 1 << 20), bit=st.integers(0, 7), kind=st.sampled_from(["pe", "cms"]))
+def test_flipped_bits_never_make_a_signature_of_another_key(world, at, bit, kind):
+    view, _, _ = world.sign(kind, SOURCES[kind])
+    content = bytearray(view)
+    content[at % len(content)] ^= 1 << bit
+    try:
+        found = found_in(world, bytes(content))
+    except SignwrightError:
+        return
+    made = [row for row in found if row.proof is Proof.MADE]
+    assert {row.key for row in made} <= {sha256_hex(world.identity.public_key)}
+
+
+@given(st.binary(max_size=200))
+def test_noise_behind_the_mark_of_a_signature_is_an_error_of_the_right_kind(noise):
+    content = b"\x30\x82\x01\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02" + noise
+    with pytest.raises(FormatError):
+        list(signatures_in("file", BytesView(content), stamp_of=lambda _value, _token: None))
