@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from asn1crypto import cms as asn1_cms
 
@@ -56,28 +57,39 @@ def stamps_for(trust: TrustFile) -> StampOf:
     return stamp_of
 
 
-def signatures_in(path: str, view: View, *, stamp_of: StampOf) -> Iterator[Found]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """``keys``: hex SHA-256 of the keys of interest, None for all; others' signatures come out unchecked."""
+
+    stamp_of: StampOf
+    keys: frozenset[str] | None = None
+
+    def concerns(self, key: str) -> bool:
+        return self.keys is None or key in self.keys
+
+
+def signatures_in(path: str, view: View, look: Look) -> Iterator[Found]:
     """Every signature in ``view``, by whatever key. Raises `FormatError`, `LimitError` and `VerificationError` for a
     file that may hold more than could be read.
     """
     reader = recognize(view)
     if reader is not None and reader.name == "pe":
-        yield from _of_pe(path, view, stamp_of)
+        yield from _of_pe(path, view, look)
     elif _SIGNED_DATA in view.read(0, min(20, view.size)):
         if view.size > cms.MAX_ENVELOPE:
             raise FormatError(f"signature of {view.size} bytes, at most {cms.MAX_ENVELOPE} are read", code="too-large")
-        yield from _of_structure(path, view.read(0, view.size), stamp_of=stamp_of, content_of=_message_digest)
+        yield from _of_structure(path, view.read(0, view.size), look, content_of=_message_digest)
     elif reader is not None:
         for signature in reader.read(view).signatures:
-            value, token = signature.signature_value, signature.timestamp_token
+            value, token, key = signature.signature_value, signature.timestamp_token, sha256_hex(signature.public_key)
             yield Found(
                 path,
                 sha256_hex(value),
-                sha256_hex(signature.public_key),
+                key,
                 Proof.MADE,
                 certificate=sha256_hex(signature.signer_certificate) if signature.signer_certificate else None,
                 content=str(signature.content_digest),
-                stamp=stamp_of(value, token),
+                stamp=look.stamp_of(value, token) if look.concerns(key) else None,
             )
 
 
@@ -98,10 +110,10 @@ def raw_signature(path: str, value: bytes, content: Iterator[bytes], keys: Seque
     return None
 
 
-def _of_pe(path: str, view: View, stamp_of: StampOf) -> Iterator[Found]:
+def _of_pe(path: str, view: View, look: Look) -> Iterator[Found]:
     try:
         for entry in pe.certificate_table(view):
-            yield from _of_structure(path, entry, stamp_of=stamp_of, content_of=_image_digest, padding=True)
+            yield from _of_structure(path, entry, look, content_of=_image_digest, padding=True)
     except FormatError as problem:
         if problem.code != "no-directory":  # an image without the place for a signature has none
             raise
@@ -110,8 +122,8 @@ def _of_pe(path: str, view: View, stamp_of: StampOf) -> Iterator[Found]:
 def _of_structure(
     path: str,
     encoding: bytes,
+    look: Look,
     *,
-    stamp_of: StampOf,
     content_of: Callable[[cms.SignedData, cms.Signer], str | None],
     padding: bool = False,
 ) -> Iterator[Found]:
@@ -128,7 +140,7 @@ def _of_structure(
             yield from _loosely(path, current, problem)
             continue
         for signer in signed.signers:
-            yield _of_signer(path, signed, signer, stamp_of=stamp_of, content_of=content_of)
+            yield _of_signer(path, signed, signer, look=look, content_of=content_of)
             pending += [(inner, False) for inner in signer.nested]
 
 
@@ -137,9 +149,12 @@ def _of_signer(
     signed: cms.SignedData,
     signer: cms.Signer,
     *,
-    stamp_of: StampOf,
+    look: Look,
     content_of: Callable[[cms.SignedData, cms.Signer], str | None],
 ) -> Found:
+    value, key = sha256_hex(signer.signature_value), sha256_hex(signer.public_key)
+    if not look.concerns(key):
+        return Found(path, value, key, Proof.UNCLEAR, why="another key, which nobody asked about")
     proof, why = Proof.MADE, ""
     try:
         check_value(
@@ -160,12 +175,12 @@ def _of_signer(
         token = None
     return Found(
         path,
-        sha256_hex(signer.signature_value),
-        sha256_hex(signer.public_key),
+        value,
+        key,
         proof,
         certificate=sha256_hex(signer.certificate),
         content=content_of(signed, signer),
-        stamp=stamp_of(signer.signature_value, token),
+        stamp=look.stamp_of(signer.signature_value, token),
         why=why,
     )
 

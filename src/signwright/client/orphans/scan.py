@@ -11,7 +11,7 @@ from pathlib import Path
 
 from signwright.client.hub import Hub
 from signwright.client.log_reader import LogReader
-from signwright.client.orphans.extract import MAX_RAW, StampOf, raw_signature, signatures_in
+from signwright.client.orphans.extract import MAX_RAW, Look, StampOf, raw_signature, signatures_in
 from signwright.client.orphans.found import Found, Proof, Unread
 from signwright.client.orphans.ledger import Ledger
 from signwright.client.orphans.walk import RAW_SUFFIX, Closed, Entry
@@ -113,7 +113,7 @@ class Scan:
             yield Unread(entry.path, problem.code, problem.message)
 
     def _signatures(self, entry: Entry) -> Iterator[Found]:
-        yield from signatures_in(entry.path, entry.view, stamp_of=self.stamp_of)
+        yield from signatures_in(entry.path, entry.view, Look(self.stamp_of, self.ours.keys))
         if entry.content is None or not entry.path.endswith(RAW_SUFFIX) or not 0 < entry.view.size <= MAX_RAW:
             return
         value = entry.view.read(0, entry.view.size)

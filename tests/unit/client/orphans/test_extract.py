@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signwright.client.orphans.extract import raw_signature, signatures_in, stamps_for
+from signwright.client.orphans.extract import Look, raw_signature, signatures_in, stamps_for
 from signwright.client.orphans.found import Found, Proof
 from signwright.errors import FormatError, SignwrightError
 from signwright.model.digest import Digest, sha256_hex
@@ -23,7 +23,7 @@ def world() -> SignedWorld:
 
 
 def found_in(world: SignedWorld, content: bytes) -> list[Found]:
-    return list(signatures_in("file", BytesView(content), stamp_of=stamps_for(world.trust())))
+    return list(signatures_in("file", BytesView(content), Look(stamps_for(world.trust()))))
 
 
 @pytest.mark.parametrize("kind", ["pe", "cms"])
@@ -101,4 +101,4 @@ def test_flipped_bits_never_make_a_signature_of_another_key(world, at, bit, kind
 def test_noise_behind_the_mark_of_a_signature_is_an_error_of_the_right_kind(noise):
     content = b"\x30\x82\x01\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02" + noise
     with pytest.raises(FormatError):
-        list(signatures_in("file", BytesView(content), stamp_of=lambda _value, _token: None))
+        list(signatures_in("file", BytesView(content), Look(lambda _value, _token: None)))
