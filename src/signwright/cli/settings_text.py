@@ -98,5 +98,5 @@ def signer_toml(*, gate_socket: str, keyholder_state: str, keys: Mapping[str, Ma
 
 
 def q(text: str) -> str:
-    """A TOML basic string; for the characters that may stand in ours, JSON's form is one."""
-    return json.dumps(text)
+    """A TOML basic string: JSON's form, with characters beyond ASCII as themselves and DEL escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

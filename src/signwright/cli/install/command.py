@@ -57,8 +57,8 @@ def command(
     if not host.staging:
         _check_place(environment, base)
     home = Home(folder.absolute())
-    _check_home(host, home)
-    _check_policy(home, PROFILES[name], staging=host.staging)
+    if _check_home(host, home) and not host.staging and PROFILES[name].signs:
+        _check_policy(home, PROFILES[name])
     work = Installation(
         host, PROFILES[name], home=home.folder, environment=environment, interpreter=base, hub=hub, wheels=wheels
     )
@@ -95,30 +95,28 @@ def _check_place(environment: Path, base: Path) -> None:
         raise ConfigurationError("neither systemd nor useradd is here", code="no-users")
 
 
-def _check_home(host: Host, home: Home) -> None:
-    """A real installation needs one, at rest and where it was made; a packager's staging has none yet."""
+def _check_home(host: Host, home: Home) -> bool:
+    """There is one, at rest and where it was made. Without one, environment, users and units are made all the same."""
     there = Home(host.at(home.folder))
     if not there.description.exists():
-        if host.staging:
-            host.leave(f"no home below {host.root}: its settings come with `signwright init` and `install` there")
-            return
-        raise UsageError(f"{home.folder}: not a home", code="no-home", hint=f"signwright init --home {home.folder} …")
-    described = there.read()
+        again = f"signwright init --home {home.folder} --profile …, then signwright install again"
+        host.leave(f"no home in {home.folder} yet: {again}")
+        return False
+    there.read()
     if not host.staging:
-        home.check_place(described)
+        home.check_place(home.read())
         pid = running_pid(home)
         if pid is not None:
             raise ConflictError(
                 f"{home.folder} is up (process {pid})", code="already-up", hint=f"signwright down --home {home.folder}"
             )
+    return True
 
 
-def _check_policy(home: Home, profile: Profile, *, staging: bool) -> None:
+def _check_policy(home: Home, profile: Profile) -> None:
     """What the signer would refuse at its first start is said now."""
     from signwright.client.policy_files import read_signed
 
-    if staging or not profile.signs:
-        return
     pinned = home.read().policy_root_sha256
     hours = read_signed(home / "policy" / "signed", pinned_root_sha256=pinned).policy.organisation.freshness_hours
     if hours > MOST_FRESHNESS_HOURS:

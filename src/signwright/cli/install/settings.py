@@ -14,7 +14,8 @@ from signwright.cli.install.layout import Profile, user_of
 from signwright.cli.settings_text import q
 from signwright.errors import ConfigurationError
 
-_TABLE = re.compile(r"^\s*\[(?!\[)(?P<name>.+?)\]\s*(#.*)?$")
+#: Names from the outside to the inside; empty: before the first table.
+Table = tuple[str, ...]
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -26,43 +27,49 @@ class Credential:
     source: str
 
 
-def set_value(text: str, table: str, key: str, value: str | int) -> str:
-    """``key`` of ``table`` (empty: before the first table) becomes ``value``; the file is changed nowhere else.
+def set_value(text: str, table: Table, key: str, value: str | int) -> str:
+    """``key`` of ``table`` becomes ``value``; the file is changed nowhere else, and a comment behind the value stays.
 
-    A comment behind the old value stays. Raises `ConfigurationError` when the result does not read back so.
+    Raises `ConfigurationError` when the result does not read back so.
     """
     written = str(value) if isinstance(value, int) else q(value)
-    lines = text.splitlines(keepends=True)
+    lines = text.split("\n")
     begin, end = _extent(lines, table)
-    row = re.compile(rf"^(\s*{re.escape(key)}\s*=\s*)(\"(?:[^\"\\]|\\.)*\"|[^#\n]*?)(\s*(?:#.*)?)$")
+    row = re.compile(rf"(\s*{re.escape(key)}\s*=\s*)(\"(?:[^\"\\]|\\.)*\"|[^#\n\"]*?)(\s*(?:#.*)?)")
     for number in range(begin, end):
-        found = row.match(lines[number].rstrip("\n"))
+        found = row.fullmatch(lines[number])
         if found:
-            lines[number] = f"{found[1]}{written}{found[3]}\n"
+            lines[number] = f"{found[1]}{written}{found[3]}"
             break
     else:
-        lines.insert(_last_entry(lines, begin, end), f"{key} = {written}\n")
-    changed = "".join(lines)
+        lines.insert(_last_entry(lines, begin, end), f"{key} = {written}")
+    changed = "\n".join(lines)
     if _table(changed, table).get(key) != value:
-        raise ConfigurationError(
-            f"settings: cannot write {key} into table {table or 'at the top'}", code="bad-settings"
-        )
+        raise ConfigurationError(f"settings: cannot write {key} into table {list(table)}", code="bad-settings")
     return changed
 
 
-def _extent(lines: list[str], table: str) -> tuple[int, int]:
+def _extent(lines: list[str], table: Table) -> tuple[int, int]:
     """Lines of a table's own entries: from behind its head to the next head."""
     heads = [(number, _head(line)) for number, line in enumerate(lines) if line.lstrip().startswith("[")]
-    starts = [(-1, ""), *heads]
+    starts = [(-1, Table()), *heads]
     for index, (number, name) in enumerate(starts):
         if name == table:
             return number + 1, starts[index + 1][0] if index + 1 < len(starts) else len(lines)
-    raise ConfigurationError(f"settings: no table [{table}]", code="bad-settings")
+    raise ConfigurationError(f"settings: no table {list(table)}", code="bad-settings")
 
 
-def _head(line: str) -> str:
-    found = _TABLE.match(line)
-    return ".".join(part.strip().strip('"') for part in found["name"].split(".")) if found else "[["
+def _head(line: str) -> Table | None:
+    """The table that a line begins; None for a row of a table of tables, and for what is no head."""
+    try:
+        value: Any = tomllib.loads(line)
+    except tomllib.TOMLDecodeError:
+        return None
+    names = []
+    while isinstance(value, dict) and value:
+        ((name, value),) = value.items()
+        names.append(name)
+    return tuple(names) if isinstance(value, dict) else None
 
 
 def _last_entry(lines: list[str], begin: int, end: int) -> int:
@@ -71,28 +78,31 @@ def _last_entry(lines: list[str], begin: int, end: int) -> int:
     return end
 
 
-def _table(text: str, name: str) -> dict[str, Any]:
-    value: Any = tomllib.loads(text)
-    for part in filter(None, name.split(".")):
+def _table(text: str, table: Table) -> dict[str, Any]:
+    try:
+        value: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise ConfigurationError(f"settings: {problem}", code="bad-settings") from problem
+    for part in table:
         value = value.get(part, {}) if isinstance(value, dict) else {}
     return value if isinstance(value, dict) else {}
 
 
 def signer_toml(text: str, profile: Profile) -> tuple[str, tuple[Credential, ...]]:
     """Sockets, profile, users; secret files become credentials. Those that are credentials already are left alone."""
-    text = set_value(text, "gate", "socket", layout.GATE_SOCKET)
+    text = set_value(text, ("gate",), "socket", layout.GATE_SOCKET)
     for table in ("gate", "keyholder"):
-        text = set_value(text, table, "profile", profile.number)
+        text = set_value(text, (table,), "profile", profile.number)
     credentials = []
-    keys = _table(text, "keyholder").get("keys", {})
+    keys = _table(text, ("keyholder",)).get("keys", {})
     for name, entry in sorted(keys.items()):
         secret = str(entry.get("secret_file", ""))
         if secret.startswith(layout.SECRETS + "/"):
             continue
         credential = Credential(f"{name}.secret", secret)
-        text = set_value(text, f"keyholder.keys.{name}", "secret_file", f"{layout.SECRETS}/{credential.name}")
+        text = set_value(text, ("keyholder", "keys", name), "secret_file", f"{layout.SECRETS}/{credential.name}")
         credentials.append(credential)
-    if "users" not in tomllib.loads(text):
+    if "users" not in _table(text, ()):
         text = text.rstrip("\n") + "\n\n" + _users_table()
     return text.replace(
         "# Gate and keyholder. profile 0: one user on one machine; see `signwright doctor`.",
@@ -117,10 +127,10 @@ def courier_toml(text: str, profile: Profile, *, hub: str | None) -> str:
 
     ``hub``: URL of the hub; None leaves what is there, and is refused where that is this machine.
     """
-    text = set_value(text, "", "gate", layout.GATE_SOCKET)
+    text = set_value(text, (), "gate", layout.GATE_SOCKET)
     if profile.name != "2-signer":
         return text
-    url = hub or str(_table(text, "")["hub"])
+    url = hub or str(_table(text, ())["hub"])
     host = urlsplit(url).hostname or ""
     if host in _LOOPBACK:
         raise ConfigurationError(
@@ -128,11 +138,11 @@ def courier_toml(text: str, profile: Profile, *, hub: str | None) -> str:
             code="no-hub",
             hint="--hub https://HOST",
         )
-    text = set_value(text, "", "hub", url)
+    text = set_value(text, (), "hub", url)
     for table in ("witnesses", "timestamp_authorities"):
-        for name, address in _table(text, table).items():
+        for name, address in _table(text, (table,)).items():
             if urlsplit(address).hostname in _LOOPBACK:
-                text = set_value(text, table, name, _moved(address, host))
+                text = set_value(text, (table,), name, _moved(address, host))
     return text
 
 
@@ -143,15 +153,15 @@ def _moved(url: str, host: str) -> str:
 
 
 def hub_toml(text: str) -> str:
-    return set_value(text, "", "scanner_socket", layout.SCANNER_SOCKET)
+    return set_value(text, (), "scanner_socket", layout.SCANNER_SOCKET)
 
 
 def scanner_toml(text: str, *, hub_user: int | None) -> str:
     """``hub_user``: its id, None while it does not exist yet (staging)."""
-    text = set_value(text, "", "socket", layout.SCANNER_SOCKET)
+    text = set_value(text, (), "socket", layout.SCANNER_SOCKET)
     if hub_user is None:
         return text
-    users = _table(text, "").get("users", [])
+    users = _table(text, ()).get("users", [])
     if hub_user in users:
         return text
     if users:
@@ -165,8 +175,8 @@ def scanner_toml(text: str, *, hub_user: int | None) -> str:
 
 def listening_toml(text: str, *, host: str) -> str:
     """Witness or timestamp authority: where they listen, so that a courier on another machine reaches them."""
-    return set_value(text, "", "host", host) if _table(text, "").get("host") in _LOOPBACK else text
+    return set_value(text, (), "host", host) if _table(text, ()).get("host") in _LOOPBACK else text
 
 
 def hub_host(text: str) -> str:
-    return str(_table(text, "").get("host", "127.0.0.1"))
+    return str(_table(text, ()).get("host", "127.0.0.1"))

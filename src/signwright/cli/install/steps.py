@@ -44,6 +44,7 @@ class Installation:
     def run(self) -> None:
         """Raises `ConfigurationError` at the first step that fails; run again after mending it."""
         self._users()
+        self._command()
         if self.profile.signs and not self.host.staging:
             make_signer_environment(self.host, self.signer_environment, wheels=self.wheels)
         if self.settled:
@@ -53,10 +54,11 @@ class Installation:
             self._owners()
         self._units()
         self._sockets()
-        if self.settled and self.profile.signs:
-            self._genesis()
-        self._enable()
-        self._leftovers()
+        if self.settled:
+            if self.profile.signs:
+                self._genesis()
+            self._enable()
+            self._leftovers()
 
     # ── users ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -81,6 +83,14 @@ class Installation:
         for user in missing:
             options = ["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
             host.run(f"make user {user}", ["/usr/sbin/useradd", *options, "--shell", "/usr/sbin/nologin", user])
+
+    def _command(self) -> None:
+        """`signwright` on everybody's path, unless something of that name is there."""
+        program_file, link = self.environment / "bin" / "signwright", Path("/usr/local/bin/signwright")
+        if not self.host.staging and program_file.exists() and not (link.exists() or link.is_symlink()):
+            self.host.note(f"link {link} to {program_file}")
+            if not self.host.dry:
+                link.symlink_to(program_file)
 
     # ── home ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -252,12 +262,10 @@ class Installation:
         if missing:
             host.run(f"enable {' '.join(missing)}", [tool, "enable", "--quiet", *missing])
         if systemd_runs():
-            host.leave("next: systemctl start signwright.target; then: signwright doctor")
+            host.leave(f"next: systemctl start signwright.target; then: signwright doctor --home {self.home}")
 
     def _leftovers(self) -> None:
         """What a machine of this profile should not keep. We name it; a person carries it and deletes it."""
-        if not self.settled or self.profile.name == "1":
-            return
         home = self.host.at(self.home)
         found = [f"{self.home}/{name}" for name in layout.secrets_below(self.profile) if _has_files(home / name)]
         if found:
