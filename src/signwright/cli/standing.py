@@ -47,7 +47,7 @@ def standing_lines(known: Known, now: datetime) -> Iterator[str]:
         yield f"HALTED    at the gate itself, as the hub says ({digest})"
     if known.waiting is not None:
         waiting = known.waiting
-        yield f"waits     policy version {waiting.version}, which weakens, {waiting.delay_hours} h since {waiting.since}"
+        yield f"waits     policy version {waiting.version} ({waiting.delay_hours} h since {waiting.since}): it weakens"
 
 
 def age_words(known: Known, now: datetime) -> str:

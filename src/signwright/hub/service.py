@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import structlog
 
-from signwright.errors import ConflictError
+from signwright.errors import ConflictError, DeniedError
 from signwright.hub.adapters.artifacts import ArtifactStore
 from signwright.hub.adapters.database.database import Database
 from signwright.hub.adapters.database.keeping import add_keepers_word, add_policy, put_in_force
@@ -96,6 +96,9 @@ class Hub:
         policy, bundle = await self.in_thread(lambda: open_bundle(content, pinned_root_sha256=pinned))
         if policy.sha256 in {self.policy.sha256, self.waiting.policy.sha256 if self.waiting else ""}:
             return policy
+        if self.policy.root_sha256 not in policy.roots:  # a keeper who was replaced, with keys that still fit
+            text = f"policy under root {policy.root.version} that does not come from root {self.policy.root.version}"
+            raise DeniedError(text, code="root-rollback")
         now = self.clock()
         waits = policy_leaf(self.policy, policy, now=now).delay_hours > 0
         # The table refuses a version twice; the highest that was written is the one in force.
@@ -137,6 +140,7 @@ class Hub:
         The courier is woken before open requests are decided again.
         """
         word, ends = opened_word(self.policy, kind, content)
+        word = self.standing.resumed(word)
         now = self.clock()
         if await self.database.write(partial(add_keepers_word, word=word, ends=ends, who=who, now=now)):
             self.set_standing(self.standing.with_word(word, ends))

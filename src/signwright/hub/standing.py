@@ -18,6 +18,7 @@ from signwright.policy.facts import VerifiedFreshness, verified_freshness
 from signwright.policy.policy import Policy
 from signwright.policy.succession import has_ended, opened_halt, opened_resume
 from signwright.statements.dsse import Envelope, parse_envelope
+from signwright.statements.models import Resume, parse_statement
 
 #: In the order in which the gate hears them.
 KINDS = ("freshness", "halt", "resume")
@@ -61,10 +62,19 @@ class Standing:
         resumed = [replace(one, resumed_at=word.number) if one.digest in ends else one for one in kept]
         return Standing((*resumed, word))
 
+    def resumed(self, word: KeepersWord) -> KeepersWord:
+        """A halt whose resume came first, by another way, does not halt again."""
+        found = [one for one in self.words if one.kind == "resume" and word.digest in _ends(one)]
+        return replace(word, resumed_at=found[-1].number) if found and word.kind == "halt" else word
+
     def halts(self, policy_version: int) -> list[KeepersWord]:
         """Those that are not over."""
         found = [word for word in self.words if word.kind == "halt"]
         return [word for word in found if not has_ended(word.number, word.resumed_at, policy_version)]
+
+
+def _ends(resume: KeepersWord) -> Sequence[str]:
+    return parse_statement(parse_envelope(resume.envelope), Resume).predicate.halts
 
 
 def _freshness(policy: Policy, envelope: Envelope) -> tuple[str, int, Sequence[str]]:

@@ -8,6 +8,7 @@ question alone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -32,10 +33,21 @@ class Standing:
         self._link = link
         self.carried = Carried()
         self._refused: list[tuple[str, bytes]] = []
+        self._handing_over = False
         self._asked = float("-inf")
 
     async def hand_over(self, policy: CarriedPolicy) -> None:
         """Raises `UnavailableError` when the gate may take it later."""
+        self._handing_over = True
+        try:
+            await self._hand_over(policy)
+        finally:
+            self._handing_over = False
+        refused, self._refused = self._refused, []
+        await self._hand_on(refused)
+        await self._ask()
+
+    async def _hand_over(self, policy: CarriedPolicy) -> None:
         message: dict[str, object] = {"type": "policy", "documents": list(policy.documents)}
         parts = [policy.root, policy.policy, *policy.documents.values()]
         answer = await self._link.call(self._link.number(), message, parts)
@@ -43,9 +55,6 @@ class Standing:
             until = answer.message.get("waits_until")
             _log.info("policy", version=answer.message.get("version"), waits_until=until)
             self.carried.policy_sha256 = policy.sha256
-            refused, self._refused = self._refused, []
-            await self._hand_on(refused)
-            await self._ask()
             return
         code = text_field(answer.message, "code")
         _log.error("policy refused", code=code, reason=text_field(answer.message, "message"))
@@ -55,14 +64,19 @@ class Standing:
 
     async def hand_on(self, words: CarriedWords) -> None:
         """Raises `UnavailableError` when the gate may take them later; those before were taken."""
+        self._refused = []  # these are all that there are
         await self._hand_on(words.words)
         self.carried.words_sha256 = words.sha256
         await self._ask()
 
-    async def _hand_on(self, words: list[tuple[str, bytes]] | tuple[tuple[str, bytes], ...]) -> None:
+    async def _hand_on(self, words: Sequence[tuple[str, bytes]]) -> None:
         for kind, content in words:
             if kind not in WORDS:
                 continue  # of a newer hub
+            if kind == "freshness" and self._handing_over:
+                # It may want the very policy that the gate is about to take; before that, requests would be denied.
+                self._refused.append((kind, content))
+                continue
             answer = await self._link.call(self._link.number(), {"type": kind}, [content])
             if answer.message.get("ok") is True:
                 continue

@@ -25,6 +25,7 @@ from signwright.identity.sessions import OpenSession
 from signwright.policy.policy import Policy
 
 DAY = 86400
+_WORD = ("kind", "digest", "number", "envelope", "resumed_at")
 #: Halts, and resumes, that are kept.
 MOST_WORDS = 256
 #: Unfinished uploads of requests that ended are dropped, others are kept as long as their request is open.
@@ -77,7 +78,7 @@ def add_keepers_word(records: SqlRecords, *, word: KeepersWord, ends: Sequence[s
         connection.execute(delete(table).where(same))
     elif count >= MOST_WORDS:
         raise LimitError(f"{count} statements of kind {word.kind} are kept", code="too-many-requests")
-    values = {name: getattr(word, name) for name in ("kind", "digest", "number", "envelope", "resumed_at")}
+    values = {name: getattr(word, name) for name in _WORD}
     connection.execute(insert(table).values(**values, created=int(now.timestamp())))
     ended = update(table).where(table.c.kind == "halt", table.c.digest.in_(ends)).values(resumed_at=word.number)
     if ends:
@@ -88,8 +89,7 @@ def add_keepers_word(records: SqlRecords, *, word: KeepersWord, ends: Sequence[s
 
 def keepers_words_of(connection: Connection) -> list[KeepersWord]:
     """All that are kept, in the order of their times."""
-    names = ("kind", "digest", "number", "envelope", "resumed_at")
-    columns = [keepers_words.c[name] for name in names]
+    columns = [keepers_words.c[name] for name in _WORD]
     rows = connection.execute(select(*columns).order_by(keepers_words.c.created, keepers_words.c.digest))
     return [KeepersWord(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
 
