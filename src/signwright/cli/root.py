@@ -220,7 +220,8 @@ def apply(
         return
     signed = take_next(sources, current, begun, yes=True)
     if not no_post:
-        post(signed, hub_url, credentials)
+        keeper = key_file or sources.parent / "keeper" / "keeper"
+        post(signed, hub_url, credentials, keeper=keeper, sources=sources)
     result(f"root {under.root.version}, version {signed.policy.version} sha256:{signed.policy.sha256}")
 
 

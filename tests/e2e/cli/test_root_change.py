@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,6 +74,8 @@ def test_root_is_changed_twice_and_releases_from_before_and_after_verify(
 ) -> None:
     folder = tmp_path_factory.mktemp("files")
     trust = (own.folder / "trust.json").read_bytes()
+    shutil.copytree(own.folder / "policy", own.folder / "old" / "policy")
+    shutil.copy(own.folder / "trust.json", own.folder / "old")
     before = released(own, folder, "before")
 
     drafted = ok(
@@ -127,6 +130,18 @@ def test_keeper_who_was_replaced_can_change_nothing(own: RunningHome) -> None:
     shown = own.cli("root", "show", own.folder, "--output", "json").json
     assert shown["version"] == 3
     assert shown["next"]["old"]["signed"] == []
+
+
+def test_policy_that_a_replaced_keeper_signs_under_the_old_root_is_not_taken(own: RunningHome) -> None:
+    """The old files and key still make a policy in which every signature holds; neither hub nor signer takes it."""
+    old = own.folder / "old"
+    for _ in range(4):  # until its version is above the one in force
+        ok(own, "policy", "apply", old, "--no-post", "--yes", "--key", key(own, "keeper"))
+    assert json.loads(ok(own, "policy", "show", old, "--output", "json"))["version"] == 5
+    posted = own.cli("policy", "apply", old, "--post-only")
+    assert posted.code == 3
+    assert "does not come from root 3" in posted.err
+    in_force(own, 3)
 
 
 def test_all_processes_come_up_again_under_the_newest_root(own: RunningHome, tmp_path: Path) -> None:
