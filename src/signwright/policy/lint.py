@@ -14,29 +14,64 @@ from signwright.policy.policy import Policy
 #: An exception or credential that ends sooner than this is worth a line.
 SOON = timedelta(days=14)
 LONG = timedelta(days=366)
+#: A new root takes several people: they are told in time.
+ROOT_SOON = timedelta(days=60)
+DAY, WINDOW = 24, 5
 
 
 def weaknesses(policy: Policy, *, now: datetime) -> list[str]:
     """Every weak setting; empty when there is nothing to say. ``now``: aware UTC."""
-    found = [*_services(policy), *_exceptions(policy, now), *_people(policy), *_credentials(policy, now)]
+    found = [*_root(policy, now), *_standing(policy), *_services(policy), *_exceptions(policy, now)]
+    found += [*_people(policy), *_credentials(policy, now)]
     for project, content in sorted(policy.projects.items()):
         for name, rule in sorted(content.signing_policies.items()):
             found += _signing_policy(policy, rule, f"{project}/{name}", now=now)
     return found
 
 
+def _root(policy: Policy, now: datetime) -> Iterator[str]:
+    """Who can change what alone, and whether those who must act are enough."""
+    root = policy.root
+    if root.trial:
+        yield "policy root: TRIAL; signatures prove nothing to anybody else, and this can never change"
+    if parse_time(root.expires) - now < ROOT_SOON:
+        yield f"policy root: ends {root.expires}; after that nothing is signed (signwright root new)"
+    if root.root.threshold < 2:
+        yield "policy root: one root keeper alone can replace every other keeper"
+    if root.policy.threshold < 2:
+        yield "policy root: one keeper alone can change the policy"
+    for name, role in (("root", root.root), ("policy", root.policy)):
+        if 1 < role.threshold == len(role.keys):
+            yield f"policy root: all {len(role.keys)} {name} keepers must sign; one lost key stops all change"
+    if len(root.panic.keys) < 2:
+        yield "policy root: one panic key; while its owner is away nobody can halt"
+    if len(root.freshness.keys) - root.freshness.threshold < 1:
+        yield "policy root: no freshness key to spare; while one is away releases stop"
+    if root.freshness.threshold < 2:
+        yield "policy root: whoever has one freshness key can hide a revocation for as long as they like"
+
+
+def _standing(policy: Policy) -> Iterator[str]:
+    """What counts at once, and how long bad news can be held back."""
+    organisation = policy.organisation
+    if not organisation.live and not policy.root.trial:
+        yield "organisation: not live; a change that weakens counts at once (signwright go-live)"
+    if organisation.freshness_hours > DAY:
+        hours = organisation.freshness_hours
+        yield f"organisation: freshness_hours {hours}; whoever carries messages can hide a revocation for so long"
+
+
 def _services(policy: Policy) -> Iterator[str]:
     services = policy.services
-    if policy.root.trial:
-        yield "policy root: TRIAL; signatures prove nothing to anybody else, and this can never change"
     if services.quorum.outside < 1:
         yield "services: no witness outside this host has to cosign; whoever takes the host can rewrite the log"
     if services.timestamp_authorities and not any(a.outside for a in services.timestamp_authorities):
         yield "services: no timestamp authority outside; times are this host's own word"
     if len(services.timestamp_authorities) == 1:
         yield "services: one timestamp authority; while it is down nothing can be signed"
-    if len(policy.root.policy.keys) == 1 or policy.root.policy.threshold < 2:
-        yield "policy root: one keeper alone can change the policy"
+    if services.quorum.window_minutes > WINDOW:
+        minutes = services.quorum.window_minutes
+        yield f"services: window_minutes {minutes}; clocks may lie that far apart (right for an air gap only)"
 
 
 def _exceptions(policy: Policy, now: datetime) -> Iterator[str]:

@@ -189,7 +189,7 @@ class PolicyHolder:
         log.signer = log_signer(self._keys, origin)
         if log.size == 0:
             leaf = GenesisLeaf(
-                root_sha256=policy.root_sha256,
+                root_sha256=policy.roots[0],
                 origin=origin,
                 profile=self._profile,
                 trial=policy.root.trial,

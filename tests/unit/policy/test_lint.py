@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weak settings are named, and a setting that is not weak is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from signwright.policy.documents import Organisation, Quorum
+from signwright.policy.lint import weaknesses
+from signwright.policy.policy import Policy
+from tests.support.roots import Keepers
+
+KEEPERS = Keepers()
+NOW = KEEPERS.world.now
+
+
+@pytest.fixture(scope="module")
+def strong() -> Policy:
+    """No trial, live, three keepers of whom two sign, two who may halt."""
+    names = ("anna", "ben", "cleo")
+    roles = {name: KEEPERS.role(names, 2) for name in ("root", "policy", "freshness")}
+    policy = KEEPERS.first(live=True).opened(KEEPERS.pinned)
+    return replace(policy, root=KEEPERS.root(1, names, trial=False, **roles))
+
+
+def with_root(policy: Policy, /, **changes: Any) -> Policy:
+    return replace(policy, root=policy.root.model_copy(update=changes))
+
+
+def with_organisation(policy: Policy, /, **changes: Any) -> Policy:
+    assert isinstance(policy.organisation, Organisation)
+    return replace(policy, organisation=policy.organisation.model_copy(update=changes))
+
+
+def about_root(policy: Policy) -> list[str]:
+    beginnings = ("policy root", "organisation", "services: window")
+    return [line for line in weaknesses(policy, now=NOW) if line.startswith(beginnings)]
+
+
+def test_strong_root_is_passed_over(strong: Policy) -> None:
+    assert about_root(strong) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"trial": True}, "TRIAL"),
+        ({"root": KEEPERS.role(("anna", "ben"), 1)}, "one root keeper alone"),
+        ({"policy": KEEPERS.role(("anna", "ben"), 1)}, "one keeper alone can change the policy"),
+        ({"policy": KEEPERS.role(("anna", "ben"), 2)}, "all 2 policy keepers must sign"),
+        ({"root": KEEPERS.role(("anna", "ben"), 2)}, "all 2 root keepers must sign"),
+        ({"panic": KEEPERS.role(("anna",), 1)}, "one panic key"),
+        ({"freshness": KEEPERS.role(("anna", "ben"), 2)}, "no freshness key to spare"),
+        ({"freshness": KEEPERS.role(("anna", "ben"), 1)}, "one freshness key can hide"),
+    ],
+)
+def test_weak_root_is_told_in_one_line(strong: Policy, changes: dict[str, Any], words: str) -> None:
+    (line,) = about_root(with_root(strong, **changes))
+    assert words in line
+
+
+def test_root_that_ends_soon_is_told_in_time(strong: Policy) -> None:
+    later = NOW + timedelta(days=365 - 59)
+    (line,) = [line for line in weaknesses(strong, now=later) if line.startswith("policy root")]
+    assert "signwright root new" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"live": False}, "not live"), ({"freshness_hours": 25}, "freshness_hours 25"), ({"freshness_hours": 24}, None)],
+)
+def test_weak_organisation_is_told(strong: Policy, changes: dict[str, Any], words: str | None) -> None:
+    found = about_root(with_organisation(strong, **changes))
+    assert [words in line for line in found] == ([True] if words else [])
+
+
+def test_trial_need_not_go_live(strong: Policy) -> None:
+    found = about_root(with_root(with_organisation(strong, live=False), trial=True))
+    assert [line for line in found if "live" in line] == []
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(5, 0), (6, 1)])
+def test_wide_window_is_told(strong: Policy, minutes: int, told: int) -> None:
+    quorum = Quorum(outside=1, local=0, window_minutes=minutes)
+    policy = replace(strong, services=strong.services.model_copy(update={"quorum": quorum}))
+    assert len([line for line in about_root(policy) if "window_minutes" in line]) == told
