@@ -3,47 +3,33 @@
 
 from __future__ import annotations
 
-import base64
 import platform
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import click
-from cryptography import x509
 
 import signwright
 from signwright.cli import hubs, profiles
 from signwright.cli.console import json_result, result
+from signwright.cli.doctor_policy import Finding, Level, examine_policy
 from signwright.cli.down import running_pid
 from signwright.cli.home import Home, HomeFile, home_of
 from signwright.cli.installed import is_installed, read_installed
-from signwright.cli.live import LiveSigner, ask_signer, engines_of
-from signwright.cli.machine import look
+from signwright.cli.live import LiveSigner, ask_signer, engines_in, engines_of
+from signwright.cli.machine import journal, look
 from signwright.cli.settings import output_format
 from signwright.client.policy_files import read_signed
 from signwright.client.trust import load_trust
 from signwright.errors import ConfigurationError, SignwrightError
-from signwright.model.times import parse_time
 from signwright.policy.policy import Policy
 
-SOON = timedelta(days=30)
 #: Definitions older than this miss what is new.
 STALE_HOURS = 72
-Level = Literal["ok", "weak", "bad", "note"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """``level``: ``ok`` given, ``weak`` not given and knowingly so, ``bad`` to be mended, ``note`` for information."""
-
-    level: Level
-    topic: str
-    text: str
 
 
 @click.command("doctor")
@@ -75,9 +61,7 @@ def examine(home: Home, *, now: datetime) -> Iterator[Finding]:
     except SignwrightError as problem:
         yield Finding("bad", "policy", problem.message)
     else:
-        yield from _policy(policy, now)
-        yield from _services(policy)
-        yield from _keys(policy, now)
+        yield from examine_policy(home, policy, now)
     yield from _profile(home, policy)
     yield from _sandbox(home)
     yield from _secrets(home)
@@ -90,58 +74,6 @@ def _root(described: HomeFile) -> Iterator[Finding]:
         yield Finding("weak", "root", "TRIAL root for ever: its signatures prove nothing to anybody else")
     else:
         yield Finding("ok", "root", f"policy root {described.policy_root_sha256[:16]}… of {described.organisation}")
-
-
-def _policy(policy: Policy, now: datetime) -> Iterator[Finding]:
-    for what, text in (("policy", policy.index.expires), ("policy root", policy.root.expires)):
-        expires = parse_time(text)
-        level: Level = "bad" if expires <= now else "weak" if expires - now < SOON else "ok"
-        verb = "expired" if expires <= now else "holds until"
-        yield Finding(level, what, f"version {policy.version} {verb} {text}" if what == "policy" else f"{verb} {text}")
-    for exception in policy.organisation.exceptions:
-        over = parse_time(exception.expires) <= now
-        text = (
-            f"{exception.name} for {exception.scope}: {exception.reason} ({exception.owner}, until {exception.expires})"
-        )
-        yield Finding(
-            "bad" if over else "weak", "exception", text + (" - expired: releases are refused" if over else "")
-        )
-    if policy.root.policy.threshold == 1:
-        yield Finding("weak", "keeper", "one keeper's key decides what the policy says: keep it off this machine")
-
-
-def _services(policy: Policy) -> Iterator[Finding]:
-    services = policy.services
-    if services.quorum.outside:
-        yield Finding("ok", "witness", f"{services.quorum.outside} cosignatures from outside are wanted")
-    else:
-        text = "only local: whoever has this machine can rewrite the log, unless an approver's client notices"
-        yield Finding("weak", "witness", text)
-    if any(authority.outside for authority in services.timestamp_authorities):
-        yield Finding("ok", "timestamp", "an outside authority stamps")
-    else:
-        yield Finding("weak", "timestamp", "only the built-in authority: its clock is this machine's clock")
-
-
-def _keys(policy: Policy, now: datetime) -> Iterator[Finding]:
-    for name, key in sorted(policy.keys.keys.items()):
-        words = {
-            "software": "a file: whoever reads it and its passphrase file has the key",
-            "claimed": "in a token that says it cannot leave; not proved by an attestation",
-            "attested": "in a token whose maker attests that it cannot leave",
-        }
-        kind = f"key {name} ({key.kind}): {words[key.protection]}"
-        yield Finding("weak" if key.kind == "release" and key.protection != "attested" else "note", "key", kind)
-        for certificate in key.chain[:1]:
-            yield _certificate(name, base64.b64decode(certificate), now)
-
-
-def _certificate(name: str, content: bytes, now: datetime) -> Finding:
-    expires = x509.load_der_x509_certificate(content).not_valid_after_utc
-    days = (expires - now).days
-    if expires <= now:
-        return Finding("bad", "certificate", f"of key {name} expired {expires:%Y-%m-%d}")
-    return Finding("weak" if expires - now < SOON else "ok", "certificate", f"of key {name} holds {days} days more")
 
 
 def _profile(home: Home, policy: Policy | None) -> Iterator[Finding]:
@@ -264,9 +196,13 @@ def _signer(signer: LiveSigner, policy: Policy | None) -> Iterator[Finding]:
 
 def _scanner(home: Home, now: datetime) -> Iterator[Finding]:
     """What the scanner said when it last proved its engines."""
+    if not (home / "scanner").is_dir():
+        return
     try:
-        engines = list(engines_of(home))
+        engines = list(engines_in(journal("signwright-scanner.service")) if is_installed(home) else engines_of(home))
     except OSError:
+        engines = []
+    if not engines:
         yield Finding("note", "scanner", "has not run yet")
         return
     for engine in engines:

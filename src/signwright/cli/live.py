@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -74,6 +74,11 @@ def engines_of(home: Home) -> Iterator[LiveEngine]:
     with (home.run / "scanner.log").open("rb") as log:
         log.seek(max(0, log.seek(0, 2) - MAX_TAIL))
         lines = log.read().decode("utf-8", "replace").splitlines()
+    yield from engines_in(lines)
+
+
+def engines_in(lines: Sequence[str]) -> Iterator[LiveEngine]:
+    """The newest word on each engine in lines of the scanner's log."""
     found: dict[str, LiveEngine] = {}
     for line in lines:
         try:

@@ -77,6 +77,13 @@ def _ask(*command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
+def journal(unit: str) -> list[str]:
+    """What a unit has said since the machine started, newest last; empty where there is no journal for us."""
+    return (
+        _ask("journalctl", "--no-pager", "--boot", "--output=cat", "--lines=2000", f"--unit={unit}") or ""
+    ).splitlines()
+
+
 def _active_units() -> Iterator[str]:
     said = _ask("systemctl", "list-units", "--state=active", "--plain", "--no-legend", "signwright*")
     yield from (line.split()[0] for line in (said or "").splitlines() if line.strip())
