@@ -83,6 +83,8 @@ class SmallHub:
         if path == "/tsa":
             reply = reply_to(body, issuer=self.site.issuer, now=now_utc(), next_serial=lambda: 7)
             return 200, "application/timestamp-reply", reply.reply
+        if method == "GET" and path.endswith("/checkpoint"):
+            return self._latest(path.split("/")[-2])
         lower = {name.lower(): value for name, value in headers.items()}
         try:
             parts = MessageParts.received(method, path, query, headers=lower)
@@ -103,6 +105,12 @@ class SmallHub:
             return 200, "text/plain", self.site.witness.add_checkpoint(body).line().encode()
         except ConflictError as problem:
             return 409, "text/x.tlog.size", f"{problem.details['size']}\n".encode()
+
+    def _latest(self, origin: str) -> tuple[int, str, bytes]:
+        try:
+            return 200, "text/plain", self.site.witness.latest(origin)
+        except SignwrightError:
+            return 404, "text/plain", b""
 
     def _courier(self, method: str, path: str, query: str, body: bytes) -> tuple[int, str, bytes]:
         name = path.removeprefix("/v1/courier/")

@@ -50,7 +50,10 @@ class Told:
 
 
 class LyingHub:
-    """Listens on ``address`` from `start` (or ``with``) to `close`. ``known_policy``: digest that the courier told."""
+    """Listens on ``address`` from `start` (or ``with``) to `close`.
+
+    ``asked``: the courier's last poll; ``known_policy``, ``known_words``: digests that it told.
+    """
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -63,6 +66,7 @@ class LyingHub:
         self._closing = False
         self._policy: Mapping[str, object] | None = None
         self._words: Mapping[str, object] = {"sha256": None, "envelopes": []}
+        self.asked: Mapping[str, Any] = {}
         self.known_policy: str | None = None
         self.known_words: str | None = None
         self.published: dict[str, bytes] = {}
@@ -130,6 +134,7 @@ class LyingHub:
         keepers' words alone and would drop them.
         """
         with self._changed:
+            self.asked = asked
             self.known_policy, self.known_words = asked.get("policy_sha256"), asked.get("words_sha256")
             self._changed.notify_all()
             wait, alone = min(float(asked.get("wait", 0)), _POLL_SECONDS), asked.get("max") == 0
