@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hostile gate asks for key operations that are no release: only what two of two keepers signed reaches the key."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from signwright.envelopes.base import SignerContext
+from signwright.envelopes.certification_request import certification_request
+from signwright.model.framing import encode_frame, read_frame
+from signwright.model.times import format_time
+from signwright.policy.key_operations import key_operation_leaf
+from signwright.policy.policy import Policy
+from signwright.policy.succession import policy_leaf
+from signwright.signer.keyholder.child import reader
+from signwright.signer.keyholder.front import Front
+from signwright.signer.keyholder.pool import Pool
+from signwright.signer.keyholder.settings import KeySettings
+from signwright.signer.keyholder.state import State
+from signwright.statements.dsse import Envelope
+from signwright.statements.models import Halt, KeyOperation, parse_statement, statement_payload
+from signwright.transparency.intent import StartLeaf
+from signwright.transparency.proof import TlogProof
+from tests.attacks.keyholder.test_hostile_gate import CountingKey
+from tests.support.pki import default_pki
+from tests.support.roots import Keepers, Offer, signed
+from tests.support.signing import MemoryLog
+
+WHO = {"common-name": "Five People Software", "organisation": "Five People Ltd", "country": "AT"}
+
+
+@dataclass
+class Door:
+    """A real front with a real pool, a policy of two keepers in force; only the key counts."""
+
+    keepers: Keepers
+    gate: socket.socket
+    marks: Path
+    seen: list[tuple[int, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.log = MemoryLog(self.keepers.world)
+        self.log.append(b"genesis")
+        self.first = self.load(self.keepers.first(), None)
+        self.policy = self.load(self.keepers.second(), self.first)
+
+    @property
+    def operations(self) -> int:
+        return len(self.marks.read_bytes()) if self.marks.exists() else 0
+
+    def ask(self, message: dict[str, Any], parts: Sequence[bytes] = ()) -> tuple[dict[str, Any], tuple[bytes, ...]]:
+        self.gate.sendall(encode_frame({"id": 1, **message}, parts))
+        frame = read_frame(reader(self.gate))
+        return frame.message, frame.parts
+
+    def logged(self, leaf: bytes, *, witnessed: bool = True) -> tuple[bytes, list[dict[str, Any]]]:
+        """Its proof under a checkpoint of now, and how that continues every tree before."""
+        checkpoint = self.log.checkpoint
+        self.seen.append((checkpoint.size, checkpoint.root.hex()))
+        index, tree = self.log.append(leaf), self.log.tree()
+        note = self.log.note(self.keepers.world.now, witnesses=None if witnessed else [])
+        rows = [
+            {"size": size, "root": root, "hashes": [base64.b64encode(h).decode() for h in tree.consistency(size)]}
+            for size, root in self.seen
+        ]
+        return TlogProof(index, tuple(tree.inclusion(index)), note).encode(), rows
+
+    def load(self, offer: Offer, old: Policy | None) -> Policy:
+        policy = offer.opened(self.keepers.pinned)
+        leaf = policy_leaf(old, policy, now=self.keepers.world.now).encode()
+        parts = [offer.root.encode(), offer.policy.encode(), *offer.documents.values(), leaf, self.logged(leaf)[0]]
+        answer, _ = self.ask({"verb": "policy", "documents": list(offer.documents)}, parts)
+        assert answer["ok"], answer
+        return policy
+
+    def start(self) -> None:
+        status = self.ask({"verb": "status"})[0]["start"]
+        now = format_time(self.keepers.world.now)
+        leaf = StartLeaf(nonce=status["nonce"], number=status["number"], time=now).encode()
+        proof, rows = self.logged(leaf)
+        answer, _ = self.ask({"verb": "start", "consistency": rows}, [leaf, proof])
+        assert answer["ok"], answer
+
+    def operation(
+        self, *names: str, policy_sha256: str | None = None, hours: tuple[float, float] = (0, 24), **changes: Any
+    ) -> Envelope:
+        """Signed by ``names``; ``hours``: created and expires, from now."""
+        created, expires = (format_time(self.keepers.world.now + timedelta(hours=h)) for h in hours)
+        values: dict[str, Any] = {
+            "key": "release",
+            "operation": "csr",
+            "parameters": WHO,
+            "nonce": secrets.token_hex(16),
+            "created": created,
+            "expires": expires,
+        }
+        subject = ("policy", policy_sha256 or self.policy.sha256)
+        payload = statement_payload(KeyOperation(**(values | changes)), [subject])
+        return signed(payload, [self.keepers.keys[name] for name in names], "key-operation")
+
+    def leaf(self, envelope: Envelope) -> bytes:
+        statement = parse_statement(envelope, KeyOperation)
+        return key_operation_leaf(self.policy, statement, attempt=1, now=self.keepers.world.now)
+
+    def use(
+        self, envelope: Envelope, *, leaf: bytes | None = None, witnessed: bool = True
+    ) -> tuple[dict[str, Any], tuple[bytes, ...]]:
+        """As an honest gate does it, with an honest leaf unless one is given."""
+        leaf = leaf if leaf is not None else self.leaf(envelope)
+        proof, rows = self.logged(leaf, witnessed=witnessed)
+        return self.ask({"verb": "key-operation", "consistency": rows}, [envelope.encode(), leaf, proof])
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    identity, keepers = default_pki().code_signing("p256"), Keepers()
+    for kind, made in (("release", identity), ("test", default_pki().code_signing("p256", "another"))):
+        chain = tuple(base64.b64encode(c).decode() for c in made.chain)
+        public = {"public_key": base64.b64encode(made.public_key).decode(), "chain": chain}
+        keepers.world.keys[kind] = keepers.world.default_key(kind).model_copy(update=public)  # type: ignore[arg-type]
+    secret, marks = tmp_path / "secret", tmp_path / "marks"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    settings = {"release": KeySettings(store="software", secret_file=str(secret))}
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        state = State(tmp_path / "state.sqlite3", genesis=keepers.pinned)
+        pool = Pool(settings, state, {"software": lambda _: CountingKey(marks)})
+        try:
+            Front(state, pool, profile=0, now=lambda: keepers.world.now).serve(theirs)
+        finally:
+            pool.close()
+            theirs.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        found = Door(keepers, ours, marks)
+        found.start()
+        yield found
+    finally:
+        ours.close()
+        thread.join(timeout=20)
+
+
+def test_request_that_both_keepers_signed_is_made_once(door: Door) -> None:
+    envelope = door.operation("anna", "ben")
+    leaf = door.leaf(envelope)
+    answer, (value,) = door.use(envelope, leaf=leaf)
+    assert answer["ok"], answer
+    key = door.policy.keys.keys["release"]
+    context = SignerContext((), base64.b64decode(key.public_key), door.keepers.world.now)
+    request = x509.load_der_x509_csr(certification_request(WHO, context, value))
+    assert request.is_signature_valid
+    assert request.subject.rfc4514_string() == "CN=Five People Software,O=Five People Ltd,C=AT"
+    again, _ = door.use(envelope, leaf=leaf)
+    assert (again["ok"], again["code"]) == (False, "wrong-attempt")
+    assert door.operations == 1
+
+
+Lie = Callable[[Door], tuple[dict[str, Any], tuple[bytes, ...]]]
+
+
+def one_keeper_of_two(door: Door) -> Any:
+    return door.use(door.operation("anna"))
+
+
+def one_keeper_twice(door: Door) -> Any:
+    return door.use(door.operation("anna", "anna"))
+
+
+def keeper_and_stranger(door: Door) -> Any:
+    return door.use(door.operation("anna", "mallory"))
+
+
+def edited_after_they_signed(door: Door) -> Any:
+    honest = door.operation("anna", "ben")
+    edited = Envelope(honest.payload.replace(b"Five People Ltd", b"Mallory Limite"), honest.signatures)
+    return door.use(edited)
+
+
+def signatures_of_another_kind_of_statement(door: Door) -> Any:
+    """The same keepers' policy signature does not count for a key operation."""
+    honest = door.operation("anna", "ben")
+    keys = [door.keepers.keys[name] for name in ("anna", "ben")]
+    return door.use(signed(honest.payload, keys, "policy"), leaf=door.leaf(honest))
+
+
+def policy_of_yesterday(door: Door) -> Any:
+    return door.use(door.operation("anna", "ben", policy_sha256=door.first.sha256))
+
+
+def key_that_is_not_in_the_policy(door: Door) -> Any:
+    return door.use(door.operation("anna", "ben", key="somebody"), leaf=door.leaf(door.operation("anna")))
+
+
+def raw_key(door: Door) -> Any:
+    """A raw key would sign the request's bytes for whatever else they are."""
+    return door.use(door.operation("anna", "ben", key="test-raw"), leaf=door.leaf(door.operation("anna")))
+
+
+def key_of_another_statement(door: Door) -> Any:
+    """Signed for the test key; the leaf, and what would be signed, is for the release key."""
+    return door.use(door.operation("anna", "ben", key="test"), leaf=door.leaf(door.operation("anna")))
+
+
+def unknown_parameter(door: Door) -> Any:
+    envelope = door.operation("anna", "ben", parameters={**WHO, "extension": "CA:TRUE"})
+    return door.use(envelope, leaf=door.leaf(door.operation("anna")))
+
+
+def no_common_name(door: Door) -> Any:
+    envelope = door.operation("anna", "ben", parameters={"organisation": "Five People Ltd"})
+    return door.use(envelope, leaf=door.leaf(door.operation("anna")))
+
+
+def name_that_is_no_text(door: Door) -> Any:
+    envelope = door.operation("anna", "ben", parameters={"common-name": 7})
+    return door.use(envelope, leaf=door.leaf(door.operation("anna")))
+
+
+def expired(door: Door) -> Any:
+    return door.use(door.operation("anna", "ben", hours=(-3, -1)))
+
+
+def a_week_old(door: Door) -> Any:
+    return door.use(door.operation("anna", "ben", hours=(-7 * 24 - 1, 24)))
+
+
+def from_tomorrow(door: Door) -> Any:
+    return door.use(door.operation("anna", "ben", hours=(1, 24)))
+
+
+def leaf_of_another_operation(door: Door) -> Any:
+    return door.use(door.operation("anna", "ben"), leaf=door.leaf(door.operation("anna", "ben")))
+
+
+def leaf_that_is_none(door: Door) -> Any:
+    return door.use(door.operation("anna", "ben"), leaf=b"genesis")
+
+
+def leaf_that_nobody_witnessed(door: Door) -> Any:
+    return door.use(door.operation("anna", "ben"), witnessed=False)
+
+
+def fourth_attempt(door: Door) -> Any:
+    envelope = door.operation("anna", "ben")
+    return door.use(envelope, leaf=door.leaf(envelope).replace(b'"attempt":1', b'"attempt":4'))
+
+
+def more_parts_than_wanted(door: Door) -> Any:
+    envelope = door.operation("anna", "ben")
+    leaf = door.leaf(envelope)
+    proof, rows = door.logged(leaf)
+    return door.ask({"verb": "key-operation", "consistency": rows}, [envelope.encode(), leaf, proof, b"more"])
+
+
+def log_without_what_was_seen(door: Door) -> Any:
+    envelope = door.operation("anna", "ben")
+    leaf = door.leaf(envelope)
+    proof, _ = door.logged(leaf)
+    return door.ask({"verb": "key-operation", "consistency": []}, [envelope.encode(), leaf, proof])
+
+
+LIES: dict[Lie, str] = {
+    one_keeper_of_two: "too-few-keepers",
+    one_keeper_twice: "too-few-keepers",
+    keeper_and_stranger: "too-few-keepers",
+    edited_after_they_signed: "bad-signature",
+    signatures_of_another_kind_of_statement: "wrong-namespace",
+    policy_of_yesterday: "other-policy",
+    key_that_is_not_in_the_policy: "no-key",
+    raw_key: "key-family",
+    key_of_another_statement: "wrong-intent",
+    unknown_parameter: "bad-csr",
+    no_common_name: "bad-csr",
+    name_that_is_no_text: "bad-csr",
+    expired: "request-expired",
+    a_week_old: "request-expired",
+    from_tomorrow: "request-expired",
+    leaf_of_another_operation: "wrong-intent",
+    leaf_that_is_none: "bad-json",
+    leaf_that_nobody_witnessed: "no-quorum",
+    fourth_attempt: "bad-field",
+    more_parts_than_wanted: "malformed",
+    log_without_what_was_seen: "log-fork",
+}
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+def test_lie_is_refused_without_use_of_the_key(door: Door, lie: Lie) -> None:
+    answer, parts = lie(door)
+    assert (answer["ok"], answer["code"]) == (False, LIES[lie]), answer
+    assert parts == ()
+    assert door.operations == 0
+
+
+def test_operation_that_was_logged_before_this_keyholder_came_up_is_refused(door: Door) -> None:
+    """Everything else about it is right: it was made for a state that may be gone."""
+    envelope = door.operation("anna", "ben")
+    leaf = door.leaf(envelope)
+    proof, rows = door.logged(leaf)
+    door.start()
+    answer, _ = door.ask({"verb": "key-operation", "consistency": rows}, [envelope.encode(), leaf, proof])
+    assert answer["ok"] is False
+    assert door.operations == 0
+
+
+def test_halted_keyholder_makes_no_request(door: Door) -> None:
+    now = format_time(door.keepers.world.now)
+    payload = statement_payload(
+        Halt(reason="a stolen laptop", nonce="00" * 16, created=now), [("policy-root", door.policy.root_sha256)]
+    )
+    halted, _ = door.ask({"verb": "halt"}, [signed(payload, [door.keepers.keys["ben"]], "halt").encode()])
+    assert halted["ok"], halted
+    answer, _ = door.use(door.operation("anna", "ben"))
+    assert (answer["ok"], answer["code"]) == (False, "halted")
+    assert door.operations == 0
