@@ -91,11 +91,11 @@ def check_log(
     """Verify what is new in the log since ``seen``, whose leaves made ``history``; without one every leaf is read.
 
     Nothing is believed before its tree is proved. A log that does not continue what was seen is read as a whole, to
-    tell what else is wrong with it. ``history`` itself is left as it is.
+    tell what else is wrong with it. ``history`` is taken over: its owner reads it again from where it is kept.
     """
     fork = _fork(log, seen)
     goes_on = seen is not None and history is not None and not fork
-    monitor = Monitor(site, history.model_copy(deep=True) if history and goes_on else History())
+    monitor = Monitor(site, history if history and goes_on else History())
     size, root = (seen.size, bytes.fromhex(seen.root)) if seen and goes_on else (0, EMPTY_ROOT)
     try:
         monitor.see(log.leaves_since(size, root))

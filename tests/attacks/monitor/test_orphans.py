@@ -103,6 +103,17 @@ def test_our_certificate_beside_a_number_that_our_key_did_not_make_is_told_apart
     assert (code, told(rows), last["forged"]) == (0, [("forged", "forged.exe")], 1)
 
 
+def test_our_key_in_another_spelling_is_our_key(served, capsys, tmp_path):
+    """A certificate that writes the point of the curve in its hybrid form: the same key under another digest."""
+    (view,) = stolen(served, "pe").values()
+    point = served.world.identity.public_key[-65:]
+    hybrid = bytes([0x06 | point[-1] & 1]) + point[1:]
+    assert view.count(point) == 1
+    folder = write(tmp_path / "out", {"evil.exe": view.replace(point, hybrid)})
+    code, rows, last = scan(capsys, folder)
+    assert (code, told(rows), last["others"]) == (8, [("orphan", "evil.exe")], 0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("depth", [1, 3])
 def test_an_orphan_in_an_archive_in_an_archive_is_found(served, capsys, tmp_path, kind, depth):

@@ -18,6 +18,7 @@ from signwright.cli.bench.figures import Bound, Figure, Row, Sample, interleaved
 from signwright.cli.bench.measure import cpu_seconds, peak_mib
 from signwright.cli.bench.scale import Bench
 from signwright.client.alarms.base import Site
+from signwright.client.alarms.history import History
 from signwright.client.log_files import CHECKPOINT, folder_files
 from signwright.client.log_reader import open_log
 from signwright.client.monitoring import Checked, check_log
@@ -60,21 +61,21 @@ def measure(bench: Bench) -> Figure:
 
 
 def _run(folder: Path, trust: LogTrust, now: datetime, _round: int, *, size: int, before: Checked | None) -> Sample:
+    history = before.history.model_copy(deep=True) if before and before.history else None
     cpu, start = cpu_seconds(), time.perf_counter()
-    found = _look(folder, trust, now, size=size, before=before)
+    found = _look(folder, trust, now, size=size, history=history)
     rate = found.leaves / (time.perf_counter() - start)
     return Sample(rate, {"cpu s": cpu_seconds() - cpu, "peak MiB": peak_mib()})
 
 
-def _look(folder: Path, trust: LogTrust, now: datetime, *, size: int, before: Checked | None = None) -> Checked:
+def _look(folder: Path, trust: LogTrust, now: datetime, *, size: int, history: History | None = None) -> Checked:
     """Raises `VerificationError` when the honest log gives an alarm: then nothing was measured."""
     read_file = folder_files(folder)
     log = open_log(trust, (folder / f"{CHECKPOINT}.{size}").read_bytes(), read_file)
     seen = None
-    if before is not None and before.history is not None:
-        root = (folder / f"root.{before.history.size}").read_text(encoding="ascii")
-        seen = SeenCheckpoint(origin=ORIGIN, size=before.history.size, root=root)
-    history = before.history if before else None
+    if history is not None:
+        root = (folder / f"root.{history.size}").read_text(encoding="ascii")
+        seen = SeenCheckpoint(origin=ORIGIN, size=history.size, root=root)
     found = check_log(log, Site(True, ORIGIN, _ROOT), seen=seen, history=history, now=now)
     if found.alarms or found.history is None:
         raise VerificationError(f"the log that was made gives {found.alarms[:1]}", code="bench")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from asn1crypto import cms as asn1_cms
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signwright.client.orphans.found import Found, Proof, Stamp
 from signwright.client.trust import TrustFile
@@ -20,7 +21,7 @@ from signwright.model.digest import ALGORITHMS, Digest, sha256_hex
 from signwright.model.view import View
 from signwright.readers import cms, pe
 from signwright.readers.registry import recognize
-from signwright.readers.values import check_digest_value, check_value
+from signwright.readers.values import check_digest_value, check_value, load_key
 from signwright.timestamps.structure import parse_token, parse_tst_info
 from signwright.timestamps.token import imprint_of_token, verify_token
 
@@ -67,6 +68,21 @@ class Look:
     def concerns(self, key: str) -> bool:
         return self.keys is None or key in self.keys
 
+    def key_of(self, public_key: bytes) -> str:
+        """Hex SHA-256 of the SubjectPublicKeyInfo in the form in which keys of interest are named.
+
+        One key can be written in several ways (a point of a curve in three): another spelling in a certificate makes
+        no other key.
+        """
+        written = sha256_hex(public_key)
+        if self.keys is not None and written in self.keys:
+            return written
+        try:
+            plain = load_key(public_key).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except SignwrightError:
+            return written
+        return sha256_hex(plain)
+
 
 def signatures_in(path: str, view: View, look: Look) -> Iterator[Found]:
     """Every signature in ``view``, by whatever key. Raises `FormatError`, `LimitError` and `VerificationError` for a
@@ -81,7 +97,8 @@ def signatures_in(path: str, view: View, look: Look) -> Iterator[Found]:
         yield from _of_structure(path, view.read(0, view.size), look, content_of=_message_digest)
     elif reader is not None:
         for signature in reader.read(view).signatures:
-            value, token, key = signature.signature_value, signature.timestamp_token, sha256_hex(signature.public_key)
+            value, token = signature.signature_value, signature.timestamp_token
+            key = look.key_of(signature.public_key)
             yield Found(
                 path,
                 sha256_hex(value),
@@ -137,7 +154,7 @@ def _of_structure(
         try:
             signed = cms.parse(current, padding=padded)
         except FormatError as problem:
-            yield from _loosely(path, current, problem)
+            yield from _loosely(path, current, problem, look=look)
             continue
         for signer in signed.signers:
             yield _of_signer(path, signed, signer, look=look, content_of=content_of)
@@ -152,7 +169,7 @@ def _of_signer(
     look: Look,
     content_of: Callable[[cms.SignedData, cms.Signer], str | None],
 ) -> Found:
-    value, key = sha256_hex(signer.signature_value), sha256_hex(signer.public_key)
+    value, key = sha256_hex(signer.signature_value), look.key_of(signer.public_key)
     if not look.concerns(key):
         return Found(path, value, key, Proof.UNCLEAR, why="another key, which nobody asked about")
     proof, why = Proof.MADE, ""
@@ -203,7 +220,7 @@ def _image_digest(signed: cms.SignedData, signer: cms.Signer) -> str | None:
         return None
 
 
-def _loosely(path: str, encoding: bytes, problem: FormatError) -> Iterator[Found]:
+def _loosely(path: str, encoding: bytes, problem: FormatError, *, look: Look) -> Iterator[Found]:
     """Whom a structure names that the strict reader refuses, such as one without signed attributes.
 
     Raises ``problem`` when not even that can be read.
@@ -219,7 +236,7 @@ def _loosely(path: str, encoding: bytes, problem: FormatError) -> Iterator[Found
     if not rows or len(rows) < len(named):
         raise problem
     for certificate, value in rows:
-        key = sha256_hex(certificate["tbs_certificate"]["subject_public_key_info"].dump())
+        key = look.key_of(certificate["tbs_certificate"]["subject_public_key_info"].dump())
         fingerprint = sha256_hex(certificate.dump())
         yield Found(path, sha256_hex(value), key, Proof.UNCLEAR, certificate=fingerprint, why=problem.message)
 
