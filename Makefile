@@ -20,7 +20,7 @@ SIGNER_STAMP := $(SIGNER)/.stamp-locked
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install demo dev check test attacks mutants bench fuzz interop lock clean
+.PHONY: help install demo dev check test attacks mutants model bench fuzz interop lock clean
 
 help:  ## print this list
 	@echo "make demo      install what runs, from hash-locked files, and watch one signing cycle from end to end"
@@ -29,6 +29,7 @@ help:  ## print this list
 	@echo "make test      every test, with branch coverage; installs outside verifiers where it may"
 	@echo "make attacks   only the attack suite: a dishonest hub, courier, person or file"
 	@echo "make mutants   take each check between a request and a key away; a test must notice (MODULE=... for a part)"
+	@echo "make model     explore the model of the signing cycle (docs/model) to its end; needs spin and gcc"
 	@echo "make interop   only the comparisons with outside verifiers"
 	@echo "make fuzz      each parser for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds"
 	@echo "make bench     the figures, as a table and as JSON"
@@ -96,6 +97,9 @@ attacks: dev
 # Not part of `test`: minutes, and only what it says is alive asks for anything.
 mutants: dev
 	$(BIN)/python -m tests.mutants --jobs $(TEST_WORKERS) $(if $(MODULE),--module $(MODULE))
+
+model: dev
+	@if scripts/install-test-tools; then export SIGNWRIGHT_TOOLS_INSTALLABLE=1; fi; $(BIN)/pytest -v tests/model
 
 interop: dev
 	@if scripts/install-test-tools; then export SIGNWRIGHT_TOOLS_INSTALLABLE=1; fi; $(BIN)/pytest -v -m interop
