@@ -31,10 +31,10 @@ def test_monitor_of_an_honest_home_is_quiet_and_reads_each_leaf_once(home: Runni
     *alarms, look = [json.loads(line) for line in ran.out.splitlines()]
     assert ran.code == 0, ran.out
     assert [row for row in alarms if row["severity"] == "error"] == []
-    assert look["leaves"] == look["size"] > 3
+    assert look["leaves"] == look["size"] > 0
     assert look["receipts"] >= 1
     again = json.loads(home.cli("monitor", "--from-state", state, "--output", "json").out.splitlines()[-1])
-    assert again["leaves"] < look["leaves"]
+    assert again["leaves"] == again["size"] - look["size"]
     assert again["receipts"] == 0
 
 

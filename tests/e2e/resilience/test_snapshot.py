@@ -153,4 +153,7 @@ def test_keyholder_and_witness_restored_alone_go_on_and_sign_nothing_twice(past:
             assert books.claimed[0] == past.books.claimed[0]
             assert len(books.claimed) == 2
             assert list(books.intents) == [*past.books.intents, books.claimed[1]]
-            assert site.monitor().code == 0
+            # Nothing was signed twice, and it is told all the same: the keyholder's starts count back.
+            watched = site.monitor()
+            assert (watched.code, watched.out.count("ALARM")) == (8, 1), watched.out
+            assert "ALARM start-rollback" in watched.out
