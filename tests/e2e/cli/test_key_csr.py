@@ -77,6 +77,11 @@ def test_statement_travels_between_two_machines_in_a_file(home: RunningHome, tmp
     assert changed.code == 2
     assert home.cli(*common, "--from", begun, "-o", out).code == 0
     assert "CN=Five People Software" in subject_of(out)
+    out.unlink()
+    again = home.cli(*common, "--from", begun, "-o", out)
+    assert again.code == 3
+    assert "attempts were made on this key operation" in again.err
+    assert not out.exists()
 
 
 def test_stranger_and_raw_key_get_no_request(home: RunningHome, tmp_path: Path) -> None:
