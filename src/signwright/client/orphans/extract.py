@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from asn1crypto import cms as asn1_cms
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signwright.client.orphans.found import Found, Proof, Stamp
@@ -29,7 +31,6 @@ MAX_STRUCTURES = 256
 MAX_RAW = 2048
 #: id-signedData, as it stands behind the first lengths of a ContentInfo.
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
-
 #: (signature value, timestamp token) to what the token proves about the value.
 StampOf = Callable[[bytes, bytes | None], Stamp | None]
 
@@ -123,7 +124,8 @@ def raw_signature(path: str, value: bytes, content: Iterator[bytes], keys: Seque
             except SignwrightError:
                 continue
             signed = f"{name}:{digest.hexdigest()}"
-            return Found(path, sha256_hex(value), sha256_hex(key), Proof.MADE, content=signed)
+            twin = _twin(key, value)
+            return Found(path, sha256_hex(value), sha256_hex(key), Proof.MADE, content=signed, twin_sha256=twin)
     return None
 
 
@@ -199,7 +201,17 @@ def _of_signer(
         content=content_of(signed, signer),
         stamp=look.stamp_of(signer.signature_value, token),
         why=why,
+        twin_sha256=_twin(signer.public_key, signer.signature_value) if proof is Proof.MADE else None,
     )
+
+
+def _twin(public_key: bytes, value: bytes) -> str | None:
+    """SHA-256 of (r, n - s): as good as (r, s), and made without the key (FIPS 186-5 section 6.4 accepts both)."""
+    key = load_key(public_key)
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return None
+    r, s = decode_dss_signature(value)
+    return sha256_hex(encode_dss_signature(r, key.curve.group_order - s))
 
 
 def _message_digest(signed: cms.SignedData, signer: cms.Signer) -> str | None:

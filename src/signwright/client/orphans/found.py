@@ -31,7 +31,8 @@ class Stamp:
 class Found:
     """``value_sha256``: of the signature value, as a result leaf lists it; ``key``: hex SHA-256 of the
     SubjectPublicKeyInfo; ``certificate``: hex SHA-256 of its DER; ``content``: what is signed, ``algorithm:hex``, as an
-    operation names it, None when it was not read.
+    operation names it, None when it was not read; ``twin_sha256``: of the other value that the same use of an elliptic
+    key stands for, which anybody can compute.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Found:
     content: str | None = None
     stamp: Stamp | None = None
     why: str = ""
+    twin_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

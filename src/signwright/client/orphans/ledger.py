@@ -55,8 +55,11 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self._missing: dict[tuple[str, str], list[Found]] = {}
+        self._twins: dict[tuple[str, str], tuple[str, str]] = {}
         for found in self.wanted:
             self._missing.setdefault((found.key, found.value_sha256), []).append(found)
+            if found.twin_sha256 is not None:
+                self._twins[found.key, found.twin_sha256] = (found.key, found.value_sha256)
         self._keys = {found.key for found in self.wanted}
 
     def see(self, leaves: Iterable[tuple[int, bytes]]) -> None:
@@ -109,7 +112,9 @@ class Ledger:
             return
         if leaf.listed:
             for value in leaf.signature_sha256:
-                self._missing.pop((intent.key, value), None)
+                name = intent.key, value
+                self._missing.pop(name, None)
+                self._missing.pop(self._twins.get(name, name), None)
         elif intent.key in self._keys:
             self.folded.append(intent)
             if len(self.folded) > MAX_FOLDED:

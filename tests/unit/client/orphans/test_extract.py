@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signwright.client.orphans.extract import Look, raw_signature, signatures_in, stamps_for
 from signwright.client.orphans.found import Found, Proof
+from signwright.client.orphans.ledger import Ledger
 from signwright.errors import FormatError, SignwrightError
 from signwright.model.digest import Digest, sha256_hex
 from signwright.model.view import BytesView
+from tests.support.leaves import genesis, intent, policy, result
 from tests.support.orphans import signature_value
-from tests.support.pki import public_bytes
+from tests.support.pki import private_key, public_bytes
 from tests.support.receipts import SOURCES, SignedWorld
 
 
@@ -67,6 +70,26 @@ def test_a_raw_signature_is_found_with_each_digest_and_the_right_key_alone(world
     assert (found.key, found.content) == (sha256_hex(ours), str(Digest.of(b"firmware", algorithm)))
     assert raw_signature("fw.sig", value, iter([b"firmware"]), [other]) is None
     assert raw_signature("fw.sig", value, iter([b"Firmware"]), [ours]) is None
+
+
+@pytest.mark.parametrize("curve", ["p256", "p384", "p521"])
+def test_the_twin_of_a_value_is_a_signature_too_and_of_the_same_use(curve):
+    """Whoever turns s into n - s makes another valid value without the key: it is no second use of it."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = private_key(curve)
+    value = key.sign(b"content", ec.ECDSA(hashes.SHA256()))
+    first = raw_signature("a.sig", value, iter([b"content"]), [public_bytes(key)])
+    order = key.curve.group_order
+    r, s = decode_dss_signature(value)
+    twin = encode_dss_signature(r, order - s)
+    second = raw_signature("b.sig", twin, iter([b"content"]), [public_bytes(key)])
+    assert (first.twin_sha256, second.twin_sha256) == (second.value_sha256, first.value_sha256)
+    book = Ledger([second])
+    leaves = (genesis(), policy(), intent(key=first.key), result(signature_sha256=(first.value_sha256,)))
+    book.see(enumerate(leaf.encode() for leaf in leaves))
+    assert book.missing() == []
 
 
 def test_unsigned_files_have_no_signatures(world):
