@@ -225,3 +225,20 @@ def test_doctor_finds_profile_one_and_says_what_the_next_one_wants(box: Box) -> 
     done = box.signwright("doctor", "--home", HOME, check=False)
     assert "profile 1 (one server)" in done.stdout, done.stdout
     assert "profile 2" in done.stdout
+
+
+def test_doctor_hears_scanner_and_keepers_of_an_installed_home(box: Box) -> None:
+    said = doctor(box)
+    assert "yara-x" in said
+    assert "freshness    number 1 holds until" in said
+
+
+def test_root_halts_at_the_gates_own_socket(box: Box) -> None:
+    """The last of these tests: a halt lasts until the keepers resume."""
+    words = ["halt", "--local", "--home", HOME, "--key", HOME / "keeper/keeper", "--reason", "test", "--yes"]
+    done = box.signwright(*words, check=False)
+    assert done.returncode == 0, done.stderr
+    file = program(box)
+    said = client(box, "sign", file, "-o", file.with_name("never.exe"), "--timeout", "5", check=False)
+    assert "is being signed after 5 s" in said, said
+    assert not (box.root / str(file.with_name("never.exe")).lstrip("/")).exists()

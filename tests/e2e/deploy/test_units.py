@@ -49,7 +49,7 @@ def settings_of(unit: str) -> dict[str, list[str]]:
 def placed(tmp_path: Path) -> Path:
     """The units as on a machine where their programs exist."""
     python = require_tool("true")
-    for path in UNITS.iterdir():
+    for path in [*UNITS.iterdir(), *UNITS.parent.joinpath("examples").glob("*.[st]*")]:
         text = path.read_text(encoding="utf-8")
         text = re.sub(r"^ExecStart=\S+", f"ExecStart={python}", text, flags=re.MULTILINE)
         (tmp_path / path.name).write_text(text, encoding="utf-8")
