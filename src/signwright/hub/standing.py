@@ -65,7 +65,7 @@ class Standing:
     def resumed(self, word: KeepersWord) -> KeepersWord:
         """A halt whose resume came first, by another way, does not halt again."""
         found = [one for one in self.words if one.kind == "resume" and word.digest in _ends(one)]
-        return replace(word, resumed_at=found[-1].number) if found and word.kind == "halt" else word
+        return replace(word, number=0, resumed_at=found[-1].number) if found and word.kind == "halt" else word
 
     def halts(self, policy_version: int) -> list[KeepersWord]:
         """Those that are not over."""

@@ -65,7 +65,12 @@ class SmallGate:
     async def _take(self, channel: Channel, frame: Frame) -> None:
         kind = str(frame.message["type"])
         if kind == "status":
-            status = {"policy": {"version": self.version}, "waiting_policy": self.waiting, "freshness": 3, "halts": []}
+            status: dict[str, Any] = {
+                "policy": {"version": self.version},
+                "waiting_policy": self.waiting,
+                "freshness": 3,
+                "halts": [],
+            }
             await self._answer(channel, frame, ok=True, **status)
             return
         self.heard.append(kind)

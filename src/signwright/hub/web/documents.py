@@ -38,7 +38,7 @@ _BODIES: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
 }
 _QUERIES: dict[tuple[str, str], dict[str, str]] = {
     ("POST", "/v1/requests"): {"wait": "integer", "include": "string"},
-    ("GET", "/v1/requests"): {"state": "string", "limit": "integer"},
+    ("GET", "/v1/requests"): {"state": "string", "limit": "integer", "before": "string"},
     ("GET", "/v1/requests/{reference}"): {"wait": "integer", "after": "string", "include": "string"},
     ("PUT", "/v1/courier/results/{reference}"): {"fence": "integer"},
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from signwright.hub.adapters.database.events import canonical
@@ -308,13 +308,19 @@ class SqlRecords:
         """The size of a content that the signer is working on; None for any other."""
         return self.connection.execute(_SIGNING, {"sha256": sha256}).scalar_one_or_none()
 
-    def listed(self, *, submitter: str | None, state: str | None, limit: int) -> list[RequestRecord]:
-        """Newest first."""
+    def listed(
+        self, *, submitter: str | None, state: str | None, limit: int, before: tuple[int, str] | None = None
+    ) -> list[RequestRecord]:
+        """Newest first; ``before``: creation and id of the last one of the page before."""
         statement = select(requests).order_by(requests.c.created.desc(), requests.c.id).limit(limit)
         if submitter is not None:
             statement = statement.where(requests.c.submitter == submitter)
         if state is not None:
             statement = statement.where(requests.c.state == state)
+        if before is not None:
+            created, request_id = before
+            same = and_(requests.c.created == created, requests.c.id > request_id)
+            statement = statement.where(or_(requests.c.created < created, same))
         return [record_of(row) for row in self.connection.execute(statement)]
 
 

@@ -106,14 +106,21 @@ async def _viewed(
 
 
 async def list_requests(request: Request) -> Response:
-    """Newest first: a credential's own, for a person all. ``state``, ``limit``."""
+    """Newest first: a credential's own, for a person all. ``state``, ``limit``; ``before``: id of the last of a page."""
     hub, caller = hub_of(request), caller_of(request)
     state = request.query_params.get("state")
     if state is not None and state not in set(State):
         raise MalformedError(f"state={state[:30]!r}; wanted one of {', '.join(State)}", code="bad-parameter")
     limit = whole_number(request, "limit", default=DEFAULT_LISTED, most=MOST_LISTED)
     submitter = caller.name if caller.kind == "credential" else None
-    records = await hub.database.read(partial(SqlRecords.listed, submitter=submitter, state=state, limit=limit))
+    last = request.query_params.get("before")
+
+    def work(records: SqlRecords) -> list[RequestRecord]:
+        found = may_see(records.find(last), caller, last) if last is not None else None
+        before = (found.created, found.id) if found is not None else None
+        return records.listed(submitter=submitter, state=state, limit=limit, before=before)
+
+    records = await hub.database.read(work)
     return json_response({"requests": [request_view(record) for record in records]})
 
 
