@@ -256,3 +256,16 @@ def test_a_witness_that_the_trust_file_does_not_name_is_refused(served, capsys):
 def test_a_witness_that_does_not_answer_is_a_warning(served, capsys):
     assert run(["monitor", "--witness", "w1=http://127.0.0.1:1"]) == 0
     assert "WARNING witness-silent: log: witness w1 does not tell" in capsys.readouterr().out
+
+
+def test_followed_while_the_hub_is_away_the_error_is_told_and_it_goes_on(served, monkeypatch):
+    monkeypatch.setenv("SIGNWRIGHT_URL", "http://127.0.0.1:1")
+    command = [sys.executable, "-m", "signwright.cli", "monitor", "--follow", "--interval", "1", "--output", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = [json.loads(process.stdout.readline()) for _ in range(2)]
+        finally:
+            process.terminate()
+            process.communicate()
+    assert [row["error"]["code"] for row in told] == ["hub-unreachable", "hub-unreachable"]

@@ -15,6 +15,7 @@ from signwright.cli.main import run
 from signwright.model.digest import sha256_hex
 from tests.support.orphans import released, stolen, write, zipped
 from tests.support.served_log import Served, served_log
+from tests.support.terminal import on_terminal
 
 
 @pytest.fixture
@@ -96,3 +97,15 @@ def test_list_comes_from_stdin(served, capsys, tmp_path, monkeypatch):
         assert run(["orphans", "--list", "-"]) == 8
     assert capsys.readouterr().out.startswith(f"ORPHAN {folder / 'evil-setup.exe'} ")
     assert Path(folder).is_dir()
+
+
+def test_person_at_a_terminal_sees_how_far_it_is(served, tmp_path):
+    folder = write(tmp_path / "out", {**released(served, "pe"), **stolen(served, "pe")})
+    command = [sys.executable, "-m", "signwright.cli", "orphans", str(folder)]
+    env = {name: value for name, value in os.environ.items() if name not in ("CI", "SIGNWRIGHT_NO_INPUT")}
+    with on_terminal(command, env=env) as terminal:
+        terminal.expect("files, ")
+        code, out = terminal.end()
+    assert code == 8
+    assert out.startswith(f"ORPHAN {folder / 'evil-setup.exe'} ")
+    assert "2 files, 0 links not followed: 2 ours" in terminal.text

@@ -136,3 +136,14 @@ def test_hub_that_is_gone_is_an_error_and_no_alarm(served):
     with HubConnection("http://127.0.0.1:1", None) as connection:
         with pytest.raises(UnavailableError):
             counted(served, Hub(connection), "a" * 64)
+
+
+def test_keeper_who_signed_the_policy_and_approved_under_it_is_told_once(served, hub):
+    world = served.world
+    world.world.keeper = world.world.people["alice"]
+    world.load()
+    digest = show(served, world.make("pe"))
+    found = counted(served, hub, digest)
+    assert (found.requests, found.standing) == ([digest], [])
+    assert [(alarm.code, alarm.severity) for alarm in found.alarms] == [("keepers-approve", Severity.WARNING)]
+    assert counted(served, hub, digest, before=(digest,)).alarms == []
