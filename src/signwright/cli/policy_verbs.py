@@ -15,6 +15,7 @@ from signwright.cli.console import json_result, result, say
 from signwright.cli.policy import policy_folder
 from signwright.cli.policy_shared import DIR, HOME, OUTPUT, TRUST, checked, signed_last, waiting_words
 from signwright.cli.policy_sign import apply, sign
+from signwright.cli.policy_try import try_draft
 from signwright.cli.settings import output_format
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def command() -> None:
 
 command.add_command(sign)
 command.add_command(apply)
+command.add_command(try_draft)
 
 
 @command.command()

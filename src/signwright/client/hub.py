@@ -236,8 +236,10 @@ class Hub:
             raise VerificationError(f"the hub shows another request than {reference}: {view.id}", code="wrong-request")
         return view
 
-    def requests(self, *, state: str | None = None, limit: int = 50) -> list[RequestView]:
-        query = urlencode({**({"state": state} if state else {}), "limit": limit})
+    def requests(self, *, state: str | None = None, limit: int = 50, before: str | None = None) -> list[RequestView]:
+        """Newest first; ``before``: id of the last one of the page before."""
+        asked = {"state": state, "before": before}
+        query = urlencode({**{name: value for name, value in asked.items() if value}, "limit": limit})
         found = self.connection.call("GET", "/v1/requests", query=query).json()
         return list(_read(_RequestList, found if isinstance(found, dict) else {"requests": found}).requests)
 

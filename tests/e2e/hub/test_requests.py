@@ -311,3 +311,18 @@ def test_view_tells_what_was_asked(hub):
     view = submit(hub, envelope)
     assert view["request_sha256"] == parse_statement(envelope, Request).digest
     assert (view["project"], view["signing_policy"], view["mode"]) == ("default", "test", "digest")
+
+
+def test_list_goes_on_page_by_page_and_misses_none(hub):
+    """Several of one second, so that the order within it counts too."""
+    made = [submit(hub)["id"] for _ in range(5)]
+    whole = [view["id"] for view in hub.tester().get("/v1/requests?limit=500").json()["requests"]]
+    assert set(made) <= set(whole)
+    paged, last = [], ""
+    while page := hub.tester().get(f"/v1/requests?limit=2{last}").json()["requests"]:
+        paged += [view["id"] for view in page]
+        last = f"&before={paged[-1]}"
+    assert paged == whole
+    assert hub.tester().get("/v1/requests?before=r-aaaaaaaaaaaaaaaa").status_code == 404
+    assert hub.releaser().get(f"/v1/requests?before={made[0]}").status_code == 404
+    drain(hub)

@@ -106,7 +106,7 @@ async def _viewed(
 
 
 async def list_requests(request: Request) -> Response:
-    """Newest first: a credential's own, for a person all. ``state``, ``limit``; ``before``: id of the last of a page."""
+    """Newest first: a credential's own, for a person all. ``state``, ``limit``; ``before``: id after which to go on."""
     hub, caller = hub_of(request), caller_of(request)
     state = request.query_params.get("state")
     if state is not None and state not in set(State):
