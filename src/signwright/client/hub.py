@@ -84,6 +84,7 @@ class RequestView(_Said):
     approvals: Many[ApprovalView] = ()
     history: Many[HistoryView] = ()
     results: Many[ResultView] = ()
+    purged: bool = False
 
     @property
     def is_final(self) -> bool:

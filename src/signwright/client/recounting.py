@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from signwright.client.alarms.base import Alarm, Severity
+from signwright.client.alarms.history import Use
 from signwright.client.alarms.people import same_people
 from signwright.client.authorisation import LoggedIntent, Recounted, open_intent, recount
 from signwright.client.hub import Hub, RequestView
@@ -59,25 +60,23 @@ class Recounter:
                     found.requests.append(view.request_sha256)
         return found
 
-    def count_logged(self, log: LogReader, hub: Hub, signed: Mapping[str, str], *, now: datetime) -> Counted:
-        """Every request that the log says was ``signed`` (digest → time): a person may see them all.
+    def count_logged(self, log: LogReader, hub: Hub, signed: Mapping[str, Use], *, now: datetime) -> Counted:
+        """Every request that the log says was ``signed``, by its digest: a person may see them all.
 
-        What the hub cannot show a receipt for cannot be counted, and that is an alarm.
+        What the hub cannot show a receipt for cannot be counted, and that is an alarm; a warning where it says that
+        a test was purged, as its policy may want.
         """
         found = Counted([digest for digest in signed if digest in self.before])
         for digest in [digest for digest in signed if digest not in self.before][:MAX_COUNTED]:
-            try:
-                view = hub.request(digest)
-                good = self._request(hub, view, log, found=found, digest=digest) if view.results else None
-            except UnavailableError:
-                raise
-            except SignwrightError:
-                good = None
-            if good:
-                found.requests.append(digest)
-            elif good is None and now - parse_time(signed[digest]) > self.grace:
-                text = f"request {digest[:16]}… was signed {signed[digest]}, and the hub shows no receipt of it"
-                found.standing.append(Alarm("no-receipt", text))
+            view = _asked(hub, digest)
+            if view is not None and view.results:
+                if self._request(hub, view, log, found=found, digest=digest):
+                    found.requests.append(digest)
+            elif now - parse_time(signed[digest].time) > self.grace:
+                text = f"request {digest[:16]}… was signed {signed[digest].time}, and the hub shows no receipt of it"
+                purged = view is not None and view.purged and not signed[digest].release
+                severity = Severity.WARNING if purged else Severity.ERROR
+                found.standing.append(Alarm("no-receipt", text, severity=severity))
         return found
 
     def _request(
@@ -107,6 +106,16 @@ class Recounter:
                 continue
             if recounted is not None and bundle.authorisation is not None and row is view.results[0]:
                 yield from _together(recounted, bundle.authorisation)
+
+
+def _asked(hub: Hub, digest: str) -> RequestView | None:
+    """The request as the hub shows it; None when it shows none, or nonsense. Raises `UnavailableError` alone."""
+    try:
+        return hub.request(digest)
+    except UnavailableError:
+        raise
+    except SignwrightError:
+        return None
 
 
 def published(

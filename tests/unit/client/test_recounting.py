@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from signwright.client.alarms.base import Severity
+from signwright.client.alarms.history import Use
 from signwright.client.http import HubConnection
 from signwright.client.hub import Hub
 from signwright.client.log_reader import LogReader, open_log
@@ -60,9 +61,12 @@ def recounter(served: Served, *before: str) -> Recounter:
     return Recounter(served.world.trust(), lambda: reader(served), frozenset(before), GRACE, pause=lambda _: None)
 
 
-def counted(served: Served, hub: Hub, *digests: str, before: tuple[str, ...] = (), minutes: float = 0) -> Counted:
+def counted(
+    served: Served, hub: Hub, *digests: str, before: tuple[str, ...] = (), minutes: float = 0, release: bool = True
+) -> Counted:
     """As a person, who goes by what the log says was signed."""
-    signed = dict.fromkeys(digests, format_time(served.time))
+    use = Use(attempt=1, time=format_time(served.time), signed=2, release=release)
+    signed = dict.fromkeys(digests, use)
     now = served.time + timedelta(minutes=minutes)
     return recounter(served, *before).count_logged(reader(served), hub, signed, now=now)
 
@@ -95,6 +99,15 @@ def test_receipt_that_the_hub_does_not_show_is_an_alarm_after_its_grace(served, 
         assert (early.requests, early.standing) == ([], [])
         late = counted(served, hub, digest, minutes=16)
         assert [alarm.code for alarm in late.standing] == ["no-receipt"]
+
+
+@pytest.mark.parametrize(("release", "severity"), [(False, Severity.WARNING), (True, Severity.ERROR)])
+def test_purged_test_is_a_warning_and_a_purged_release_is_not_believed(served, hub, release, severity):
+    digest = show(served, served.world.make("pe"))
+    purged = {"id": "r-x", "state": "completed", "request_sha256": digest, "results": [], "purged": True}
+    served.answers[f"/v1/requests/{digest}"] = purged
+    found = counted(served, hub, digest, minutes=16, release=release)
+    assert [(alarm.code, alarm.severity) for alarm in found.standing] == [("no-receipt", severity)]
 
 
 def test_receipt_of_another_request_is_no_answer(served, hub):

@@ -81,11 +81,12 @@ class OpenIntent(_Plain):
 
 
 class Use(_Plain):
-    """Of a request and wave. ``signed``: index of the intent that signed it."""
+    """Of a request and wave. ``signed``: index of the intent that signed it; ``release``: of that kind."""
 
     attempt: int
     time: str
     signed: int | None = None
+    release: bool = False
 
 
 class Count(_Plain):
@@ -148,10 +149,10 @@ class History(_Plain):
         if index % _SWEEP == _SWEEP - 1:
             self._forget()
 
-    def signed_requests(self) -> dict[str, str]:
-        """Digests of the requests that were signed in the time that is remembered → when; the oldest first."""
+    def signed_requests(self) -> dict[str, Use]:
+        """Digests of the requests that were signed in the time that is remembered; the oldest first."""
         rows = ((name.partition("/"), use) for name, use in self.uses.items() if use.signed is not None)
-        return {request: use.time for (request, _, what), use in rows if what != KEY_OPERATION}
+        return {request: use for (request, _, what), use in rows if what != KEY_OPERATION}
 
     def intent_of(self, leaf: ResultLeaf) -> OpenIntent | None:
         """The intent that a result may speak about: an open one, or one whose outcome was unknown and is now known."""
@@ -194,7 +195,8 @@ class History(_Plain):
         before = self.uses.get(intent.use)
         attempt = max(leaf.attempt, before.attempt if before else 0)
         signed = before.signed if before else None
-        self.uses[intent.use] = Use(attempt=attempt, time=intent.time, signed=signed)
+        release = isinstance(leaf, IntentLeaf) and leaf.kind == "release"
+        self.uses[intent.use] = Use(attempt=attempt, time=intent.time, signed=signed, release=release)
         self.open[str(index)] = intent
 
     def _result(self, leaf: ResultLeaf) -> None:
