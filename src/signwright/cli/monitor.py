@@ -17,6 +17,7 @@ from signwright.cli.hubs import hub_options, output_option, person_options
 from signwright.cli.log_source import LogSource, open_source
 from signwright.cli.settings import output_format
 from signwright.errors import UnavailableError, UsageError, VerificationError
+from signwright.policy.following import ONLINE_MINUTES
 
 if TYPE_CHECKING:
     from signwright.client.alarms.base import Alarm, Hours
@@ -75,7 +76,7 @@ def command(
     watch = Watch(
         believed=source.believed,
         read=source.read,
-        limits=Limits(result_within=timedelta(minutes=grace)),
+        limits=Limits(result_within=timedelta(minutes=grace), carried=_carried(source.believed)),
         hours=expected,
         witnesses=witnesses_of(witnesses, source.believed),
         seats=source.seats if receipts else None,
@@ -128,6 +129,12 @@ def _show(found: Round, alarms: list[Alarm], *, as_json: bool) -> None:
     say(f"{found.origin}: size {found.size}, {found.leaves} leaves read, {told}")
     if found.receipts is not None:
         say(f"{found.receipts} receipts counted again; {found.signed} signed intents in the log")
+
+
+def _carried(believed: TrustFile) -> timedelta:
+    """With an air gap, leaves may be as old as the policy lets cosignatures be; everywhere else they come at once."""
+    minutes = believed.quorum.window_minutes
+    return timedelta(minutes=minutes if minutes > ONLINE_MINUTES else 0)
 
 
 def _policy(source: LogSource) -> Policy:

@@ -127,6 +127,6 @@ def _broken(problem: SignwrightError) -> Alarm:
 def stale(log: LogReader, site: Site, now: datetime) -> list[Alarm]:
     """A checkpoint that no witness has looked at for long may be an old one, shown again."""
     cosigned = log.witnessed.cosigned.median_time
-    if cosigned is None or now - cosigned <= site.limits.checkpoint:
+    if cosigned is None or now - cosigned <= site.limits.checkpoint + site.limits.carried:
         return []
     return [Alarm("stale-checkpoint", f"the newest checkpoint was cosigned {cosigned:%Y-%m-%dT%H:%M:%SZ}")]

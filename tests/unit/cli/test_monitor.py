@@ -20,7 +20,7 @@ from signwright.errors import UsageError
 from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.statements.keys import public_text
-from signwright.transparency.leaf import EpochLeaf, HaltLeaf, ResumeLeaf
+from signwright.transparency.leaf import EpochLeaf, GenesisLeaf, HaltLeaf, ResumeLeaf
 from tests.support.served_log import Served, served_log
 from tests.support.signing import MemoryLog
 from tests.support.world import ORIGIN, key_id, ssh_line
@@ -269,3 +269,18 @@ def test_followed_while_the_hub_is_away_the_error_is_told_and_it_goes_on(served,
             process.terminate()
             process.communicate()
     assert [row["error"]["code"] for row in told] == ["hub-unreachable", "hub-unreachable"]
+
+
+def test_an_air_gap_in_the_trust_file_makes_the_monitor_patient(served, capsys, tmp_path):
+    trust = served.world.trust()
+    old = served.time - timedelta(hours=20)
+    served.world.log = MemoryLog(served.world.world)
+    time = format_time(old)
+    genesis = GenesisLeaf(root_sha256=trust.policy_root_sha256, origin=ORIGIN, profile=3, trial=True, time=time)
+    served.world.log.append(genesis.encode(), EpochLeaf(time=time).encode())
+    served.files = {"checkpoint": served.world.log.note(old), **served.world.log.tiles}
+    assert run(["monitor", "--from-state", "a", "--no-receipts"]) == 8
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["stale-checkpoint:", "no-heartbeat:"]
+    quorum = trust.quorum.model_copy(update={"window_minutes": 2880})
+    (tmp_path / "trust.json").write_bytes(trust.model_copy(update={"quorum": quorum}).encode())
+    assert run(["monitor", "--from-state", "b", "--no-receipts"]) == 0

@@ -89,6 +89,16 @@ def test_an_unknown_result_may_become_known_once():
     assert codes(*leaves, result()) == ["stray-result"]
 
 
+def test_where_media_are_carried_what_is_missing_may_be_on_its_way():
+    site = Site(True, ORIGIN, ROOT, Limits(carried=timedelta(hours=48)))
+    monitor = Monitor(site)
+    monitor.see(enumerate(leaf.encode() for leaf in (genesis(), policy(), intent(), BEAT)))
+    told = {
+        hours: [alarm.code for alarm in monitor.missing(now=NOW + timedelta(hours=hours))] for hours in (48, 49, 51)
+    }
+    assert told == {48: [], 49: ["no-result"], 51: ["no-result", "no-heartbeat"]}
+
+
 def test_many_refusals_in_a_short_time_are_one_alarm():
     denials = [DenyLeaf(request=OTHER, codes=("approvals",), count=5, time=at(i)) for i in range(6)]
     assert codes(*HONEST, *denials, now=NOW + timedelta(minutes=10)) == ["denials"]

@@ -42,7 +42,8 @@ class Alarm:
 class Limits:
     """``result_within``: an intent without a result after so long is an alarm; ``heartbeat``: hourly, with slack;
     ``denials`` in ``denial_window``: a burst; ``clock``: how far times in the log may go back or be ahead of ours;
-    ``checkpoint``: age of the newest cosignature.
+    ``checkpoint``: age of the newest cosignature; ``carried``: how long leaves are on their way to us, where media are
+    carried by people.
     """
 
     result_within: timedelta = timedelta(minutes=15)
@@ -51,6 +52,7 @@ class Limits:
     denial_window: timedelta = timedelta(minutes=10)
     clock: timedelta = timedelta(minutes=10)
     checkpoint: timedelta = timedelta(hours=2)
+    carried: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

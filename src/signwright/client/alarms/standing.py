@@ -14,14 +14,14 @@ from signwright.model.times import format_time, parse_time
 def no_result(history: History, limits: Limits, now: datetime) -> Iterator[Alarm]:
     """Each intent whose result is overdue."""
     for index, intent in history.open.items():
-        if now - parse_time(intent.time) > limits.result_within:
+        if now - parse_time(intent.time) > limits.result_within + limits.carried:
             text = f"intent of {intent.time} without a result: was the key used?"
             yield Alarm("no-result", text, int(index))
 
 
 def no_heartbeat(history: History, limits: Limits, now: datetime) -> Iterator[Alarm]:
     last = history.last_beat
-    if last is None or now - parse_time(last) > limits.heartbeat:
+    if last is None or now - parse_time(last) > limits.heartbeat + limits.carried:
         said = f"last {last}" if last else "none at all"
         yield Alarm("no-heartbeat", f"no sign of life for {limits.heartbeat}: {said}")
 
