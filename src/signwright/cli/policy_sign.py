@@ -70,7 +70,7 @@ def sign(
         following = begin_next(current, documents, under=root_of(current), now=datetime.now(UTC), days=days)
     else:
         documents, draft = checked(sources, current, under=following.under)
-        following.check_sources(current, documents)
+        following = following.made_again(current, documents)
     show_change(current.policy, draft)
     say(f"version {following.index.version} holds until {following.index.expires}; {following.standing}")
     confirm(f"sign this as version {following.index.version}?", yes=yes)
@@ -163,7 +163,7 @@ def take_next(sources: Path, current: SignedPolicy, following: NextPolicy, *, ye
     signed = following.opened(current)
     try:
         documents, _ = checked(sources, current, under=following.under, quiet=True)
-        following.check_sources(current, documents)
+        following.made_again(current, documents)
     except SignwrightError as problem:
         warn(f"what the keepers signed is loaded, and the sources are not that: {problem.message}")
     show_change(current.policy, signed.policy)

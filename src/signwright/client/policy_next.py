@@ -48,8 +48,10 @@ class NextPolicy:
         """Verified as the signer will do it; raises `VerificationError` while keepers are missing."""
         return opened(self.parts, current)
 
-    def check_sources(self, current: SignedPolicy, documents: Mapping[str, Strict]) -> None:
-        """Raises `ConflictError` naming the documents that changed since the first keeper signed."""
+    def made_again(self, current: SignedPolicy, documents: Mapping[str, Strict]) -> NextPolicy:
+        """The same signatures with documents made from the sources; raises `ConflictError` naming the documents that
+        changed since the first keeper signed.
+        """
         again = draft_policy(
             documents,
             root=self.under.root,
@@ -60,7 +62,8 @@ class NextPolicy:
             older_roots=self.under.older,
         )
         if again.payload == self.parts.policy.payload:
-            return
+            parts = PolicyParts(self.parts.root, self.parts.policy, again.documents)
+            return NextPolicy(parts, self.under, self.index, self.standing)
         ours = parse_statement(Envelope(again.payload, ()), PolicyIndex).predicate.documents
         theirs = self.index.documents
         names = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
