@@ -180,7 +180,13 @@ def _signer(signer: LiveSigner, policy: Policy | None) -> Iterator[Finding]:
     yield Finding(
         "ok" if signer.cosigned else "bad", "log", text + (f", {behind} wait for witnesses" if behind else "")
     )
-    if policy is not None and signer.policy_version != policy.version:
+    for halt in signer.halts:
+        yield Finding("bad", "halted", f"the gate signs nothing: halt {halt}; signwright resume")
+    if policy is not None and signer.waiting_policy == policy.version:
+        hours = policy.organisation.weakening_delay_hours
+        text = f"version {policy.version} weakens and waits {hours} h in the signer, which works under"
+        yield Finding("weak", "policy", f"{text} version {signer.policy_version} until then")
+    elif policy is not None and signer.policy_version != policy.version:
         text = f"the signer works under version {signer.policy_version}, the newest signed is {policy.version}"
         yield Finding("bad", "policy", f"{text}: signwright policy apply --post-only")
     words = {

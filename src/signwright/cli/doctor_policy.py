@@ -12,14 +12,12 @@ from typing import Literal
 from cryptography import x509
 
 from signwright.cli.home import Home
+from signwright.cli.standing import age_words, standing_of_home
 from signwright.errors import SignwrightError
 from signwright.model.times import parse_time
-from signwright.policy.facts import verified_freshness
 from signwright.policy.policy import Policy
-from signwright.statements.dsse import parse_envelope
 
 SOON = timedelta(days=30)
-FRESHNESS_WARNING_HOURS = 6
 Level = Literal["ok", "weak", "bad", "note"]
 
 
@@ -59,22 +57,19 @@ def _policy(policy: Policy, now: datetime) -> Iterator[Finding]:
 
 
 def _freshness(home: Home, policy: Policy, now: datetime) -> Iterator[Finding]:
-    """The keepers' word that nothing was revoked, as far as this home has it."""
+    """The word that nothing was revoked, as the hub has it or this home: without a recent one nothing is released."""
     try:
-        content = (home / "policy" / "signed" / "freshness.json").read_bytes()
-        word = verified_freshness(policy, parse_envelope(content)).statement.predicate
-    except OSError:
-        yield Finding("weak", "freshness", "no word in this home: signwright freshness renew")
-        return
+        known = standing_of_home(home, policy)
     except SignwrightError as problem:
         yield Finding("bad", "freshness", problem.message)
         return
-    hours = (parse_time(word.expires) - now).total_seconds() / 3600
-    text = f"number {word.number} holds until {word.expires}"
-    if hours <= 0:
-        text = f"number {word.number} ended {word.expires}: no release is signed, unless the hub has a newer one"
-    level: Level = "bad" if hours <= 0 else "weak" if hours < FRESHNESS_WARNING_HOURS else "ok"
-    yield Finding(level, "freshness", text + ("" if level == "ok" else " (signwright freshness renew)"))
+    left = known.left(now)
+    level: Level = "bad" if left is None or left <= timedelta() else "weak" if known.gets_old(now) else "ok"
+    number = f"number {known.freshness.predicate.number}, " if known.freshness else ""
+    yield Finding(level, "freshness", number + age_words(known, now))
+    for halt in known.halts:
+        said = halt.statement.predicate
+        yield Finding("bad", "halted", f"since {said.created}: {said.reason} ({halt.digest}); signwright resume")
 
 
 def _services(policy: Policy) -> Iterator[Finding]:

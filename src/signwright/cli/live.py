@@ -28,12 +28,17 @@ class LiveKey:
 
 @dataclass(frozen=True, slots=True)
 class LiveSigner:
-    """``sandbox``: what the gate's workers really entered; ``cosigned``: leaves that the witnesses have signed for."""
+    """``sandbox``: what the gate's workers really entered; ``cosigned``: leaves that the witnesses have signed for;
+    ``waiting_policy``: version of one that weakens; ``freshness``: number, 0 without one; ``halts``: digests.
+    """
 
     policy_version: int | None
     sandbox: str
     leaves: int
     cosigned: int
+    waiting_policy: int | None = None
+    freshness: int = 0
+    halts: tuple[str, ...] = ()
     keys: dict[str, LiveKey] = field(default_factory=dict)
 
 
@@ -65,6 +70,9 @@ def _signer(answer: dict[str, object]) -> LiveSigner:
         sandbox=str(said["sandbox"]),
         leaves=int(said["log"]["size"]),
         cosigned=int(said["log"]["cosigned"]),
+        waiting_policy=int(said["waiting_policy"]) if said["waiting_policy"] is not None else None,
+        freshness=int(said["freshness"]),
+        halts=tuple(str(halt) for halt in said["halts"]),
         keys={name: LiveKey(str(key["state"]), str(key["message"])) for name, key in sorted(keys.items())},
     )
 

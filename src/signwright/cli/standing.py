@@ -11,6 +11,7 @@ from signwright.cli.console import warn
 from signwright.errors import SignwrightError
 
 if TYPE_CHECKING:
+    from signwright.cli.home import Home
     from signwright.client.hub import Hub
     from signwright.client.standing import Known
     from signwright.policy.policy import Policy
@@ -85,3 +86,32 @@ def tell_standing(hub: Hub, policy: Policy, now: datetime) -> None:
         warn(problem.message)
     except OSError as problem:  # a build machine need not have a place that outlives the build
         warn(f"freshness cannot be remembered, so an older one would not be noticed: {problem.strerror}")
+
+
+def standing_of_home(home: Home, policy: Policy) -> Known:
+    """As the hub of a home shows it, verified and not remembered; without a hub, from the signed policy's folder.
+
+    Raises `SignwrightError` when neither says anything that holds.
+    """
+    from signwright.cli.hubs import call_key
+    from signwright.client.credentials import load_credentials
+    from signwright.client.http import HubConnection
+    from signwright.client.hub import Hub, StandingView
+    from signwright.client.standing import Known, shown
+    from signwright.policy.facts import verified_freshness
+    from signwright.statements.dsse import parse_envelope
+
+    view: StandingView | None = None
+    try:
+        credential = load_credentials(home / "credentials" / "ci.json")[0]
+        with HubConnection(home.read().url, call_key(credential), read_seconds=5) as connection:
+            view = Hub(connection).standing()
+    except SignwrightError:
+        pass  # not up, or not with this home's credentials
+    if view is not None:
+        return shown(view, policy)
+    try:
+        envelope = parse_envelope((home / "policy" / "signed" / "freshness.json").read_bytes())
+    except OSError:
+        return Known(policy, None, None, (), None, ())
+    return Known(policy, verified_freshness(policy, envelope).statement, envelope, (), None, ())

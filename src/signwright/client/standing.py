@@ -76,13 +76,19 @@ class Known:
 
 
 def look(hub: Hub, policy: Policy, *, folder: Path | None = None) -> Known:
-    """What the hub shows, verified under ``policy``; raises `VerificationError` when it shows an older freshness
-    statement than this client has seen (``freshness-rollback``), and for words that do not hold.
+    """`shown`, remembered; raises `VerificationError` when it shows an older freshness statement than this client has
+    seen (``freshness-rollback``).
     """
     view = hub.standing()
+    newest = view.freshness.opened() if view.freshness else None
+    follow_freshness(policy, newest, holds=_verified(policy, view) is not None, folder=folder)
+    return shown(view, policy)
+
+
+def shown(view: StandingView, policy: Policy) -> Known:
+    """What the hub shows, verified under ``policy``; raises `SignwrightError` for halts that do not hold."""
     verified = _verified(policy, view)
     newest = view.freshness.opened() if view.freshness else None
-    follow_freshness(policy, newest, holds=verified is not None, folder=folder)
     return Known(
         policy=policy,
         freshness=verified.statement if verified else None,

@@ -71,6 +71,12 @@ def waits_for(home: RunningHome, request: str) -> set[str]:
     return {row["rule"] for row in view(home, request)["reasons"] if row["effect"] == "await"}
 
 
+def doctor(home: RunningHome, topic: str) -> set[str]:
+    """The levels of what it says about ``topic``."""
+    findings = home.cli("doctor", "--home", home.folder, "--output", "json").json["findings"]
+    return {row["level"] for row in findings if row["topic"] == topic}
+
+
 def old_freshness(home: RunningHome, number: int) -> None:
     """A keeper's statement of last week reaches the hub, as if nobody had renewed it since."""
     now = datetime.now(UTC) - timedelta(days=8)
@@ -88,6 +94,7 @@ def test_release_waits_without_freshness_and_goes_on_when_it_is_renewed(own: Run
     wait_until(lambda: gate(own)["freshness"] == 2, what="the gate has the old statement")
     said = own.cli("freshness", "show")
     assert "too old, no release can be signed" in said.err
+    assert doctor(own, "freshness") == {"bad"}
     request = asked(own, tmp_path)
     ran = own.cli("approve", request, "--key", own.key("alice"), "--yes")
     assert "warning: freshness: created" in ran.err
@@ -99,6 +106,7 @@ def test_release_waits_without_freshness_and_goes_on_when_it_is_renewed(own: Run
     assert "number 3" in told
     ok(own, "wait", request)
     assert gate(own)["freshness"] == 3
+    assert doctor(own, "freshness") == {"ok"}
     assert (own.folder / "policy" / "signed" / "freshness.json").is_file()
 
 
@@ -154,6 +162,7 @@ def test_halt_through_the_hub_lasts_until_a_resume_and_a_newer_policy(own: Runni
     assert "a key was copied" in own.cli("freshness", "show").out
     assert "halted" in own.cli("requests", "--output", "json").out
 
+    assert doctor(own, "halted") == {"bad"}
     unnamed = own.cli("resume", "--key", keeper(own), "--yes")
     assert unnamed.code == 2
     assert "a key was copied" in unnamed.err
@@ -214,3 +223,32 @@ def test_resume_of_two_keepers_on_two_machines(own: RunningHome, tmp_path: Path)
     ok(own, "policy", "apply", own.folder, "--yes")
     wait_until(lambda: gate(own)["halts"] == [], what="the end of the halt", seconds=30)
     ok(own, "wait", asked(own, tmp_path, "test"))
+
+
+def test_weaker_policy_of_a_live_organisation_waits_in_hub_and_gate(own: RunningHome, tmp_path: Path) -> None:
+    keys = [keeper(own), own.folder / "keeper" / "carol"]
+
+    def apply() -> int:
+        for key in keys:
+            ok(own, "policy", "sign", own.folder, "--key", key, "--yes")
+        return int(own.cli("policy", "apply", own.folder, "--yes").out.split()[1])
+
+    ok(own, "go-live", own.folder, "--yes")
+    live = apply()
+    wait_until(lambda: gate(own)["policy"]["version"] == live, what="the signer takes the policy")
+    file = own.folder / "policy" / "projects" / "default.yaml"
+    before = file.read_text(encoding="utf-8")
+    assert "scan:\n      required: true" in before
+    file.write_text(before.replace("modes: [artifact, digest]", "modes: [artifact]", 1), encoding="utf-8")
+    assert apply() == live + 1  # stronger: counts at once
+    wait_until(lambda: gate(own)["policy"]["version"] == live + 1, what="the signer takes the policy")
+    file.write_text(before, encoding="utf-8")
+    assert apply() == live + 2
+    wait_until(lambda: gate(own)["waiting_policy"] == live + 2, what="the signer has logged the weaker one")
+    assert gate(own)["policy"]["version"] == live + 1
+    shown = standing(own)
+    assert (shown["policy_version"], shown["waiting_policy"]["version"]) == (live + 1, live + 2)
+    assert doctor(own, "policy") >= {"weak"}
+    request = asked(own, tmp_path)
+    own.approve(request)  # under the one in force
+    ok(own, "wait", request)
