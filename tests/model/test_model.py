@@ -134,7 +134,10 @@ def explore(run: Run, folder: Path) -> str:
         (folder / file.name).write_bytes(file.read_bytes())
     switches = [f"-D{switch}" for switch in run.switches]
     # Most counterexamples are found sooner than an optimised verifier is built.
-    optimise = "-O2" if run.breaks is None or any("RESTORE" in switch for switch in run.switches) else "-O0"
+    long = (
+        run.model == "cycle" and (run.breaks is None or "RESTORE_KEYHOLDER" in run.switches) and run.breaks != "SIGNED"
+    )
+    optimise = "-O2" if long else "-O0"
     limits = ["-DSAFETY", "-DNOREDUCE", f"-DMEMLIM={MEGABYTES}"]
     said = ""
     for command in (
