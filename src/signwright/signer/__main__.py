@@ -10,7 +10,7 @@ from pathlib import Path
 from signwright.errors import ConfigurationError, SignwrightError
 from signwright.signer.gate.settings import load_settings
 from signwright.signer.launcher import Launcher, plain_words
-from signwright.signer.users import load_users
+from signwright.signer.users import check_profile, load_users
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +28,8 @@ def main(arguments: list[str]) -> int:
                 code="bad-settings",
                 hint="systemctl start signwright.target",
             )
-        print(plain_words(settings.profile), file=sys.stderr, flush=True)
+        check_profile(settings.profile, None)
+        print(plain_words(), file=sys.stderr, flush=True)
         launcher = Launcher(options.settings.absolute(), genesis=options.genesis)
         return launcher.run(on_ready=f"ready {settings.socket}", ready_file=options.ready_file)
     except SignwrightError as problem:

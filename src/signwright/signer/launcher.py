@@ -167,10 +167,8 @@ def _end(pair: Pair) -> None:
     os.close(pair.life)
 
 
-def plain_words(profile: int) -> str:
+def plain_words() -> str:
     """What the set-up does not give, for whoever reads the log."""
-    if profile > 0:
-        return f"signer: profile {profile}"
     return (
         "signer: profile 0: gate and keyholder run as one user on this machine; the boundary between them is a "
         "process, not a user: whoever becomes this user has the keys"

@@ -99,6 +99,19 @@ def peer_user(connection: socket.socket) -> int:
     return int(struct.unpack(_CREDENTIALS, credentials)[1])
 
 
+def check_profile(profile: int, users: Users | None) -> None:
+    """Every receipt repeats the profile: one user for everything is 0, whatever else the machine has.
+
+    Raises `ConfigurationError`.
+    """
+    if profile > 0 and users is None:
+        raise ConfigurationError(
+            f"the settings say profile {profile}, and one user runs every process, which is profile 0",
+            code="bad-settings",
+            hint="signwright install",
+        )
+
+
 def demand_own_user(wanted: int, process: str) -> None:
     """Raises `ConfigurationError` when this process does not run as the user that the settings name for it."""
     if os.getuid() != wanted:

@@ -197,3 +197,28 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("[gate]", "[gate]\nprofile = 1"), "one user runs every process, which is profile 0"),
+        (
+            (
+                "[gate]",
+                '[users]\ngate = "daemon"\nkeyholder = "bin"\ncourier = "games"\nkeyholder_socket = "/run/k"\n[gate]',
+            ),
+            "systemctl start signwright.target",
+        ),
+    ],
+)
+def test_the_launcher_runs_nothing_that_the_settings_call_otherwise(
+    site: GateSite, change: tuple[str, str], said: str
+) -> None:
+    settings = write_settings(site)
+    settings.write_text(settings.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
+    command = [sys.executable, "-m", "signwright.signer.start", "--settings", str(settings)]
+    environment = {**os.environ, "SIGNWRIGHT_SIGNER_ENV": str(worker_environment())}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert said in ended.stderr

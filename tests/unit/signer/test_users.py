@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from signwright.errors import ConfigurationError
-from signwright.signer.users import demand_own_user, load_users, peer_user
+from signwright.signer.users import check_profile, demand_own_user, load_users, peer_user
 
 NAMES = [row.pw_name for row in pwd.getpwall() if row.pw_uid != 0][:3]
 
@@ -81,3 +81,10 @@ def test_a_process_of_another_user_does_not_start() -> None:
     with pytest.raises(ConfigurationError, match="the gate runs as user") as caught:
         demand_own_user(os.getuid() + 1, "gate")
     assert caught.value.code == "wrong-user"
+
+
+def test_one_user_for_everything_is_profile_zero(tmp_path: Path) -> None:
+    check_profile(0, None)
+    check_profile(3, load_users(settings(tmp_path)))
+    with pytest.raises(ConfigurationError, match="one user runs every process, which is profile 0"):
+        check_profile(1, None)

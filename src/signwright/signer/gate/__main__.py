@@ -15,7 +15,7 @@ from signwright.signer.gate.bootstrap import create, serve
 from signwright.signer.gate.reach import reach_keyholder
 from signwright.signer.gate.settings import load_settings
 from signwright.signer.start import own_command
-from signwright.signer.users import Users, demand_own_user, load_users
+from signwright.signer.users import Users, check_profile, demand_own_user, load_users
 
 SWITCH_SECONDS = 0.0002
 
@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         settings, users = load_settings(options.settings), load_users(options.settings)
+        check_profile(settings.profile, users)
         if users is not None:
             demand_own_user(users.gate, "gate")
         if options.genesis is not None:
