@@ -30,7 +30,11 @@ from signwright.timestamps.token import imprint_of_token, verify_token
 MAX_STRUCTURES = 256
 MAX_RAW = 2048
 #: id-signedData, as it stands behind the first lengths of a ContentInfo.
-_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
+_SIGNED_DATA = bytes.fromhex(
+    "06092a864886f70d010702"
+)  #: What asn1crypto raises for nonsense, sooner or later: it parses when it is asked.
+_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+
 #: (signature value, timestamp token) to what the token proves about the value.
 StampOf = Callable[[bytes, bytes | None], Stamp | None]
 
@@ -240,17 +244,23 @@ def _loosely(path: str, encoding: bytes, problem: FormatError, *, look: Look) ->
     try:
         signed = asn1_cms.ContentInfo.load(encoding)["content"]
         certificates = [choice.chosen for choice in signed["certificates"] if choice.name == "certificate"]
-        signers = [(info["sid"], info["signature"].native) for info in signed["signer_infos"]]
-        named = [(_named(sid, certificates), value) for sid, value in signers]
-        rows = [(certificate, value) for certificate, value in named if certificate is not None]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as unreadable:
+        rows = [_loose_row(info, certificates) for info in signed["signer_infos"]]
+    except _UNREADABLE as unreadable:
         raise problem from unreadable
-    if not rows or len(rows) < len(named):
+    if not rows:
         raise problem
-    for certificate, value in rows:
-        key = look.key_of(certificate["tbs_certificate"]["subject_public_key_info"].dump())
-        fingerprint = sha256_hex(certificate.dump())
+    for value, public_key, certificate in rows:
+        key, fingerprint = look.key_of(public_key), sha256_hex(certificate)
         yield Found(path, sha256_hex(value), key, Proof.UNCLEAR, certificate=fingerprint, why=problem.message)
+
+
+def _loose_row(info: asn1_cms.SignerInfo, certificates: list[asn1_cms.Certificate]) -> tuple[bytes, bytes, bytes]:
+    """(signature value, SubjectPublicKeyInfo, certificate); raises one of `_UNREADABLE`."""
+    certificate = _named(info["sid"], certificates)
+    if certificate is None:
+        raise KeyError("no certificate of this signer")
+    public_key: bytes = certificate["tbs_certificate"]["subject_public_key_info"].dump()
+    return info["signature"].native, public_key, certificate.dump()
 
 
 def _named(sid: asn1_cms.SignerIdentifier, certificates: list[asn1_cms.Certificate]) -> asn1_cms.Certificate | None:

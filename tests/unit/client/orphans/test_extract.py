@@ -120,6 +120,13 @@ def test_flipped_bits_never_make_a_signature_of_another_key(world, at, bit, kind
     assert {row.key for row in made} <= {sha256_hex(world.identity.public_key)}
 
 
+def test_a_certificate_whose_key_does_not_parse_is_refused_and_not_a_crash(world):
+    view, _, _ = world.sign("cms", SOURCES["cms"])
+    spki = view.find(world.identity.public_key)
+    with pytest.raises(FormatError):
+        found_in(world, view[:spki] + b"\x32" + view[spki + 1 :])
+
+
 @given(st.binary(max_size=200))
 def test_noise_behind_the_mark_of_a_signature_is_an_error_of_the_right_kind(noise):
     content = b"\x30\x82\x01\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02" + noise
