@@ -107,7 +107,6 @@ def test_root_is_changed_twice_and_releases_from_before_and_after_verify(
     ok(own, "policy", "sign", own.folder, "--key", key(own, "carol"), "--yes")
     ok(own, "policy", "apply", own.folder, "--yes", "--key", key(own, "dave"))
     in_force(own, 3)
-    ok(own, "freshness", "renew", "--key", key(own, "dave"), "--home", own.folder, "--yes")
     after = released(own, folder, "after")
 
     assert (own.folder / "trust.json").read_bytes() == trust
