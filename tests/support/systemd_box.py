@@ -70,8 +70,12 @@ pivot_root . mnt
 umount -l /mnt
 # As on a machine of its own; systemd hands credentials over by a mount that has to be seen elsewhere.
 mount --make-rshared /
-exec env -i container=box PATH=/usr/sbin:/usr/bin:/sbin:/bin {SYSTEMD} --unit=box.target --log-target=null
+shift 5
+exec env -i container=box PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 """
+_BOOTED = (SYSTEMD, "--unit=box.target", "--log-target=null")
+#: A container as many know it: processes, and nothing that starts units.
+_UNMANAGED = ("/usr/bin/sleep", "600")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,26 +126,30 @@ def interpreter() -> Path:
 
 
 @contextmanager
-def systemd_box(folder: Path) -> Iterator[Box]:
-    """A booted box; ended by its pid. ``folder``: empty, for the overlay."""
+def systemd_box(folder: Path, *, managed: bool = True) -> Iterator[Box]:
+    """A booted box; ended by its pid. ``folder``: empty, for the overlay; ``managed``: systemd runs in it."""
     require_box()
+    first = _BOOTED if managed else _UNMANAGED
     site = Path(pydantic.__file__).parents[1]
     signer = worker_environment() / "lib" / VERSION / "site-packages"
     flags = ["--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--fork", "--kill-child"]
-    words = ["sh", "-c", BOOT, "boot", folder, interpreter(), site, signer, SOURCE]
+    words = ["sh", "-c", BOOT, "boot", folder, interpreter(), site, signer, SOURCE, *first]
     log = folder.with_name(f"{folder.name}.log")
     with log.open("wb") as output:
         process = subprocess.Popen(
             ["unshare", *flags, *map(str, words)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
-        wait_until(lambda: process.poll() is not None or _systemd_of(process.pid) is not None, what="systemd")
+        name = Path(first[0]).name
+        wait_until(lambda: process.poll() is not None or _first_of(process.pid, name) is not None, what=name)
         if process.poll() is not None:
             pytest.skip(f"this kernel lets nobody make a machine: {log.read_text(encoding='utf-8')[-300:]}")
-        pid = _systemd_of(process.pid)
+        pid = _first_of(process.pid, name)
         assert pid is not None
         box = Box(pid)
-        wait_until(lambda: "active" in box.run("systemctl", "is-active", "box.target", check=False).stdout, what="boot")
+        if managed:
+            state = ("systemctl", "is-active", "box.target")
+            wait_until(lambda: box.run(*state, check=False).stdout.strip() == "active", what="boot", seconds=60)
         try:
             yield box
         except BaseException:
@@ -151,11 +159,11 @@ def systemd_box(folder: Path) -> Iterator[Box]:
         stop(process)
 
 
-def _systemd_of(unshare: int) -> int | None:
-    """The process that unshare forked, once it has become systemd."""
+def _first_of(unshare: int, program: str) -> int | None:
+    """The process that unshare forked, once it has become ``program``."""
     try:
         children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text(encoding="ascii").split()
         name = Path(f"/proc/{children[0]}/comm").read_text(encoding="ascii").strip() if children else ""
     except OSError:
         return None
-    return int(children[0]) if name == "systemd" else None
+    return int(children[0]) if name == program else None
