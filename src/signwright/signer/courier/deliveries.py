@@ -15,7 +15,7 @@ from signwright.signer.courier.hub import CarriedJob, Hub
 #: Results in one call, and bytes of them beyond which nothing more is added.
 MOST, MOST_BYTES = 64, 8 << 20
 #: How long a result waits for those of other jobs under way.
-COMPANY_SECONDS = 0.002
+COMPANY_SECONDS = 0.003
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from signwright.transparency.tiles import (
 )
 
 #: How long a group waits for company when it is not full, and how often again while company comes.
-GATHER_SECONDS, GATHERINGS = 0.003, 3
+GATHER_SECONDS, GATHERINGS = 0.003, 4
 #: Leaves that nobody waits for (results, denials) are cosigned after so long.
 LAZY_SECONDS = 1.0
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 MAX_GROUP = 256
 #: After a group of several the next one waits so long for company: where many work, others follow soon.
-COMPANY_SECONDS = 0.001
+COMPANY_SECONDS = 0.002
 READERS = 2
 _MIGRATIONS = Path(__file__).with_name("migrations")
 #: The newest migration; a database that has it needs none, and the library for them is not loaded.

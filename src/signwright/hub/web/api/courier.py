@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 MOST_JOBS = 64
 #: Where so many callers wait for their requests, a poll waits so long for what they send next.
-_CROWD, _COMPANY_SECONDS = 3, 0.003
+_CROWD, _COMPANY_SECONDS = 3, 0.004
 
 
 class SignerState(Strict):
