@@ -88,7 +88,7 @@ def init_command(**flags: Any) -> None:
         json_result({"home": str(home.folder), **described.model_dump(mode="json")})
     else:
         result(str(home.folder))
-    _say_next(home, described, keeper_made=told.keeper is None)
+    _say_next(home, described, keeper_made=told.keeper is None, profile=told.profile)
 
 
 def _answers(flags: dict[str, Any], home: Home) -> Answers:
@@ -255,7 +255,7 @@ def _clear(home: Home) -> None:
             path.unlink(missing_ok=True)
 
 
-def _say_next(home: Home, described: HomeFile, *, keeper_made: bool) -> None:
+def _say_next(home: Home, described: HomeFile, *, keeper_made: bool, profile: int) -> None:
     if described.trial:
         warn(
             "TRIAL: software keys; signatures prove nothing to anybody else, and this home can never become a real one"
@@ -263,4 +263,8 @@ def _say_next(home: Home, described: HomeFile, *, keeper_made: bool) -> None:
     if keeper_made and not described.trial:
         warn(f"{home / 'keeper' / 'keeper'} decides what the policy says: move it off this machine")
     say(f"policy sources in {home / 'policy'}, trust file {home / 'trust.json'} for those who verify")
-    say(f"next: signwright up --home {home.folder}; then: . {home / 'env'}")
+    if profile:
+        names = ", ".join(name for name in ("1", "2-hub", "2-signer", "3") if name.startswith(str(profile)))
+        say(f"next: sudo signwright install --home {home.folder} --profile {names.replace(', ', ' or ')}")
+    else:
+        say(f"next: signwright up --home {home.folder}; then: . {home / 'env'}")

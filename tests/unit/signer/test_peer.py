@@ -76,6 +76,7 @@ def test_the_gates_user_gets_a_keyholder_that_ends_with_the_line(tmp_path: Path)
             assert int(gate.recv(100)) != pid, "the next gate has a keyholder of its own"
 
 
+@pytest.mark.attacks
 def test_another_user_is_hung_up_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "k.sock"
     with serving(path, users(path, gate=os.getuid() + 1)), connected(path) as stranger:
@@ -83,6 +84,7 @@ def test_another_user_is_hung_up_on(tmp_path: Path, capfd: pytest.CaptureFixture
     assert f"hung up on user {os.getuid()}" in capfd.readouterr().err
 
 
+@pytest.mark.attacks
 def test_a_second_gate_is_hung_up_on_and_the_first_goes_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "k.sock"
     with serving(path, users(path)), connected(path) as first:
@@ -188,6 +190,7 @@ def test_a_keyholder_that_is_not_there_is_waited_for_and_then_missed(tmp_path: P
     assert time.monotonic() - began >= 0.3
 
 
+@pytest.mark.attacks
 def test_a_strangers_socket_at_the_keyholders_place_gets_no_order() -> None:
     with tempfile.TemporaryDirectory(prefix="signwright-") as folder:
         os.chmod(folder, 0o777)

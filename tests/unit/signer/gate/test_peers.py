@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from signwright.model.framing import Frame
 from signwright.signer.channel import Channel
 from signwright.signer.gate.cycle import Cycle
@@ -58,6 +60,7 @@ def ask(folder: Path, peers: Peers | None, *kinds: str) -> list[object]:
     return asyncio.run(run())
 
 
+@pytest.mark.attacks
 def test_an_operator_may_ask_and_halt_and_nothing_else(tmp_path: Path) -> None:
     peers = Peers(courier=OTHER, operators=frozenset({OWN}))
     assert ask(tmp_path, peers, "status", "halt", "status") == [{"size": 7}] * 3
@@ -66,6 +69,7 @@ def test_an_operator_may_ask_and_halt_and_nothing_else(tmp_path: Path) -> None:
         assert ask(tmp_path, peers, "status", kind) == [{"size": 7}, "hung up"], kind
 
 
+@pytest.mark.attacks
 def test_a_stranger_is_not_even_told_how_the_gate_is(tmp_path: Path) -> None:
     peers = Peers(courier=OTHER, operators=frozenset({OTHER + 1}))
     assert ask(tmp_path, peers, "status") == ["hung up"]
