@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from signwright.client.partial import Standing
     from signwright.client.policy_files import RootInUse, SignedPolicy
     from signwright.client.ssh_keys import PersonKey
+    from signwright.policy.changes import Change
     from signwright.policy.policy import Policy
 
 PATH = click.Path(path_type=Path)
@@ -72,15 +75,29 @@ def checked(
 
 def show_change(current: Policy, draft: Policy) -> None:
     """Who gains or loses what, and from when on it counts, on stderr."""
-    from signwright.policy.changes import changes, compared
-
-    found = changes(compared(current), compared(draft))
+    found = differences(current, draft)
     for change in found:
         say(str(change))
     if not found:
         say("no change: the same policy with a new version and a new end")
     for line in waiting_words(current, draft, now=datetime.now(UTC)):
         say(line)
+
+
+def differences(current: Policy, draft: Policy) -> list[Change]:
+    """Who gains or loses what, with the policy root. A keeper who is also enrolled as a person is called by name."""
+    from signwright.policy.changes import changes, compared
+    from signwright.statements.keys import verifying_key
+
+    rows = [(n, text) for policy in (current, draft) for n, p in policy.people.people.items() for text in p.keys]
+    owners = {verifying_key(text).key_id: name for name, text in rows}
+    found = []
+    for change in changes(compared(current), compared(draft)):
+        keeper = re.fullmatch(r"policy-root: [a-z]+\.keys\[(.+)\]", change.where)
+        if keeper is not None and keeper[1] in owners:
+            change = replace(change, text=change.text.replace(keeper[1], f"{keeper[1]} ({owners[keeper[1]]})"))
+        found.append(change)
+    return found
 
 
 def waiting_words(current: Policy, draft: Policy, *, now: datetime) -> Iterable[str]:

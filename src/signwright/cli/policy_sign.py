@@ -134,6 +134,9 @@ def post(
     with hub.connection:
         hub.load_policy(signed.parts)
         say(f"the hub has version {signed.policy.version}")
+        waiting = hub.standing().waiting_policy
+        if waiting is not None and waiting.version == signed.policy.version:
+            say(f"it weakens what is in force and waits {waiting.delay_hours} h from now (signwright freshness show)")
         renew_with(hub, signed.policy, keeper, folder=sources / "signed" if sources else None)
 
 

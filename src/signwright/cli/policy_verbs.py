@@ -13,7 +13,7 @@ import click
 
 from signwright.cli.console import json_result, result, say
 from signwright.cli.policy import policy_folder
-from signwright.cli.policy_shared import DIR, HOME, OUTPUT, TRUST, checked, signed_last, waiting_words
+from signwright.cli.policy_shared import DIR, HOME, OUTPUT, TRUST, checked, differences, signed_last, waiting_words
 from signwright.cli.policy_sign import apply, sign
 from signwright.cli.policy_try import try_draft
 from signwright.cli.settings import output_format
@@ -56,12 +56,10 @@ def diff(folder: Path | None, home: Path | None, trust: Path | None, output: str
     """Who gains or loses what, from the signed policy to the sources, and from when on."""
     from dataclasses import asdict
 
-    from signwright.policy.changes import changes, compared
-
     sources = policy_folder(folder, home)
     current = signed_last(sources, trust, home)
     _, draft = checked(sources, current)
-    found = changes(compared(current.policy), compared(draft))
+    found = differences(current.policy, draft)
     waits = list(waiting_words(current.policy, draft, now=datetime.now(UTC)))
     if output_format(output) == "json":
         rows = [asdict(change) for change in found]

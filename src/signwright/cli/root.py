@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from signwright.cli.policy_shared import (
     YES,
     checked,
     confirm,
+    differences,
     keeper_of,
     show_change,
     signed_last,
@@ -235,10 +237,8 @@ def _drafted(sources: Path, current: SignedPolicy) -> NextRoot:
 
 
 def _show(current: SignedPolicy, following: NextRoot) -> None:
-    from signwright.policy.changes import changes
-
-    old, new = current.policy.root, following.root
-    for change in changes({"policy-root": old}, {"policy-root": new}):
+    new = following.root
+    for change in differences(current.policy, replace(current.policy, root=new)):
         say(str(change))
     say(f"root {new.version} holds until {new.expires}")
     if new.root.threshold == 1 or new.policy.threshold == 1:

@@ -144,6 +144,12 @@ def test_signature_of_a_version_that_is_over_is_not_carried_on(three: RunningHom
     assert "1 of 2 signed" in ok(three, "policy", "sign", three.folder, "--key", key(three, "dave"), "--yes")
 
 
+def test_keeper_who_is_enrolled_as_a_person_is_called_by_name(alone: RunningHome) -> None:
+    told = ok(alone, "root", "new", alone.folder, "--add", f"keeper={alone.key('alice')}.pub")
+    assert "(alice) is a policy keeper's" in told
+    assert "(alice) is a root keeper's" in told
+
+
 def test_stranger_signs_nothing_and_nobody_is_asked_without_a_terminal(three: RunningHome, tmp_path: Path) -> None:
     make_key_files(tmp_path / "mallory", comment="mallory")
     sign = ("policy", "sign", three.folder, "--key")
