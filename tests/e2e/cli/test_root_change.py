@@ -15,7 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from signwright.cli.gate_socket import ask_gate
+from signwright.cli.home import Home
+from signwright.client.hub import PolicyParts
+from signwright.client.policy_files import read_parts
 from signwright.client.ssh_keys import make_key_files
+from signwright.errors import DeniedError
+from signwright.statements.dsse import Envelope
 from tests.support.homes import RunningHome, running_home
 from tests.support.pe_builder import Pe
 from tests.support.processes import wait_until
@@ -140,6 +146,28 @@ def test_policy_that_a_replaced_keeper_signs_under_the_old_root_is_not_taken(own
     posted = own.cli("policy", "apply", old, "--post-only")
     assert posted.code == 3
     assert "does not come from root 3" in posted.err
+    in_force(own, 3)
+
+
+def offer_to_the_gate(home: RunningHome, parts: PolicyParts) -> str:
+    """Past the hub, at the gate's own socket, as a courier would; the code of its refusal."""
+    message: dict[str, object] = {"type": "policy", "documents": list(parts.documents)}
+    content = [parts.root.encode(), parts.policy.encode(), *parts.documents.values()]
+    with pytest.raises(DeniedError) as refused:
+        ask_gate(Home(home.folder), message, content)
+    return refused.value.code
+
+
+def test_gate_believes_no_courier(own: RunningHome) -> None:
+    newest = read_parts(own.folder / "policy" / "signed")
+    lonely = Envelope(newest.policy.payload, newest.policy.signatures[:1])
+    rootless = {name: content for name, content in newest.documents.items() if not name.startswith("roots/")}
+    halved = {**newest.documents}
+    del halved["roots/2"]
+    assert offer_to_the_gate(own, read_parts(own.folder / "old" / "policy" / "signed")) == "root-rollback"
+    assert offer_to_the_gate(own, PolicyParts(newest.root, lonely, newest.documents)) == "too-few-keepers"
+    assert offer_to_the_gate(own, PolicyParts(newest.root, newest.policy, rootless)) == "unknown-policy-root"
+    assert offer_to_the_gate(own, PolicyParts(newest.root, newest.policy, halved)) == "policy-root-version"
     in_force(own, 3)
 
 
