@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from signwright.cli import hubs, settings
-from signwright.cli.console import json_result, result, say
+from signwright.cli.console import json_result, result, say, warn
 from signwright.cli.views import list_requests, request_json, show_request
 from signwright.cli.waiting import DEFAULT_SECONDS, check_completed, reporter, wait_for_end
 
@@ -120,3 +120,6 @@ def requests_command(
     else:
         list_requests(views)
         say(f"{len(views)} requests" + (f" in state {state}" if state else ""))
+        held = [view for view in views if any(reason.get("rule") == "halted" for reason in view.reasons)]
+        if held:
+            warn(f"signing is halted, {len(held)} of these are held: signwright freshness show")

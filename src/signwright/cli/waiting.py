@@ -117,6 +117,11 @@ def described(view: RequestView) -> str:
     """The state in words, with what is still missing."""
     waiting = [r.get("found", "") for r in view.reasons if r.get("effect") == "await"]
     more = f": {'; '.join(waiting)}" if waiting and not view.is_final and view.state != "scanning" else ""
+    rules = {r.get("rule") for r in view.reasons if r.get("effect") == "await"}
+    if "halted" in rules and not view.is_final:
+        return "held, signing is halted" + more
+    if waiting and view.state == "awaiting-approval" and not rules & {"approvals", "hold"}:
+        return "waiting" + more  # people have said what was wanted of them
     return _WORDS.get(view.state, view.state) + more
 
 

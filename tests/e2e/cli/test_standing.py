@@ -100,6 +100,7 @@ def test_release_waits_without_freshness_and_goes_on_when_it_is_renewed(own: Run
     assert "warning: freshness: created" in ran.err
     own.approve(request, "bob")
     assert waits_for(own, request) == {"freshness"}
+    assert f"request {request} waiting: number 2, created" in own.cli("wait", request, "--timeout", "1").err
     assert view(own, asked(own, tmp_path, "test"))["state"] in ("authorized", "signing", "completed")
 
     told = ok(own, "freshness", "renew", "--home", own.folder, "--yes")
@@ -161,6 +162,8 @@ def test_halt_through_the_hub_lasts_until_a_resume_and_a_newer_policy(own: Runni
     assert waits_for(own, test) == {"halted"}
     assert "a key was copied" in own.cli("freshness", "show").out
     assert "halted" in own.cli("requests", "--output", "json").out
+    assert "signing is halted, 2 of these are held" in own.cli("requests").err
+    assert "held, signing is halted" in own.cli("wait", release, "--timeout", "1").err
 
     assert doctor(own, "halted") == {"bad"}
     unnamed = own.cli("resume", "--key", keeper(own), "--yes")
