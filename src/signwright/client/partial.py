@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints
 
 from signwright.client.files import replace_file
 from signwright.client.ssh_keys import PersonKey
-from signwright.errors import ConfigurationError, DeniedError, MalformedError
+from signwright.errors import ConfigurationError, DeniedError, SignwrightError
 from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many, Strict
 from signwright.statements.dsse import MAX_ENVELOPE, PAYLOAD_TYPE, Envelope, EnvelopeSignature
@@ -64,7 +64,7 @@ def read_partial(file: Path) -> Envelope:
         return Envelope(strict_base64(parsed.payload), rows)
     except OSError as problem:
         raise ConfigurationError(f"{file}: {problem.strerror}", code="no-draft") from problem
-    except MalformedError as problem:
+    except SignwrightError as problem:
         raise ConfigurationError(f"{file}: {problem.message}", code="bad-draft") from problem
 
 
