@@ -171,6 +171,13 @@ def test_gate_believes_no_courier(own: RunningHome) -> None:
     in_force(own, 3)
 
 
+def test_monitor_counts_everything_again_across_the_roots(own: RunningHome) -> None:
+    ran = own.cli("monitor", "--once", "--output", "json")
+    assert ran.code == 0, ran.out + ran.err
+    look = next(row for row in map(json.loads, ran.out.splitlines()) if row["type"] == "look")
+    assert (look["errors"], look["receipts"]) == (0, 3)
+
+
 def test_all_processes_come_up_again_under_the_newest_root(own: RunningHome, tmp_path: Path) -> None:
     ok(own, "down", "--home", own.folder)
     command = own.command("up", "--home", own.folder, "--detach")  # leaves the supervisor behind
