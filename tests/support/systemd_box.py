@@ -8,6 +8,7 @@ Debian's systemd; the programs that run in it are this machine's.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import pydantic
 import pytest
 
 import signwright
-from tests.support.processes import stop, wait_until
+from tests.support.processes import wait_until
 from tests.support.tools import missing, require_file, require_tool
 from tests.support.workers import worker_environment
 
@@ -156,7 +157,12 @@ def systemd_box(folder: Path, *, managed: bool = True) -> Iterator[Box]:
             print(box.journal("signwright-*"))
             raise
     finally:
-        stop(process)
+        # At once and by their numbers: everything in the box ends with its first process, and nothing in it is kept.
+        first_pid = _first_of(process.pid, Path(first[0]).name)
+        for pid in (first_pid, process.pid):
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
 
 
 def _first_of(unshare: int, program: str) -> int | None:

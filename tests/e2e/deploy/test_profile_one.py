@@ -93,12 +93,13 @@ def doctor(box: Box) -> str:
     return box.signwright("doctor", "--home", HOME, check=False).stdout
 
 
-def keys_of(box: Box) -> dict[str, str]:
-    """Digest of every secret below the home."""
+def keys_of(box: Box) -> list[str]:
+    """Digests of every secret below the home, wherever it lies."""
     home = box.root / str(HOME).lstrip("/")
-    files = [p for pattern in ("*.key", "*.p8", "*.pass", "*.pin", "*.pem", "ci.json") for p in home.rglob(pattern)]
+    kinds = ("*.key", "*.p8", "*.pass", "*.pin", "*.secret", "*.pem", "ci.json")
+    files = [path for kind in kinds for path in home.rglob(kind)]
     assert len(files) > 8
-    return {str(p.relative_to(home)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
 
 
 def pid_of(box: Box, process: str) -> int:
@@ -187,9 +188,23 @@ def test_secrets_are_read_by_their_process_only(box: Box) -> None:
     for user in ("signwright-courier", "signwright-hub", "signwright-keyholder"):
         assert not reads(user, "signer/gate/log.key")
     for user in ("signwright-courier", "signwright-hub", "signwright-gate", "signwright-keyholder"):
-        assert not reads(user, "signer/keyholder/keys/release.pin"), "the PIN is root's; the keyholder gets a copy"
+        assert not reads(user, "signer/secrets/release.secret"), "the PIN is root's; the keyholder gets a copy"
         assert not reads(user, "credentials/ci.json")
     assert not reads("signwright-gate", "signer/keyholder/keyholder.sqlite3")
+    assert not list((box.root / str(HOME / "signer/keyholder").lstrip("/")).rglob("*.p[ia]*")), "no PIN, no passphrase"
+
+
+def test_what_root_reads_for_a_process_the_process_cannot_replace(box: Box) -> None:
+    """A link in the place of a PIN or of a socket would have root hand over another file."""
+    for unit in ("signwright-keyholder.service", "signwright-monitor.service"):
+        shown = box.run("systemctl", "cat", unit).stdout
+        rows = [
+            line.partition("=")[2] for line in shown.splitlines() if line.startswith(("LoadCred", "EnvironmentFile"))
+        ]
+        assert rows
+        for path in [Path(row.rpartition(":")[2]) for row in rows] + [Path("/run/signwright/keyholder/keyholder.sock")]:
+            owners = {box.run("stat", "-c", "%U", folder).stdout.strip() for folder in path.parents}
+            assert owners == {"root"}, path
 
 
 def test_a_gate_that_dies_comes_back_with_a_new_keyholder(box: Box) -> None:

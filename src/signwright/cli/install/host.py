@@ -65,38 +65,63 @@ class Host:
             if not self.dry:
                 self.at(path).mkdir(mode=mode, parents=True)
 
+    def remove(self, path: str | Path) -> None:
+        """A file whose content stands elsewhere now."""
+        if self.at(path).exists():
+            self.note(f"remove {path}")
+            if not self.dry:
+                self.at(path).unlink()
+
     def own(self, home: Path, row: Owned, *, except_below: tuple[str, ...] = ()) -> None:
-        """Owner, group and mode of ``row`` and, if it is deep, of everything in it but ``except_below``."""
+        """Owner, group and mode of ``row`` and, if it is deep, of everything in it but ``except_below``.
+
+        Every step starts from an open folder and follows no link: these folders belong to processes that may be
+        hostile, and at work.
+        """
         top = self.at(home / row.path)
         if not top.exists():
             return
-        user, group = user_id(row.owner), group_id(row.group)
+        owner = (user_id(row.owner), group_id(row.group))
         others = {self.at(home / path) for path in except_below}
-        for path in [top, *(sorted(top.rglob("*")) if row.deep and top.is_dir() and not top.is_symlink() else [])]:
-            if others.isdisjoint((path, *path.parents)):
-                self._own(path, user, group, row.mode if path == top else _reduced(path, row.mode))
+        self._own(top.name, top, owner, row.mode, folder=None)
+        if not (row.deep and top.is_dir()):
+            return
+        for folder, folders, files, descriptor in os.fwalk(top, follow_symlinks=False):
+            for name in sorted([*folders, *files]):
+                path = Path(folder, name)
+                if others.isdisjoint((path, *path.parents)):
+                    self._own(name, path, owner, row.mode, folder=descriptor)
 
-    def _own(self, path: Path, user: int, group: int, mode: int) -> None:
-        found = path.lstat()
+    def _own(self, name: str, path: Path, owner: tuple[int, int], mode: int, *, folder: int | None) -> None:
+        """``name`` in the open ``folder``; ``path``: for words, and for the first one, which only root could replace.
+
+        ``mode``: of folders; a file in one may have what `_reduced` says.
+        """
+        found = os.lstat(path) if folder is None else os.stat(name, dir_fd=folder, follow_symlinks=False)
         if stat.S_ISLNK(found.st_mode):
             raise ConfigurationError(f"{path} is a link; nothing in a home is one", code="link")
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            return
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(path, flags) if folder is None else os.open(name, flags, dir_fd=folder)
+        try:
+            self._own_open(descriptor, path, owner, mode if folder is None else None, mode)
+        finally:
+            os.close(descriptor)
+
+    def _own_open(self, descriptor: int, path: Path, owner: tuple[int, int], exact: int | None, mode: int) -> None:
+        found = os.fstat(descriptor)
         if stat.S_ISREG(found.st_mode) and found.st_nlink != 1:
             # Whoever may write here could have given another's file a second name, to be handed its ownership.
             raise ConfigurationError(f"{path} has {found.st_nlink} names; nothing in a home has", code="link")
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-            return
-        if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (user, group, mode):
+        wanted = exact if exact is not None else _reduced(found.st_mode, mode)
+        if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (*owner, wanted):
             return
         if not self.changed or not self.changed[-1].startswith("set owners below"):
-            self.note(f"set owners below {path if path.is_dir() else path.parent}")
+            self.note(f"set owners below {path if stat.S_ISDIR(found.st_mode) else path.parent}")
         if not self.dry:
-            # Without following: between the look and the change somebody may have put a link there.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            try:
-                os.fchown(descriptor, user, group)
-                os.fchmod(descriptor, mode)
-            finally:
-                os.close(descriptor)
+            os.fchown(descriptor, *owner)
+            os.fchmod(descriptor, wanted)
 
     def run(self, words: str, command: Sequence[str], *, user: str | None = None) -> None:
         """Run a program to its end; raises `ConfigurationError` with its last line when it fails."""
@@ -122,17 +147,13 @@ class Host:
             )
 
 
-def _reduced(path: Path, mode: int) -> int:
-    """What a file in a folder of ``mode`` may have: its own permissions, without those that the folder denies others.
-
-    Folders may be entered by whoever may read them.
-    """
-    found = stat.S_IMODE(path.lstat().st_mode)
-    if path.is_dir():
+def _reduced(found: int, mode: int) -> int:
+    """What something in a folder of ``mode`` may have: its own permissions, less those that the folder denies."""
+    if stat.S_ISDIR(found):
         return mode
     if mode & 0o005:
         return 0o644
-    return (found | 0o400) & mode & 0o700
+    return (stat.S_IMODE(found) | 0o400) & mode & 0o600
 
 
 def _proxies() -> dict[str, str]:

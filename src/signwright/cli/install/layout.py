@@ -13,6 +13,9 @@ KEYHOLDER_SOCKET = f"{RUN}/keyholder/keyholder.sock"
 SCANNER_SOCKET = f"{RUN}/scanner/scanner.sock"
 #: Where the keyholder's unit keeps copies of its credentials, in memory.
 SECRETS = "/run/signwright-secrets"
+#: Where root keeps what becomes those credentials. Not below a folder of the keyholder's: what root reads for somebody,
+#: that somebody must not be able to replace by a link.
+KEPT_SECRETS = "signer/secrets"
 TARGET = "signwright.target"
 PROCESSES = ("hub", "scanner", "witness", "tsa", "courier", "gate", "keyholder", "monitor")
 _HUB_UNITS = (
@@ -97,6 +100,7 @@ def ownership(profile: Profile) -> tuple[Owned, ...]:
         *(Owned(f, "root", "root", 0o700) for f in ("credentials", "people", "keeper")),
         Owned("run", "root", "root", 0o700, deep=False),
         Owned("signer", "root", "root", 0o755, deep=False),
+        Owned(KEPT_SECRETS, "root", "root", 0o700),
     ]
     places = {"gate": "signer/gate", "keyholder": "signer/keyholder"}
     rows += [Owned(places.get(p, p), user_of(p), user_of(p), 0o700) for p in profile.processes]

@@ -21,7 +21,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """``source``: the file that the service manager reads as root and hands to the keyholder under ``name``."""
+    """``source``: the secret file so far; the keyholder gets it from the service manager as ``name``."""
 
     name: str
     source: str

@@ -101,12 +101,14 @@ class Installation:
 
     def _settings(self) -> None:
         """Each process's settings, as far as this profile has the process."""
-        has, credentials = self.profile.processes, tuple[Credential, ...]()
+        has = self.profile.processes
         if self.profile.signs:
             text, credentials = settings.signer_toml(self._read("signer"), self.profile)
-            self._write("signer", text)
-            self._change("courier", lambda text: settings.courier_toml(text, self.profile, hub=self.hub))
             self._credentials(credentials)
+            self._write("signer", text)
+            for source in {one.source for one in credentials if self._is_homes(one.source)}:
+                self.host.remove(source)
+            self._change("courier", lambda text: settings.courier_toml(text, self.profile, hub=self.hub))
         if "hub" in has:
             self._change("hub", settings.hub_toml)
             user = user_id(user_of("hub")) if has_user(user_of("hub")) and not self.host.staging else None
@@ -130,14 +132,21 @@ class Installation:
     def _change(self, process: str, change: Callable[[str], str]) -> None:
         self._write(process, change(self._read(process)))
 
+    def _is_homes(self, file: str) -> bool:
+        return self.home in Path(file).parents
+
     def _credentials(self, new: tuple[Credential, ...]) -> None:
-        """A drop-in for the keyholder's unit that names the secret files; those named before stay."""
+        """Secrets of the home go where only root writes, and a drop-in names them for the keyholder's unit.
+
+        Those that lie elsewhere stay there; those that the drop-in named before stay in it.
+        """
         file = f"{self._etc('systemd/system')}/signwright-keyholder.service.d/20-credentials.conf"
         before = self.host.at(file).read_text(encoding="utf-8") if self.host.at(file).exists() else ""
-        rows = {found["name"]: found["source"] for found in _LOAD.finditer(before)}
-        rows |= {one.name: one.source for one in new}
         if not new and before:
             return
+        rows = {found["name"]: found["source"] for found in _LOAD.finditer(before)}
+        for one in new:
+            rows[one.name] = self._kept(one) if self._is_homes(one.source) else one.source
         lines = [f"LoadCredential={name}:{source}" for name, source in sorted(rows.items())]
         text = (
             "# PINs and passphrases: read by the service manager as root, handed to the keyholder in memory.\n"
@@ -146,12 +155,15 @@ class Installation:
         )
         self.host.place(file, text + "".join(f"{line}\n" for line in lines))
 
-    def _sources(self) -> list[Path]:
-        """The secret files that the drop-in names."""
-        file = self.host.at(f"{self._etc('systemd/system')}/signwright-keyholder.service.d/20-credentials.conf")
-        if not file.exists():
-            return []
-        return [Path(found["source"]) for found in _LOAD.finditer(file.read_text(encoding="utf-8"))]
+    def _kept(self, one: Credential) -> str:
+        kept = self.home / layout.KEPT_SECRETS / one.name
+        try:
+            content = self.host.at(one.source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise ConfigurationError(f"secret file {one.source}: {problem}", code="no-secret") from problem
+        self.host.folder(kept.parent, 0o700)
+        self.host.place(kept, content, mode=0o400)
+        return str(kept)
 
     def _owners(self) -> None:
         host = self.host
@@ -161,13 +173,9 @@ class Installation:
         if not all(has_user(user_of(process)) for process in self.profile.processes):
             host.note(f"set owners below {self.home}")  # only in a dry run: the users would be made first
             return
-        rows = list(layout.ownership(self.profile))
-        if self.profile.signs:
-            secrets = [path for path in self._sources() if self.home in path.parents]
-            rows += [layout.Owned(str(p.relative_to(self.home)), "root", "root", 0o400) for p in secrets]
-        by_path = {row.path: row for row in rows}
+        rows = layout.ownership(self.profile)
         for row in rows:
-            deeper = [other for other in by_path if other != row.path and other.startswith(f"{row.path}/")]
+            deeper = [other.path for other in rows if other.path.startswith(f"{row.path}/")]
             host.own(self.home, row, except_below=tuple(deeper))
 
     # ── units ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,7 +215,7 @@ class Installation:
             return
         if not (folder / "credentials.json").exists():
             self.host.leave(f"the monitor waits for a credential of its own, {self.home}/monitor/credentials.json")
-        if (folder / "env").exists():
+        if self.host.at(self.home / "settings" / "monitor.env").exists():
             return
         url = Home(self.host.at(self.home)).read().url
         rows = {
@@ -215,7 +223,9 @@ class Installation:
             "SIGNWRIGHT_TRUST": self.home / "trust.json",
             "SIGNWRIGHT_CREDENTIALS": self.home / "monitor" / "credentials.json",
         }
-        self.host.place(self.home / "monitor" / "env", "".join(f"{name}={value}\n" for name, value in rows.items()))
+        self.host.place(
+            self.home / "settings" / "monitor.env", "".join(f"{name}={value}\n" for name, value in rows.items())
+        )
 
     def _sockets(self) -> None:
         """Folders of the sockets: by systemd-tmpfiles, at every start of the machine too."""

@@ -72,7 +72,7 @@ def test_staging_writes_units_and_settings_and_no_key(staged: Path) -> None:
     new = set(after) - set(before)
     units = {f"usr/lib/systemd/system/{unit}" for unit in layout.PROFILES["1"].units}
     assert units <= new
-    assert all(name.startswith(("usr/lib/", "etc/", f"{HOME[1:]}/monitor/")) for name in new), new
+    assert all(name.startswith(("usr/lib/", "etc/", f"{HOME[1:]}/settings/monitor.env")) for name in new), new
     gate = (staged / "usr/lib/systemd/system/signwright-gate.service").read_text(encoding="utf-8")
     assert f"--settings {HOME}/settings/signer.toml" in gate
     assert layout.HOME not in gate
