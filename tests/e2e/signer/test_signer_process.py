@@ -79,6 +79,9 @@ async def connected(site: GateSite, *, policy: bool = True) -> Courier:
     if policy:
         answer = await courier.policy(site.policy_parts)
         assert answer.message["ok"], answer.message
+        fresh = site.world.freshness(root_sha256=site.root_sha256)
+        answer = await courier.call({"type": "freshness"}, [fresh.encode()])
+        assert answer.message["ok"], answer.message
         await until(lambda: "checkpoint" in courier.published)
     return courier
 
