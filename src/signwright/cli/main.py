@@ -131,7 +131,7 @@ VERBS: dict[str, Verb] = {
     "install": Verb(
         "signwright.cli.install.command",
         "make users, folders and systemd units for a home",
-        "sudo signwright install --profile 1 --home /var/lib/signwright",
+        "signwright install --profile 1 --home /var/lib/signwright",
     ),
     "up": Verb("signwright.cli.up", "start every process of a home", "signwright up --home DIR --detach"),
     "down": Verb("signwright.cli.down", "end the processes of a home", "signwright down --home DIR"),
