@@ -23,6 +23,7 @@ from signwright.signer.keyholder.state import State
 from signwright.statements.dsse import Envelope, statement_digest
 from signwright.statements.models import PolicyRoot, Role
 from signwright.transparency.proof import TlogProof
+from signwright.transparency.signing import SignerKey
 from tests.support.signing import MemoryLog
 from tests.support.world import World, sign_ssh, ssh_line
 
@@ -137,8 +138,16 @@ class HeldPolicy:
         self.log.append(b"genesis")
         self.policy: Policy | None = None
 
-    def offer(self, offer: Offer, *, leaf: bytes | None = None, hours: float = 0) -> Policy:
+    def offer(
+        self,
+        offer: Offer,
+        *,
+        leaf: bytes | None = None,
+        hours: float = 0,
+        witnesses: Sequence[SignerKey] | None = None,
+    ) -> Policy:
         """As a gate hands it over, with an honest leaf unless one is given; ``hours`` after the leaf was cosigned.
+        ``witnesses``: who cosigns, other than the world's.
 
         Raises what the keyholder raises.
         """
@@ -146,7 +155,9 @@ class HeldPolicy:
         if leaf is None:
             leaf = policy_leaf(self.policy, offer.opened(self.keepers.pinned), now=now).encode()
         index = self.log.append(leaf)
-        proof = TlogProof(index, tuple(self.log.tree().inclusion(index)), self.log.note(now)).encode()
+        proof = TlogProof(
+            index, tuple(self.log.tree().inclusion(index)), self.log.note(now, witnesses=witnesses)
+        ).encode()
         parts = (offer.root.encode(), offer.policy.encode(), *offer.documents.values(), leaf, proof)
         frame = Frame({"verb": "policy", "documents": list(offer.documents)}, parts)
         self.standing.take(frame, now=now + timedelta(hours=hours))

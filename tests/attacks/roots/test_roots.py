@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signwright.client.seen_policy import follow_policy
 from signwright.errors import SignwrightError
 from signwright.hub.policies import open_bundle
+from signwright.model.times import format_time
+from signwright.policy import documents as d
 from signwright.policy.succession import policy_leaf
 from signwright.statements.dsse import Envelope, statement_digest
 from signwright.statements.keys import public_text
 from signwright.statements.models import Role
+from signwright.transparency.note import COSIGNATURE_V1
+from signwright.transparency.signing import SignerKey
 from tests.support.roots import HeldPolicy, Keepers, Offer
 from tests.support.world import ssh_line
 
@@ -134,6 +139,57 @@ def older_root_edited(keepers: Keepers) -> Offer:
     return keepers.policy(keepers.sign_root(root, "anna", "ben"), root, "anna", "ben", older=older)
 
 
+def first_root_that_its_keeper_never_signed(keepers: Keepers) -> Offer:
+    """The pinned bytes with a stranger's signature."""
+    root = keepers.root(2, ("anna", "ben"))
+    older = {1: keepers.sign_root(keepers.root(1, ("anna",)), "mallory")}
+    return keepers.policy(keepers.sign_root(root, "anna", "ben"), root, "anna", "ben", older=older)
+
+
+def older_root_in_other_bytes(keepers: Keepers) -> Offer:
+    """One signature more on it than the keepers have seen: they signed for exact bytes."""
+    offer = keepers.second()
+    more = keepers.sign_root(keepers.root(1, ("anna",)), "anna", "mallory")
+    return Offer(offer.root, offer.policy, {**offer.documents, "roots/1": more.encode()})
+
+
+def policy_that_names_the_new_root_by_the_old_number(keepers: Keepers) -> Offer:
+    root = keepers.sign_root(keepers.root(2, ("anna", "ben")), "anna", "ben")
+    return keepers.policy(root, keepers.root(1, ("anna",)), "anna", "ben", older={1: keepers.genesis})
+
+
+def policy_of_a_twin_root(keepers: Keepers) -> Offer:
+    """Both roots are version 2 of the same keepers."""
+    twin = keepers.root(2, ("anna", "ben"), expires=format_time(keepers.world.now + timedelta(days=9)))
+    under_twin = keepers.policy(keepers.sign_root(twin, "anna", "ben"), twin, "anna", "ben", older={1: keepers.genesis})
+    return Offer(keepers.second().root, under_twin.policy, under_twin.documents)
+
+
+def root_under_a_name_that_is_no_number(keepers: Keepers) -> Offer:
+    offer = keepers.second()
+    return Offer(offer.root, offer.policy, {**offer.documents, "roots/x": offer.root.encode()})
+
+
+def root_under_a_number_in_another_form(keepers: Keepers) -> Offer:
+    offer = keepers.second()
+    return Offer(offer.root, offer.policy, {**offer.documents, "roots/01": offer.root.encode()})
+
+
+def root_under_an_endless_number(keepers: Keepers) -> Offer:
+    offer = keepers.second()
+    return Offer(offer.root, offer.policy, {**offer.documents, "roots/" + "1" * 10: offer.root.encode()})
+
+
+def document_left_out(keepers: Keepers) -> Offer:
+    offer = keepers.second()
+    return Offer(offer.root, offer.policy, {n: c for n, c in offer.documents.items() if n != "people"})
+
+
+def document_exchanged(keepers: Keepers) -> Offer:
+    offer, other = keepers.second(), keepers.second(live=True)
+    return Offer(offer.root, offer.policy, {**offer.documents, "organisation": other.documents["organisation"]})
+
+
 def role_that_nobody_can_fill(keepers: Keepers) -> Offer:
     root = keepers.root(2, ("anna",), freshness=keepers.role(("ben",), 2))
     return keepers.policy(keepers.sign_root(root, "anna"), root, "anna", older={1: keepers.genesis})
@@ -163,6 +219,15 @@ LIES: dict[Lie, str] = {
     root_of_strangers: "unknown-policy-root",
     signature_that_does_not_hold: "bad-signature",
     older_root_edited: "unknown-policy-root",
+    first_root_that_its_keeper_never_signed: "too-few-keepers",
+    older_root_in_other_bytes: "wrong-document",
+    policy_that_names_the_new_root_by_the_old_number: "wrong-policy-root",
+    policy_of_a_twin_root: "wrong-policy-root",
+    root_under_a_name_that_is_no_number: "unknown-document",
+    root_under_a_number_in_another_form: "unknown-document",
+    root_under_an_endless_number: "unknown-document",
+    document_left_out: "missing-document",
+    document_exchanged: "wrong-document",
     role_that_nobody_can_fill: "bad-policy",
     halt_that_takes_two: "bad-policy",
 }
@@ -283,6 +348,18 @@ def test_delay_is_not_shortened_by_the_leaf_that_tells_of_it(held: HeldPolicy, k
     with pytest.raises(SignwrightError) as refused:
         held.offer(back, leaf=harmless)
     assert refused.value.code == "wrong-policy-leaf"
+
+
+def test_policy_does_not_bring_the_witness_that_vouches_for_it(held: HeldPolicy, keepers: Keepers) -> None:
+    """The leaf of the next policy is cosigned for whoever follows the policy in force."""
+    key = SignerKey("w2", COSIGNATURE_V1, Ed25519PrivateKey.generate().private_bytes_raw())
+    own = d.Witness(name="w2", key=str(key.verifier), operator="this host", outside=False)
+    keepers.world.with_documents(services=keepers.world.services().model_copy(update={"witnesses": (own,)}))
+    offer = keepers.policy(keepers.genesis, keepers.root(1, ("anna",)), "anna")
+    with pytest.raises(SignwrightError) as refused:
+        held.offer(offer, witnesses=[key])
+    assert refused.value.code == "no-quorum"
+    assert held.offer(offer).services.witnesses == (own,)
 
 
 def test_key_that_was_never_enrolled_signs_nothing(held: HeldPolicy, keepers: Keepers) -> None:
