@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from signwright.errors import MalformedError, UnavailableError
+from signwright.errors import UnavailableError
+from signwright.model.framing import Frame
 from signwright.signer.channel import text_field
 from signwright.signer.courier.gate import GateLink
 from signwright.signer.courier.hub import Carried, CarriedPolicy, CarriedWords
@@ -24,6 +25,7 @@ _LATER = frozenset({"no-quorum", "no-courier", "errand-timeout", "busy", "no-key
 WORDS = frozenset({"freshness", "halt", "resume"})
 #: How often the gate is asked how it is while a policy waits in it, and otherwise.
 WAITING_SECONDS, QUIET_SECONDS = 5.0, 60.0
+ANSWER_SECONDS = 15.0
 
 
 class Standing:
@@ -77,7 +79,7 @@ class Standing:
                 # It may want the very policy that the gate is about to take; before that, requests would be denied.
                 self._refused.append((kind, content))
                 continue
-            answer = await self._link.call(self._link.number(), {"type": kind}, [content])
+            answer = await self._told({"type": kind}, [content])
             if answer.message.get("ok") is True:
                 continue
             code = text_field(answer.message, "code")
@@ -95,11 +97,18 @@ class Standing:
 
     async def _ask(self) -> None:
         self._asked = asyncio.get_running_loop().time()
-        answer = await self._link.call(self._link.number(), {"type": "status"})
         try:
-            self.carried.signer = _signer_state(answer.message)
-        except (KeyError, TypeError, MalformedError):
+            self.carried.signer = _signer_state((await self._told({"type": "status"})).message)
+        except (KeyError, TypeError, UnavailableError):
             self.carried.signer = None  # a gate that cannot say how it is
+
+    async def _told(self, message: dict[str, object], parts: Sequence[bytes] = ()) -> Frame:
+        """A gate that does not answer holds up nothing but this; raises `UnavailableError`."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._link.call(self._link.number(), message, parts)
+        except TimeoutError as problem:
+            raise UnavailableError(f"the gate did not answer a {message['type']}", code="no-answer") from problem
 
 
 def _signer_state(message: dict[str, object]) -> dict[str, object]:
