@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signwright.client.seen_policy import follow_policy
 from signwright.errors import SignwrightError
 from signwright.hub.policies import open_bundle
+from signwright.model.framing import decode_frame
 from signwright.model.times import format_time
 from signwright.policy import documents as d
+from signwright.policy.standing import Standing
 from signwright.policy.succession import policy_leaf
 from signwright.statements.dsse import Envelope, statement_digest
 from signwright.statements.keys import public_text
@@ -190,6 +192,13 @@ def document_exchanged(keepers: Keepers) -> Offer:
     return Offer(offer.root, offer.policy, {**offer.documents, "organisation": other.documents["organisation"]})
 
 
+def document_of_the_same_length(keepers: Keepers) -> Offer:
+    offer = keepers.second()
+    edited = offer.documents["organisation"].replace(b'"approvals":2', b'"approvals":1')
+    assert edited != offer.documents["organisation"]
+    return Offer(offer.root, offer.policy, {**offer.documents, "organisation": edited})
+
+
 def role_that_nobody_can_fill(keepers: Keepers) -> Offer:
     root = keepers.root(2, ("anna",), freshness=keepers.role(("ben",), 2))
     return keepers.policy(keepers.sign_root(root, "anna"), root, "anna", older={1: keepers.genesis})
@@ -228,6 +237,7 @@ LIES: dict[Lie, str] = {
     root_under_an_endless_number: "unknown-document",
     document_left_out: "missing-document",
     document_exchanged: "wrong-document",
+    document_of_the_same_length: "wrong-document",
     role_that_nobody_can_fill: "bad-policy",
     halt_that_takes_two: "bad-policy",
 }
@@ -302,6 +312,18 @@ def test_older_policy_with_its_older_root_does_not_come_back(held: HeldPolicy, k
     with pytest.raises(SignwrightError) as refused:
         held.offer(keepers.first())
     assert refused.value.code == "policy-rollback"
+
+
+def test_keyholder_that_was_started_again_remembers_the_new_root(held: HeldPolicy, keepers: Keepers) -> None:
+    held.offer(keepers.second(("ben", "cleo")))
+    kept = held.state.newest_policy()
+    assert kept is not None
+    held.standing = Standing(held.state, profile=0, nonce="11" * 16, policy=decode_frame(kept))
+    assert held.standing.in_force().root.version == 2
+    old = keepers.policy(keepers.genesis, keepers.root(1, ("anna",)), "anna", version=9)
+    with pytest.raises(SignwrightError) as refused:
+        held.offer(old)
+    assert refused.value.code == "root-rollback"
 
 
 def test_client_that_has_seen_the_new_root_takes_nothing_under_the_old_one(tmp_path: Path, keepers: Keepers) -> None:
