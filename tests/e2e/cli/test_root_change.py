@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from signwright.cli.gate_socket import ask_gate
 from signwright.cli.home import Home
 from signwright.client.hub import PolicyParts
+from signwright.client.partial import read_partial
 from signwright.client.policy_files import read_parts
 from signwright.client.ssh_keys import make_key_files
 from signwright.errors import DeniedError
@@ -147,6 +149,24 @@ def test_policy_that_a_replaced_keeper_signs_under_the_old_root_is_not_taken(own
     assert posted.code == 3
     assert "does not come from root 3" in posted.err
     in_force(own, 3)
+
+
+def test_certification_request_takes_two_keepers_on_two_machines(own: RunningHome, tmp_path: Path) -> None:
+    begun, out = tmp_path / "operation.json", tmp_path / "r.csr"
+    common = ("key", "csr", "--home", own.folder, "--yes")
+    asked = ("--key", "release", "--common-name", "Five People Software")
+    assert "1 of 2 signed" in ok(own, *common, *asked, "--keeper", key(own, "carol"), "--sign-only", begun)
+    early = own.cli(*common, "--from", begun, "-o", out)
+    assert early.code == 3
+    with pytest.raises(DeniedError) as refused:  # and the gate does not take the command's word for it
+        ask_gate(Home(own.folder), {"type": "key-operation"}, [read_partial(begun).encode()])
+    assert refused.value.code == "too-few-keepers"
+    assert (
+        "is not a policy keeper's" in own.cli(*common, "--from", begun, "--keeper", key(own, "keeper"), "-o", out).err
+    )
+    assert "2 of 2 signed" in ok(own, *common, "--keeper", key(own, "dave"), "--sign-only", begun)
+    ok(own, *common, "--from", begun, "-o", out)
+    assert x509.load_pem_x509_csr(out.read_bytes()).is_signature_valid
 
 
 def offer_to_the_gate(home: RunningHome, parts: PolicyParts) -> str:
