@@ -35,7 +35,7 @@ LIES = {
     "replayed request": "the first result again",
     "forged scan verdict": "waiting/scan",
     "missing cosignature": "failed/no-quorum",
-    "order replayed to a second keyholder child": "refused intent-used, refused intent-used",
+    "order replayed to a second keyholder child": "refused not-started, refused not-started",
     "key operations in all this": "0",
 }
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A gate that was taken over: it has the order key, the log and a finished order, and asks the keyholder once more.
 
-The proofs are made anew from the log, so that nothing is wrong with the order but that its intent was used. The
-keyholder is the real program on its own state; it is started as a process, and spoken to over a socket pair as the
-gate would.
+The proofs are made anew from the log; the intent was used, and it is older than the start of this keyholder's process,
+which no witnessed leaf announces: that is what it is refused for first. The keyholder is the real program on its own
+state; it is started as a process, and spoken to over a socket pair as the gate would.
 """
 
 from __future__ import annotations

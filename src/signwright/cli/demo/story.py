@@ -246,7 +246,7 @@ class Story:
             f"{'signed' if f.message.get('ok') else 'refused'} {f.message.get('code', '')}" for f in frames
         )
         text = f"keyholder: {frames[0].message.get('message')}"
-        wanted = ", ".join(["refused intent-used"] * KEYHOLDER_CHILDREN)
+        wanted = ", ".join(["refused not-started"] * KEYHOLDER_CHILDREN)
         self.report.fact("order replayed to a second keyholder child", wanted=wanted, found=found, text=text)
 
     def nothing_left(self) -> None:
