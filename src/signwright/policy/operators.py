@@ -5,14 +5,15 @@ obey the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import base64
+from collections.abc import Iterable, Iterator
 
 from signwright.errors import SignwrightError
+from signwright.model.operation import Many
 from signwright.policy.documents import LogIdentity, Quorum, Witness
 from signwright.policy.log_trust import log_trust_of
-from signwright.statements.keys import verifying_key
+from signwright.statements.keys import ED25519_PREFIX
 from signwright.transparency.cosignature import operator_of
-from signwright.transparency.note import COSIGNATURE_V1, VerifierKey
 
 #: Names, as `operator_of` writes them, that say "here" and not who.
 NOBODY_ELSE = frozenset(
@@ -22,53 +23,45 @@ NOBODY_ELSE = frozenset(
 )
 
 
-def outside_problem(operator: str, organisation: str, local_operators: Sequence[str] = ()) -> str | None:
-    """Why ``operator`` cannot be outside, in words; None when it may be."""
+def outside_problem(operator: str, organisation: str) -> str | None:
+    """Why ``operator`` cannot be outside, in words; None when it may be.
+
+    That nobody is outside who runs a local witness as well, each `Quorum` sees to.
+    """
     name = operator_of(operator)
     if name == operator_of(organisation):
         return f"operator {operator!r} is this organisation's own"
     if not name or name in NOBODY_ELSE:
         return f"operator {operator!r} names nobody else"
-    if name in {operator_of(local) for local in local_operators}:
-        return f"operator {operator!r} runs a local witness too"
     return None
 
 
 def witness_problems(
     organisation: str,
     log: LogIdentity,
-    witnesses: Sequence[Witness],
+    witnesses: Many[Witness],
     *,
     quorum: Quorum,
-    own_keys: Iterable[tuple[str, str]] = (),
+    own_keys: Iterable[tuple[str, str]],
 ) -> Iterator[str]:
-    """Every problem with log, witnesses and quorum, in words. ``own_keys``: owner and written key of
-    everything else that signs.
+    """Every problem with log, witnesses and quorum, in words.
+
+    ``own_keys``: owner and written key of everything else that signs.
     """
     try:
-        log_trust_of(log, tuple(witnesses), quorum)
+        trust = log_trust_of(log, witnesses, quorum)
     except SignwrightError as problem:
         yield problem.message
         return
     if quorum.outside + quorum.local < 1:
         yield "a quorum of no witness at all"
-    own = {VerifierKey.parse(log.key).public_key: "the log", **_raw(own_keys)}
-    local = [witness.operator for witness in witnesses if not witness.outside]
-    for witness in witnesses:
-        raw = VerifierKey.parse(witness.key, algorithm=COSIGNATURE_V1).public_key
-        if raw in own:
-            yield f"witness {witness.name}: its key is also that of {own[raw]}"
-        wrong = outside_problem(witness.operator, organisation, local) if witness.outside else None
-        if wrong:
+    own = {text: owner for owner, text in own_keys} | {_written(trust.keys[0].public_key): "the log"}
+    for witness, key in zip(witnesses, trust.quorum.witnesses, strict=True):
+        if twin := own.get(_written(key.public_key)):
+            yield f"witness {witness.name}: its key is also that of {twin}"
+        if witness.outside and (wrong := outside_problem(witness.operator, organisation)):
             yield f"witness {witness.name} cannot be outside: {wrong}"
 
 
-def _raw(keys: Iterable[tuple[str, str]]) -> dict[bytes, str]:
-    """From bare public keys to owners; what cannot be read is reported where it belongs."""
-    found: dict[bytes, str] = {}
-    for owner, text in keys:
-        try:
-            found[verifying_key(text).material] = owner
-        except SignwrightError:
-            continue
-    return found
+def _written(raw: bytes) -> str:
+    return ED25519_PREFIX + base64.b64encode(raw).decode()

@@ -31,7 +31,7 @@ from signwright.signer.gate.keyholder import KeyholderClient
 from signwright.signer.gate.log import Log, load_frontier
 from signwright.signer.gate.policy import GateKeys, PolicyHolder, log_signer
 from signwright.signer.gate.publish import Publisher
-from signwright.signer.gate.server import Peers, Server
+from signwright.signer.gate.server import Peers, Server, Verb
 from signwright.signer.gate.settings import GateSettings, load_key
 from signwright.signer.gate.state import State, create_state
 from signwright.signer.gate.tiles import TileFiles
@@ -160,6 +160,18 @@ class _Verbs:
         self._parts = parts
         self._events = events
 
+    def handlers(self) -> dict[str, Verb]:
+        """By message type."""
+        return {
+            "policy": self.policy,
+            "status": self.status,
+            "hub-events": self.hub_events,
+            "freshness": self.freshness,
+            "halt": self.halt,
+            "resume": self.resume,
+            "key-operation": self.key_operation,
+        }
+
     async def policy(self, frame: Frame) -> dict[str, object]:
         names = frame.message.get("documents")
         if (
@@ -213,6 +225,20 @@ def _only_part(frame: Frame) -> bytes:
     return frame.parts[0]
 
 
+def _ahead_of(log: Log, policies: PolicyHolder, errands: Errands, *, seconds: float) -> WitnessesAhead:
+    """Whether a witness has seen more than the log that this process found."""
+    return WitnessesAhead(
+        errands,
+        policies.services,
+        lambda: log.signer,
+        log.check_seen,
+        lambda: log.size,
+        size=log.size,
+        root=log.frontier.root(),
+        seconds=seconds,
+    )
+
+
 async def assemble(
     settings: GateSettings,
     *,
@@ -259,31 +285,14 @@ async def assemble(
         profile=settings.profile,
         now=now,
     )
-    ahead = WitnessesAhead(
-        errands,
-        policies.services,
-        lambda: log.signer,
-        log.check_seen,
-        lambda: log.size,
-        size=frontier.size,
-        root=frontier.root(),
-        seconds=limits.witness_seconds,
-    )
+    ahead = _ahead_of(log, policies, errands, seconds=limits.witness_seconds)
     witnesses.first = ahead.first
     publisher = Publisher(log, errands)
     log.changed = publisher.wake
     events = HubEvents(log, seconds=limits.epoch_seconds, now=now, monotonic=time.monotonic)
-    verbs = _Verbs(parts, events)
-    handlers = {
-        "policy": verbs.policy,
-        "status": verbs.status,
-        "hub-events": verbs.hub_events,
-        "freshness": verbs.freshness,
-        "halt": verbs.halt,
-        "resume": verbs.resume,
-        "key-operation": verbs.key_operation,
-    }
-    server = Server(Cycle(parts), errands, verbs=handlers, requests=limits.requests, peers=Peers.of(users))
+    server = Server(
+        Cycle(parts), errands, verbs=_Verbs(parts, events).handlers(), requests=limits.requests, peers=Peers.of(users)
+    )
     return Gate(settings, parts, publisher, server, ahead)
 
 
