@@ -22,11 +22,17 @@ from signwright.client.http import HubConnection
 from signwright.client.log_files import folder_files, served_files
 from signwright.client.policy_files import read_signed
 from signwright.client.witness_latest import LatestCheckpoint, latest_of
-from signwright.errors import ConfigurationError, NotFoundError, SignwrightError, UsageError, VerificationError
+from signwright.errors import (
+    ConfigurationError,
+    MalformedError,
+    NotFoundError,
+    SignwrightError,
+    UsageError,
+    VerificationError,
+)
 from signwright.policy.policy import Policy
-from signwright.transparency.checkpoint import Checkpoint
-from signwright.transparency.cosignature import LogTrust
-from signwright.transparency.note import parse_note
+from signwright.transparency.checkpoint import Checkpoint, verify_checkpoint
+from signwright.transparency.cosignature import LogTrust, check_cosignature
 from signwright.transparency.signing import add_signatures
 from signwright.transparency.tiles import ENTRIES, WIDTH, Tile, bundle_entry, parse_bundle
 
@@ -125,7 +131,15 @@ def _candidates(notes: Sequence[bytes], trust: LogTrust) -> list[tuple[Checkpoin
     """Checkpoints with a quorum, the largest first. Cosignatures of one checkpoint are put together."""
     merged: dict[bytes, bytes] = {}
     for content in notes:
-        note = parse_note(content)
+        try:
+            note = verify_checkpoint(content, origin=trust.origin, keys=trust.keys).note
+            for witness in trust.quorum.witnesses:
+                for line in note.signatures_by(witness.key):
+                    check_cosignature(note.text, line, witness.key)
+        except SignwrightError as problem:
+            # Alone it counts for nothing; put together with others it would spoil them.
+            say(f"a checkpoint that does not count: {problem.message}")
+            continue
         merged[note.text] = add_signatures(merged.get(note.text, content), note.signatures)
     found = []
     for content in merged.values():
@@ -177,15 +191,15 @@ def _fill(
 
 
 def _bundle(readers: Sequence[ReadFile], number: int, width: int) -> bytes:
-    """From the first mirror that has it; a bundle that has grown since is cut to ``width``."""
-    problem: NotFoundError | None = None
+    """From the first mirror that has it whole; a bundle that has grown since is cut to ``width``."""
+    problem: SignwrightError | None = None
     for read in readers:
         for wide in dict.fromkeys((width, WIDTH)):
             try:
-                content = read(Tile(ENTRIES, number, wide).path)
-            except NotFoundError as missing:
-                problem = missing
+                entries = parse_bundle(read(Tile(ENTRIES, number, wide).path), wide)
+            except (NotFoundError, MalformedError) as missing:
+                problem = problem or missing
                 continue
-            return b"".join(bundle_entry(entry) for entry in parse_bundle(content, wide)[:width])
+            return b"".join(map(bundle_entry, entries[:width]))
     assert problem is not None
-    raise problem
+    raise NotFoundError(problem.message, code="no-such-log-file")
