@@ -80,6 +80,8 @@ class SmallHub:
         path, _, query = target.partition("?")
         if path == "/add-checkpoint":
             return self._witness(body)
+        if method == "GET" and path.endswith("/checkpoint"):
+            return self._latest(path.split("/")[1])
         if path == "/tsa":
             reply = reply_to(body, issuer=self.site.issuer, now=now_utc(), next_serial=lambda: 7)
             return 200, "application/timestamp-reply", reply.reply
@@ -105,6 +107,12 @@ class SmallHub:
             return 200, "text/plain", self.site.witness.add_checkpoint(body).line().encode()
         except ConflictError as problem:
             return 409, "text/x.tlog.size", f"{problem.details['size']}\n".encode()
+
+    def _latest(self, origin: str) -> tuple[int, str, bytes]:
+        try:
+            return 200, "text/plain", self.site.witness.latest(origin)
+        except SignwrightError:
+            return 404, "text/plain", b""
 
     def _latest(self, origin: str) -> tuple[int, str, bytes]:
         try:
