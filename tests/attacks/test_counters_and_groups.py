@@ -24,7 +24,8 @@ def test_quota_holds_for_whole_24_hours(tmp_path: Path) -> None:
     state = State(tmp_path / "state", genesis="00" * 32)
     used, later = NOW.replace(minute=59), NOW.replace(minute=59) + timedelta(hours=23, minutes=31)
     state.begin()
-    state.claim(Claim(1, "aa", 0, 1, (("key release", 5),)), hour=int(used.timestamp()) // 3600, size=2, root=bytes(32))
+    claim = Claim(1, "aa", 0, 1, (("key release", 5),), 0)
+    state.claim(claim, hour=int(used.timestamp()) // 3600, size=2, root=bytes(32))
     state.commit()
     assert state.used("key release", int(later.timestamp()) // 3600) == 5
     assert state.used("key release", int((later + timedelta(hours=2)).timestamp()) // 3600) == 0

@@ -21,13 +21,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from signwright.errors import ConflictError, SignwrightError
+from signwright.errors import ConfigurationError, ConflictError, DeniedError, SignwrightError
 from signwright.formats.pe import PeFormat
 from signwright.model.framing import Frame
 from signwright.model.view import BytesView
 from signwright.policy import documents as d
 from signwright.policy.orders import check_order, read_order
 from signwright.policy.policy import Policy, open_policy
+from signwright.policy.standing import Standing
 from signwright.signer.channel import Channel
 from signwright.signer.gate.bootstrap import Gate, assemble, create
 from signwright.signer.gate.keyholder import KeyholderClient
@@ -36,7 +37,7 @@ from signwright.signer.gate.state import State
 from signwright.signer.start import signer_command
 from signwright.signer.worker.client import Workers
 from signwright.signer.worker.pool import WorkerPool
-from signwright.statements.dsse import Envelope, parse_envelope
+from signwright.statements.dsse import Envelope
 from signwright.statements.keyfile import seed_text
 from signwright.statements.models import RequestedArtifact, SeenCheckpoint
 from signwright.timestamps.issue import Issuer, reply_to
@@ -99,14 +100,53 @@ class CountingKeyholder:
     profile: int = 0
     operations: int = 0
     orders: list[Frame] = field(default_factory=list)
-    policy: Policy | None = None
     position: tuple[int, bytes] = (0, b"")
     claims: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    rows: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     silent: bool = False
     now: Callable[[], datetime] = now_utc
+    starts: int = 1
+    newest: int = 0
+    start: int | None = None
+
+    def __post_init__(self) -> None:
+        self.standing = Standing(self, profile=self.profile, nonce=secrets.token_hex(16), policy=None)
+
+    @property
+    def policy(self) -> Policy | None:
+        try:
+            return self.standing.in_force()
+        except ConfigurationError:
+            return None
 
     def log(self) -> tuple[int, bytes]:
         return self.position
+
+    def clock(self) -> int:
+        return self.newest
+
+    def revoked(self) -> frozenset[str]:
+        return frozenset()
+
+    def first_leaf(self) -> int:
+        if self.start is None:
+            raise DeniedError("not started", code="not-started")
+        return self.start
+
+    def accept_policy(self, version: int, sha256: str, message: dict[str, object], parts: Sequence[bytes]) -> None:
+        """`Standing` remembers the one in force; nothing survives this process."""
+
+    def started(self, index: int, *, size: int, root: bytes, newest: int) -> None:
+        self.start, self.position, self.newest = index, (size, root), newest
+
+    def halts(self) -> Sequence[tuple[str, int, int | None]]:
+        return [(digest, under, resumed) for digest, (under, resumed) in self.rows.items()]
+
+    def halt(self, sha256: str, policy_version: int) -> None:
+        self.rows.setdefault(sha256, (policy_version, None))
+
+    def resume(self, sha256: str, policy_version: int) -> None:
+        self.rows[sha256] = (self.rows.get(sha256, (0, None))[0], policy_version)
 
     def attempts(self, request: str, wave: int) -> int:
         return max((a for r, w, a in self.claims.values() if (r, w) == (request, wave)), default=0)
@@ -129,28 +169,20 @@ class CountingKeyholder:
         try:
             if frame.message["verb"] == "status":
                 return self._status(), ()
-            if frame.message["verb"] == "policy":
-                return self._load(frame), ()
-            return {"ok": True}, self._sign(frame)
+            if frame.message["verb"] == "order":
+                return {"ok": True}, self._sign(frame)
+            return {"ok": True, **self.standing.take(frame, now=self.now())}, ()
         except SignwrightError as problem:
             return {"ok": False, "code": problem.code, "message": problem.message, **problem.details}, ()
 
     def _status(self) -> dict[str, Any]:
-        policy = {"version": self.policy.version, "sha256": self.policy.sha256} if self.policy else None
         log = {"size": self.position[0], "root": self.position[1].hex()}
-        return {"ok": True, "policy": policy, "log": log, "keys": {}, "profile": self.profile}
-
-    def _load(self, frame: Frame) -> dict[str, Any]:
-        documents = dict(zip(frame.message["documents"], frame.parts[2:], strict=True))  # type: ignore[call-overload]
-        root, index = (parse_envelope(part) for part in frame.parts[:2])
-        self.policy = open_policy(root, index, documents, pinned_root_sha256=self.root_sha256)
-        return {"ok": True, "version": self.policy.version, "sha256": self.policy.sha256}
+        return {"ok": True, **self.standing.status(), "log": log, "keys": {}}
 
     def _sign(self, frame: Frame) -> list[bytes]:
         self.orders.append(frame)
-        assert self.policy is not None
         order = read_order(frame.message, frame.parts)
-        approved = check_order(self.policy, self, order, profile=self.profile, now=self.now())
+        approved = check_order(self.standing.may_sign(), self, order, profile=self.profile, now=self.now())
         self.claims[approved.claim.leaf_index] = (approved.claim.request, approved.claim.wave, approved.claim.attempt)
         self.position = (approved.checkpoint.size, approved.checkpoint.root)
         identity = self.identities[approved.key_name]
@@ -366,6 +398,9 @@ class GateSite:
             if policy:
                 answer = await carrier.policy(self.policy_parts)
                 assert answer.message["ok"], answer.message
+                freshness = self.world.freshness(root_sha256=self.root_sha256)
+                told = await carrier.call({"type": "freshness"}, [freshness.encode()])
+                assert told.message["ok"], told.message
                 await until(lambda: "checkpoint" in carrier.published)
             yield gate, carrier
         finally:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from signwright.errors import SignwrightError
 from signwright.model.times import format_time
 from signwright.policy.facts import gather
 from signwright.policy.intent import intent_leaf, requested_operations
-from signwright.policy.policy import Policy
+from signwright.policy.policy import Policy, open_policy
 from signwright.policy.succession import policy_leaf
 from signwright.statements.dsse import Envelope
 from signwright.statements.keys import sign_ed25519
@@ -27,6 +28,8 @@ from signwright.transparency.signing import SignerKey, add_signatures, cosign, s
 from signwright.transparency.tiles import TileTree
 from tests.support.pki import Identity
 from tests.support.world import ORIGIN, World
+
+PolicyParts = tuple[Envelope, Envelope, dict[str, bytes], str]
 
 
 class MemoryLog:
@@ -78,9 +81,9 @@ class SignerWorld:
             public = base64.b64encode(self.identity.public_key).decode()
             if kind == "release":
                 self.world.keys[kind] = key.model_copy(update={"public_key": public, "chain": chain})
-        self.parts = self.world.policy_parts()
-        from signwright.policy.policy import open_policy
-
+        self.parts: PolicyParts = self.world.policy_parts()
+        self.loaded: Policy | None = None
+        self.followed: list[tuple[int, str]] = []
         self.policy: Policy = open_policy(*self.parts[:3], pinned_root_sha256=self.parts[3])
         self.log = MemoryLog(self.world)
         self.freshness = self.world.freshness(root_sha256=self.parts[3])
@@ -95,19 +98,31 @@ class SignerWorld:
         note = note if note is not None else self.log.note(time or self.world.now)
         return TlogProof(index, tuple(self.log.tree().inclusion(index)), note).encode()
 
-    def policy_message(self) -> tuple[dict[str, Any], list[bytes]]:
-        """The first policy as an honest gate hands it over."""
-        root, index, documents, _ = self.parts
+    def policy_message(self, parts: PolicyParts | None = None) -> tuple[dict[str, Any], list[bytes]]:
+        """A policy as an honest gate logs it and hands it over; of one that does not open, the leaf of ours."""
+        root, index, documents, pinned = parts or self.parts
+        try:
+            policy = open_policy(root, index, documents, pinned_root_sha256=pinned)
+        except SignwrightError:
+            policy = self.policy
+        newer = self.loaded is None or policy.version > self.loaded.version
+        leaf = self.policy_leaf(self.loaded if newer else None, policy).encode()
+        at = self.log.append(leaf)
         message = {"verb": "policy", "id": 1, "documents": list(documents)}
-        leaf = self.policy_leaf().encode()
-        return message, [root.encode(), index.encode(), *documents.values(), leaf, self.proof(1)]
+        return message, [root.encode(), index.encode(), *documents.values(), leaf, self.proof(at)]
+
+    def loaded_policy(self, parts: PolicyParts | None = None) -> None:
+        """The keyholder accepted it."""
+        root, index, documents, pinned = parts or self.parts
+        self.loaded = open_policy(root, index, documents, pinned_root_sha256=pinned)
 
     def start_message(self, nonce: str, number: int) -> tuple[dict[str, Any], list[bytes]]:
         """A keyholder's start, logged and cosigned."""
         leaf = StartLeaf(nonce=nonce, number=number, time=format_time(self.world.now)).encode()
         before = self.log.seen
         index = self.log.append(leaf)
-        rows = self._consistency([(before.size, before.root)])
+        rows = self._consistency([(before.size, before.root), *self.followed])
+        self.followed.append((self.log.seen.size, self.log.seen.root))
         return {"verb": "start", "id": 1, "consistency": rows}, [leaf, self.proof(index)]
 
     def approved(self, request: Envelope, people: Sequence[str] = ("alice", "bob")) -> list[Envelope]:
@@ -139,7 +154,7 @@ class SignerWorld:
         if leaf is None:
             statements = (request, approvals, evidence)
             leaf = self._leaf(statements, operations, wave=wave, attempt=attempt, changes=leaf_changes)
-        seen = [*seen, *((s.size, s.root) for s in self._approvers_saw(approvals))]
+        seen = [*seen, *self.followed, *((s.size, s.root) for s in self._approvers_saw(approvals))]
         index = self.log.append(leaf)
         tree = self.log.tree()
         proof = TlogProof(

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from signwright.errors import SignwrightError, VerificationError
-from signwright.policy.policy import Policy, signers_of
+from signwright.policy.policy import Policy, check_role
 from signwright.statements.dsse import Envelope
 from signwright.statements.keys import verify_envelope, verifying_key
 from signwright.statements.models import (
@@ -142,8 +142,7 @@ def verified_freshness(policy: Policy, envelope: Envelope) -> VerifiedFreshness:
     statement = parse_statement(envelope, Freshness)
     if statement.subjects[0].digest.sha256 not in policy.roots:
         raise VerificationError("freshness: for another policy root", code="unknown-policy-root")
-    if signers_of(envelope, "freshness", policy.root.freshness) < policy.root.freshness.threshold:
-        raise VerificationError("freshness: not signed by the root's freshness keys", code="too-few-keepers")
+    check_role(envelope, "freshness", policy.root.freshness)
     return VerifiedFreshness(statement)
 
 

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 
 from signwright.envelopes.base import SignerContext, ToBeSigned
 from signwright.envelopes.certification_request import certification_request_info
-from signwright.errors import DeniedError, MalformedError, VerificationError
+from signwright.errors import DeniedError, MalformedError
 from signwright.model.times import format_time, parse_time
 from signwright.policy.documents import Key
 from signwright.policy.following import Consistency, logged_leaf
 from signwright.policy.orders import Approved, Claim, Memory, check_attempt, consistency_rows
-from signwright.policy.policy import Policy, signers_of, spki_sha256
+from signwright.policy.policy import Policy, check_role, spki_sha256
 from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.statements.models import KeyOperation, Statement, parse_statement
 from signwright.transparency.intent import KeyOperationLeaf, read_leaf
@@ -48,14 +48,10 @@ def read_key_operation(message: dict[str, object], parts: Sequence[bytes]) -> Ke
 def opened_key_operation(policy: Policy, envelope: Envelope, *, now: datetime) -> Statement[KeyOperation]:
     """Signed by the threshold of policy keepers, for this very policy, and current; raises `SignwrightError`."""
     statement = parse_statement(envelope, KeyOperation)
-    asked, role = statement.predicate, policy.root.policy
+    asked = statement.predicate
     if statement.subjects[0].digest.sha256 != policy.sha256:
         raise DeniedError("key operation: signed for another policy", code="other-policy")
-    signed = signers_of(envelope, "key-operation", role)
-    if signed < role.threshold:
-        raise VerificationError(
-            f"key operation: signed by {signed} of its keepers; {role.threshold} wanted", code="too-few-keepers"
-        )
+    check_role(envelope, "key-operation", policy.root.policy)
     created, expires = parse_time(asked.created), parse_time(asked.expires)
     skew = timedelta(minutes=5)
     if created > now + skew or now >= expires or now - created >= MAX_AGE:
@@ -69,8 +65,7 @@ def opened_key_operation(policy: Policy, envelope: Envelope, *, now: datetime) -
 def content_of(statement: Statement[KeyOperation], key: Key) -> ToBeSigned:
     """The bytes that the key gets: a function of statement and policy alone. Raises `MalformedError`."""
     asked = statement.predicate
-    chain = tuple(base64.b64decode(certificate) for certificate in key.chain)
-    context = SignerContext(chain, base64.b64decode(key.public_key), parse_time(asked.created))
+    context = SignerContext((), base64.b64decode(key.public_key), parse_time(asked.created))
     if key.family != "cms":
         raise DeniedError(f"key operation: a certification request for a {key.family} key", code="key-family")
     return certification_request_info(asked.parameters, context)

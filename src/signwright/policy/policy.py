@@ -104,7 +104,7 @@ def open_roots(
         raise VerificationError(found, code="unknown-policy-root")
     first = digests.index(pinned_sha256)
     root = parse_statement(chain[first], PolicyRoot).predicate
-    _check_role(chain[first], "policy-root", root.root)
+    check_role(chain[first], "policy-root", root.root)
     for envelope in chain[first + 1 :]:
         root = _next_root(root, envelope)
     return root, tuple(digests[first:])
@@ -124,8 +124,8 @@ def _next_root(old: PolicyRoot, envelope: Envelope) -> PolicyRoot:
         raise VerificationError(f"policy root {new.version} after {old.version}", code="policy-root-version")
     if (new.organisation, new.trial) != (old.organisation, old.trial):
         raise VerificationError("a new policy root keeps organisation and trial mark", code="policy-root-fixed")
-    _check_role(envelope, "policy-root", old.root)
-    _check_role(envelope, "policy-root", new.root)
+    check_role(envelope, "policy-root", old.root)
+    check_role(envelope, "policy-root", new.root)
     return new
 
 
@@ -134,7 +134,8 @@ def signers_of(envelope: Envelope, name: str, role: Role) -> int:
     return len(verify_envelope(envelope, name, list(role.keys)))
 
 
-def _check_role(envelope: Envelope, name: str, role: Role) -> None:
+def check_role(envelope: Envelope, name: str, role: Role) -> None:
+    """Raises `VerificationError` unless the threshold of ``role`` signed."""
     signed = signers_of(envelope, name, role)
     if signed < role.threshold:
         raise VerificationError(
@@ -151,7 +152,7 @@ def open_policy(
     `DeniedError` with every problem at once (`signwright.policy.validate`). Expiry is a question of each decision.
     """
     root, roots = open_roots(root_envelope, documents, pinned_sha256=pinned_root_sha256)
-    _check_role(policy_envelope, "policy", root.policy)
+    check_role(policy_envelope, "policy", root.policy)
     statement = parse_statement(policy_envelope, PolicyIndex)
     index = statement.predicate
     if (index.root_sha256, index.root_version) != (roots[-1], root.version):

@@ -13,7 +13,7 @@ from signwright.errors import DeniedError, VerificationError
 from signwright.model.times import format_time, parse_time
 from signwright.policy.changes import waiting_parts
 from signwright.policy.following import Consistency, LogMemory, logged_leaf, window
-from signwright.policy.policy import Policy, signers_of
+from signwright.policy.policy import Policy, check_role
 from signwright.statements.dsse import Envelope
 from signwright.statements.models import Halt, Resume, Role, Statement, parse_statement
 from signwright.transparency.checkpoint import Checkpoint
@@ -115,11 +115,7 @@ def _keepers_word(
 ) -> None:
     if statement.subjects[0].digest.sha256 not in policy.roots:
         raise VerificationError(f"{statement.name}: for another policy root", code="unknown-policy-root")
-    signed = signers_of(envelope, statement.name, role)
-    if signed < role.threshold:
-        raise VerificationError(
-            f"{statement.name}: signed by {signed} of its keepers; {role.threshold} wanted", code="too-few-keepers"
-        )
+    check_role(envelope, statement.name, role)
 
 
 def has_ended(halted_under: int, resumed_at: int | None, policy_version: int) -> bool:

@@ -89,7 +89,7 @@ def test_gate_restored_from_an_older_copy_is_refused_by_the_witness(site: GateSi
     async def again() -> None:
         async with site.run(policy=False) as (_, courier):
             answer = await courier.sign(digest_request(site))
-            assert (answer.message["outcome"], answer.message["code"]) == ("failed", "no-quorum")
+            assert (answer.message["outcome"], answer.message["code"]) == ("failed", "log-behind-witness")
             assert "older copy" in str(answer.message["message"])
 
     asyncio.run(again())

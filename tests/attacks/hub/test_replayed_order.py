@@ -18,7 +18,7 @@ def test_order_replayed_to_two_children_is_refused_by_both(site: LyingSite) -> N
         with hostile_gate(site.home, children=2) as gate:
             assert gate.status()["keys"]["release"]["state"] == "ready"
             frames = gate.ask([gate.order(site.loot, number) for number in (1, 2)])
-        assert [(f.message["ok"], f.message["code"]) for f in frames] == [(False, "intent-used")] * 2
+        assert [(f.message["ok"], f.message["code"]) for f in frames] == [(False, "not-started")] * 2
         assert not any(f.parts for f in frames)
     finally:
         site.children.start("signer")

@@ -54,6 +54,7 @@ class Keyholder:
     signer: SignerWorld
     marks: Path
     gate: socket.socket
+    started: bool = False
 
     @property
     def operations(self) -> int:
@@ -65,10 +66,19 @@ class Keyholder:
         return frame.message, frame.parts
 
     def load_policy(self, parts: tuple[Any, ...] | None = None) -> dict[str, Any]:
-        root, index, documents, _ = parts or self.signer.parts
-        names = list(documents)
-        content = [root.encode(), index.encode(), *(documents[n] for n in names)]
-        return self.ask({"verb": "policy", "id": 0, "documents": names}, content)[0]
+        answer = self.ask(*self.signer.policy_message(parts))[0]
+        if answer["ok"]:
+            self.signer.loaded_policy(parts)
+            self.start()
+        return answer
+
+    def start(self) -> None:
+        """Logged once for this process; a second one changes nothing."""
+        told = self.ask({"verb": "status", "id": 0}, [])[0]["start"]
+        if not self.started:
+            answer = self.ask(*self.signer.start_message(told["nonce"], told["number"]))[0]
+            assert answer["ok"] is True, answer
+            self.started = True
 
 
 @pytest.fixture
@@ -314,7 +324,51 @@ def edited_request(signer: SignerWorld) -> Any:
     return message, parts
 
 
+def no_freshness(signer: SignerWorld) -> Any:
+    return honest(signer, fresh=False)
+
+
+def forged_freshness(signer: SignerWorld) -> Any:
+    said = signer.world.freshness(root_sha256=signer.parts[3], key=signer.world.gate)
+    return honest(signer, evidence=[signer.world.scan(CONTENT), said], fresh=False)
+
+
+def old_freshness(signer: SignerWorld) -> Any:
+    now = signer.world.now
+    times = {"created": format_time(now - timedelta(hours=24)), "expires": format_time(now + timedelta(hours=24))}
+    said = signer.world.freshness(root_sha256=signer.parts[3], **times)
+    return honest(signer, evidence=[signer.world.scan(CONTENT), said], fresh=False)
+
+
+def freshness_of_another_root(signer: SignerWorld) -> Any:
+    said = signer.world.freshness(root_sha256="00" * 32)
+    return honest(signer, evidence=[signer.world.scan(CONTENT), said], fresh=False)
+
+
+def freshness_that_wants_a_newer_policy(signer: SignerWorld) -> Any:
+    said = signer.world.freshness(root_sha256=signer.parts[3], minimum_policy_version=2)
+    return honest(signer, evidence=[signer.world.scan(CONTENT), said], fresh=False)
+
+
+def approval_of_a_revoked_person(signer: SignerWorld) -> Any:
+    said = signer.world.freshness(root_sha256=signer.parts[3], number=2, revoked_people=("bob",))
+    return honest(signer, evidence=[signer.world.scan(CONTENT), said], fresh=False)
+
+
+def newer_freshness_hidden_behind_an_older_one(signer: SignerWorld) -> Any:
+    """Both come along; the higher number counts, whatever the gate would rather have."""
+    said = signer.world.freshness(root_sha256=signer.parts[3], number=2, revoked_people=("bob",))
+    return honest(signer, evidence=[signer.world.scan(CONTENT), said])
+
+
 LIES: list[tuple[Lie, str]] = [
+    (no_freshness, "freshness"),
+    (forged_freshness, "unverified-statement"),
+    (old_freshness, "freshness"),
+    (freshness_of_another_root, "unverified-statement"),
+    (freshness_that_wants_a_newer_policy, "stale-policy"),
+    (approval_of_a_revoked_person, "unverified-statement"),
+    (newer_freshness_hidden_behind_an_older_one, "unverified-statement"),
     (one_approval, "approvals"),
     (one_person_twice, "approvals"),
     (one_person_under_two_names, "unverified-statement"),

@@ -129,13 +129,13 @@ def test_policy_message_whose_documents_do_not_add_up_is_refused(
 ) -> None:
     with keyholder(tmp_path, lambda _: CountingKey(tmp_path / "marks")) as held:
         root, index, documents, _ = held.signer.parts
-        content = [root.encode(), index.encode(), *documents.values(), *([spare] if spare else [])]
+        content = [root.encode(), index.encode(), *documents.values(), b"leaf", b"proof", *([spare] if spare else [])]
         if change:
-            content = content[: 2 + len(change["documents"])]
+            content = content[: 4 + len(change["documents"])]
         message = {"verb": "policy", "id": 7, "documents": list(documents)} | change
         answer, _ = held.ask(message, content)
         assert (answer["ok"], answer["code"]) == (False, "bad-message")
-        assert "root, policy and the named documents" in answer["message"]
+        assert "root, policy, documents, leaf and proof" in answer["message"]
 
 
 def test_only_a_number_is_repeated_as_an_id(tmp_path: Path) -> None:

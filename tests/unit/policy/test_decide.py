@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -20,6 +20,7 @@ from signwright.policy.decide import Decision, decide
 from signwright.policy.facts import Counters, Facts, gather
 from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.policy import open_policy
+from signwright.statements.dsse import Envelope
 from signwright.statements.models import RequestedArtifact
 from tests.support.world import NOW, World
 
@@ -49,8 +50,16 @@ class Case:
 
     def facts(self, *, hours: float = 0, counters: Counters | None = None) -> Facts:
         now = NOW + timedelta(hours=hours)
-        found = gather(self.policy, self.request, approvals=self.approvals, evidence=self.scans, now=now)
+        fresh = [self.fresh(now)] if self.is_fresh else []
+        found = gather(self.policy, self.request, approvals=self.approvals, evidence=[*self.scans, *fresh], now=now)
         return replace(found, counters=counters or Counters())
+
+    #: Whether somebody just said that nothing was revoked.
+    is_fresh = True
+
+    def fresh(self, now: datetime, **changes: Any) -> Envelope:
+        times = {"created": format_time(now), "expires": format_time(now + timedelta(hours=24))}
+        return self.world.freshness(root_sha256=self.policy.root_sha256, **(times | changes))
 
     def decide(self, **how: Any) -> Decision:
         return decide(self.policy, self.facts(**how))
@@ -338,10 +347,10 @@ ADVERSE = [SHARED.word("bob", decision="deny")]
 CLEAN, INFECTED = SHARED.world.scan(b"artifact"), SHARED.world.scan(b"artifact", "infected")
 
 
-def outcome(approvals, evidence, *, signed=True, hours=0.0) -> int:
-    facts = gather(
-        SHARED.policy, SHARED.request, approvals=approvals, evidence=evidence, now=NOW + timedelta(hours=hours)
-    )
+def outcome(approvals, evidence, *, signed=True, hours=0.0, fresh=True) -> int:
+    now = NOW + timedelta(hours=hours)
+    evidence = [*evidence, *([SHARED.fresh(now)] if fresh else [])]
+    facts = gather(SHARED.policy, SHARED.request, approvals=approvals, evidence=evidence, now=now)
     if not signed:
         facts = replace(facts, submitter=None)
     return ORDER[decide(SHARED.policy, facts).outcome]
@@ -359,6 +368,7 @@ def test_taking_a_supporting_fact_away_never_helps(approvals, evidence, which, s
     assert outcome(fewer, evidence, signed=signed) <= whole
     assert outcome(approvals, [], signed=signed) <= whole
     assert outcome(approvals, evidence, signed=False) <= whole
+    assert outcome(approvals, evidence, signed=signed, fresh=False) <= whole
 
 
 @given(
@@ -377,3 +387,58 @@ def test_exactly_the_complete_sets_are_allowed():
         words = [word for word, keep in zip(SUPPORTING, kept, strict=True) if keep]
         enough = sum(kept[:3]) >= 2 and kept[3]
         assert (outcome(words, [CLEAN]) == ORDER["allow"]) is enough
+
+
+def test_release_waits_for_a_freshness_statement_and_a_test_does_not() -> None:
+    case = Case()
+    case.is_fresh = False
+    assert (case.decide().outcome, case.rules()) == ("await", {"freshness"})
+    automatic = Case("test")
+    automatic.is_fresh = False
+    assert "freshness" not in automatic.rules()
+
+
+@pytest.mark.parametrize(
+    ("hours", "changes", "rules"),
+    [
+        (23.9, {}, set()),
+        (24.0, {}, {"freshness"}),
+        (1.0, {"expires": format_time(NOW + timedelta(minutes=59))}, {"freshness"}),
+        (0.0, {"created": format_time(NOW + timedelta(minutes=6))}, {"freshness"}),
+        (0.0, {"minimum_policy_version": 2}, {"stale-policy"}),
+        (0.0, {"minimum_policy_version": 1}, set()),
+    ],
+)
+def test_freshness_counts_for_as_long_as_the_organisation_says(
+    hours: float, changes: dict[str, Any], rules: set[str]
+) -> None:
+    case = Case()
+    times = {"created": format_time(NOW), "expires": format_time(NOW + timedelta(hours=48))}
+    said = case.world.freshness(root_sha256=case.policy.root_sha256, **(times | changes))
+    now = NOW + timedelta(hours=hours)
+    words = [case.word(name, expires=format_time(NOW + timedelta(hours=48))) for name in ("alice", "bob")]
+    request = case.request
+    facts = gather(case.policy, request, approvals=words, evidence=[*case.scans, said], now=now)
+    found = {reason.rule for reason in decide(case.policy, facts).reasons}
+    assert found & {"freshness", "stale-policy"} == rules
+
+
+def test_what_is_revoked_counts_as_if_it_were_not_there() -> None:
+    case = Case()
+    (submitter,) = [key for key, one in case.policy.credentials.credentials.items() if one.kind == "release"]
+    revocations = ({"revoked_people": ("bob",)}, "approvals"), ({"revoked_credentials": (submitter,)}, "submitter")
+    for revoked, rule in revocations:
+        said = case.fresh(NOW, **revoked)
+        facts = gather(case.policy, case.request, approvals=case.approvals, evidence=[*case.scans, said], now=NOW)
+        assert rule in {reason.rule for reason in decide(case.policy, facts).reasons}
+
+
+def test_freshness_of_another_root_or_by_a_stranger_is_no_fact() -> None:
+    case = Case()
+    for said in (
+        case.world.freshness(root_sha256="00" * 32),
+        case.world.freshness(root_sha256=case.policy.root_sha256, key=Ed25519PrivateKey.generate()),
+    ):
+        facts = gather(case.policy, case.request, approvals=case.approvals, evidence=[*case.scans, said], now=NOW)
+        assert facts.freshness is None
+        assert facts.ignored

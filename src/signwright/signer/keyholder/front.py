@@ -50,8 +50,8 @@ class Front:
         self._state, self._pool, self._now, self._patience = state, pool, now, patience
         self._profile = profile
         stored = state.newest_policy()
-        frame = decode_frame(stored) if stored is not None else None
-        self._standing = Standing(state, profile=profile, nonce=os.urandom(16).hex(), policy=frame)
+        known = decode_frame(stored) if stored else None
+        self._standing = Standing(state, profile=profile, nonce=os.urandom(16).hex(), policy=known)
 
     def serve(self, gate: socket.socket) -> None:
         """Until the gate hangs up, stops within a frame, or sends what is no frame: nothing after it could be read."""
@@ -96,7 +96,7 @@ class Front:
             return {"ok": True, **self._standing.take(frame, now=self._now())}, []
         size, root = self._state.log()
         keys = {name: key.as_json() for name, key in self._pool.keys.items()}
-        log = {"size": size, "root": root.hex(), "claimed": self._state.last_claim()}
+        log = {"size": size, "root": root.hex()}
         return {"ok": True, **self._standing.status(), "log": log, "keys": keys}, []
 
     def _orders(self, gate: socket.socket, frames: list[Frame]) -> None:
@@ -119,8 +119,7 @@ class Front:
             order = read_order(frame.message, frame.parts)
             approved = check_order(policy, self._state, order, profile=self._profile, now=now)
         else:
-            operation = read_key_operation(frame.message, frame.parts)
-            approved = check_key_operation(policy, self._state, operation, now=now)
+            approved = check_key_operation(policy, self._state, read_key_operation(frame.message, frame.parts), now=now)
         self._key_is_the_policys(approved)
         checkpoint, hour = approved.checkpoint, int(now.timestamp()) // 3600
         self._state.claim(approved.claim, hour=hour, size=checkpoint.size, root=checkpoint.root)

@@ -124,10 +124,6 @@ class State:
     def is_claimed(self, leaf_index: int) -> bool:
         return self._db.execute("SELECT 1 FROM claim WHERE leaf_index = ?", (leaf_index,)).fetchone() is not None
 
-    def last_claim(self) -> int:
-        """The highest intent ever claimed, -1 before the first."""
-        return int(self._db.execute("SELECT COALESCE(MAX(leaf_index), -1) FROM claim").fetchone()[0])
-
     def used(self, name: str, hour: int) -> int:
         """Operations under ``name`` in hour ``hour`` since the epoch and the 24 before: at least 24 h in all."""
         query = "SELECT COALESCE(SUM(count), 0) FROM used WHERE name = ? AND hour >= ?"
