@@ -47,3 +47,12 @@ def test_revocation_that_was_seen_once_holds_with_an_older_freshness(keyholder: 
     refused, _ = keyholder.ask(*honest(signer, request=request, approvals=signer.approved(request, ["alice", "carol"])))
     assert (refused["ok"], refused["code"]) == (False, "unverified-statement")
     assert keyholder.operations == 1
+
+
+def test_clock_that_was_set_back_is_refused_though_nothing_was_signed_since_the_start(keyholder: Keyholder) -> None:
+    """The time that witnesses gave to the start is a floor, and it rises with a clock that nobody sets."""
+    signer = keyholder.signer
+    signer.world.now -= timedelta(minutes=6)
+    refused, _ = keyholder.ask(*honest(signer))
+    assert (refused["ok"], refused["code"]) == (False, "clock")
+    assert keyholder.operations == 0

@@ -31,15 +31,13 @@ def main(arguments: list[str]) -> int:
         settings = load_settings(options.settings)
         state = State(Path(settings.state), genesis=options.genesis)
         pool = Pool(settings.keys, state, KEYSTORES)
-        gate = socket.socket(fileno=options.gate_fd)
         try:
-            Front(state, pool, profile=settings.profile).serve(gate)
+            Front(state, pool, profile=settings.profile).serve(socket.socket(fileno=options.gate_fd))
         finally:
             pool.close()
     except SignwrightError as problem:
-        print(f"keyholder: error: {problem.message}", file=sys.stderr)
-        if problem.hint:
-            print(f"keyholder: hint: {problem.hint}", file=sys.stderr)
+        hint = f"\nkeyholder: hint: {problem.hint}" if problem.hint else ""
+        print(f"keyholder: error: {problem.message}{hint}", file=sys.stderr)
         return 1
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class State:
             raise ConfigurationError(f"the keyholder's state {file} is not one", code="state-missing") from problem
         if not self.root_sha256:
             raise ConfigurationError(f"the keyholder's state {file} is not complete", code="state-missing")
-        self._first_leaf: int | None = None
+        self._started: tuple[int, float] | None = None
         self.starts = int(self._fact("starts", "0")) + 1
         self._remember("starts", str(self.starts))
 
@@ -65,8 +66,11 @@ class State:
         self._db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
 
     def clock(self) -> int:
-        """The newest time ever accepted, in seconds since the epoch; 0 before the first."""
-        return int(self._fact("clock", "0"))
+        """The newest time ever accepted, or what it must be by now: the time that witnesses gave to our start and what
+        has passed since by a clock that nobody sets. Seconds since the epoch, 0 before the first.
+        """
+        passed = self._started[1] + time.clock_gettime(time.CLOCK_BOOTTIME) if self._started else 0
+        return max(int(self._fact("clock", "0")), int(passed))
 
     def revoked(self) -> frozenset[str]:
         """What the newest freshness statement ever accepted revokes."""
@@ -74,14 +78,14 @@ class State:
 
     def first_leaf(self) -> int:
         """Where the log has the start of this process; raises `DeniedError` before it does."""
-        if self._first_leaf is None:
+        if self._started is None:
             raise DeniedError("the start of this keyholder is not in the log yet", code="not-started")
-        return self._first_leaf
+        return self._started[0]
 
     def started(self, index: int, *, size: int, root: bytes, newest: int) -> None:
         """This process stands in the log at ``index`` of a tree of ``size``."""
         self._follow(size, root, newest)
-        self._first_leaf = index
+        self._started = index, newest - time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def _follow(self, size: int, root: bytes, newest: int) -> None:
         if size >= self.log()[0]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,14 @@ def test_halt_that_comes_after_its_resume_does_not_halt_again(tmp_path: Path) ->
     state.halt("aa", 2)
     state.halt("bb", 2)
     assert sorted(state.halts()) == [("aa", 0, 3), ("bb", 2, None)]
+
+
+def test_clock_rises_by_itself_from_the_start_on(tmp_path: Path) -> None:
+    """By the time since the machine came up, which an administrator's ``date`` does not change."""
+    state = State(tmp_path / "state", genesis=ROOT)
+    assert state.clock() == 0
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    state.started(7, size=8, root=b"r" * 32, newest=1_000_000)
+    while time.clock_gettime(time.CLOCK_BOOTTIME) < before + 1.1:
+        time.sleep(0.05)
+    assert 1_000_001 <= state.clock() <= 1_000_000 + time.clock_gettime(time.CLOCK_BOOTTIME) - before
