@@ -26,9 +26,9 @@ from tests.support.tools import missing, require_file, require_tool
 from tests.support.workers import worker_environment
 
 SYSTEMD = "/lib/systemd/systemd"
-SOURCE = Path(signwright.__file__).resolve().parents[1]
+CHECKOUT = Path(signwright.__file__).resolve().parents[2]
 VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-#: ``$1``: an empty folder; ``$2``: the interpreter; ``$3``, ``$4``: packages of server and signer; ``$5``: our source.
+#: ``$1``: an empty folder; ``$2``: the interpreter; ``$3``, ``$4``: packages of server and signer; ``$5``: our checkout.
 BOOT = f"""
 set -e
 box=$1
@@ -48,7 +48,10 @@ for one in signwright:$3:1 signwright-signer:$4:2; do
     printf 'home = %s\\ninclude-system-site-packages = false\\n' $(dirname $2) >$root/opt/$name/pyvenv.cfg
 done
 rm -f $root/opt/signwright/lib/{VERSION}/site-packages/*signwright*.pth
-echo $5 >$root/opt/signwright/lib/{VERSION}/site-packages/signwright_source.pth
+# The checkout may lie where the box has something else, in /tmp for one.
+mkdir $root/opt/signwright-source
+mount --bind $5 $root/opt/signwright-source
+echo /opt/signwright-source/src >$root/opt/signwright/lib/{VERSION}/site-packages/signwright_source.pth
 printf '#!/bin/sh\\nexec /opt/signwright/bin/python -P -m signwright.cli "$@"\\n' >$root/opt/signwright/bin/signwright
 chmod 755 $root/opt/signwright/bin/signwright
 mount -t proc proc $root/proc
@@ -134,7 +137,7 @@ def systemd_box(folder: Path, *, managed: bool = True) -> Iterator[Box]:
     site = Path(pydantic.__file__).parents[1]
     signer = worker_environment() / "lib" / VERSION / "site-packages"
     flags = ["--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--fork", "--kill-child"]
-    words = ["sh", "-c", BOOT, "boot", folder, interpreter(), site, signer, SOURCE, *first]
+    words = ["sh", "-c", BOOT, "boot", folder, interpreter(), site, signer, CHECKOUT, *first]
     log = folder.with_name(f"{folder.name}.log")
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -52,6 +52,8 @@ def opened_key_operation(policy: Policy, envelope: Envelope, *, now: datetime) -
     if statement.subjects[0].digest.sha256 != policy.sha256:
         raise DeniedError("key operation: signed for another policy", code="other-policy")
     check_role(envelope, "key-operation", policy.root.policy)
+    if now >= min(parse_time(policy.index.expires), parse_time(policy.root.expires)):
+        raise DeniedError("key operation: policy or policy root has expired", code="policy-expired")
     created, expires = parse_time(asked.created), parse_time(asked.expires)
     skew = timedelta(minutes=5)
     if created > now + skew or now >= expires or now - created >= MAX_AGE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -138,7 +139,14 @@ def log_without_what_was_seen(door: Door) -> Any:
     return door.ask({"verb": "key-operation", "consistency": []}, [envelope.encode(), leaf, proof])
 
 
+def policy_that_expired(door: Door) -> Any:
+    """Fresh words under a policy that nobody renewed."""
+    door.keepers.world.now += timedelta(days=4000)
+    return door.use(door.operation("anna", "ben"))
+
+
 LIES: dict[Lie, str] = {
+    policy_that_expired: "policy-expired",
     one_keeper_of_two: "too-few-keepers",
     one_keeper_twice: "too-few-keepers",
     keeper_and_stranger: "too-few-keepers",
