@@ -28,7 +28,7 @@ from tests.support.workers import worker_environment
 SYSTEMD = "/lib/systemd/systemd"
 CHECKOUT = Path(signwright.__file__).resolve().parents[2]
 VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-#: ``$1``: an empty folder; ``$2``: the interpreter; ``$3``, ``$4``: packages of server and signer; ``$5``: our checkout.
+#: ``$1``: an empty folder; ``$2``: interpreter; ``$3``, ``$4``: packages of server and signer; ``$5``: our checkout.
 BOOT = f"""
 set -e
 box=$1
