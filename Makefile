@@ -89,7 +89,7 @@ check: dev
 
 test: dev
 	@if scripts/install-test-tools; then export SIGNWRIGHT_TOOLS_INSTALLABLE=1; fi; \
-	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadgroup --durations=15 --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --durations=15 --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 attacks: dev
 	$(BIN)/pytest -v -m attacks

@@ -374,6 +374,7 @@ class GateSite:
         self, pool: WorkerPool | None = None, *, policy: bool = True, courier: bool = True
     ) -> AsyncIterator[tuple[Gate, Courier]]:
         """A gate at work with a connected courier; ``courier``: or nobody; ``policy``: the world's is loaded."""
+        used = pool or unused_pool()
         state = State(self.settings.database)
         ours, theirs = socket.socketpair()
         served = Channel(*await asyncio.open_unix_connection(sock=theirs))
@@ -384,8 +385,7 @@ class GateSite:
         client: KeyholderClient | None = None
         try:
             client = await KeyholderClient.connect(ours.detach(), seconds=self.settings.limits.order_seconds)
-            workers = Workers(pool or unused_pool())
-            gate = await assemble(self.settings, keyholder=client, workers=workers, state=state, now=self.now)
+            gate = await assemble(self.settings, keyholder=client, workers=Workers(used), state=state, now=self.now)
             self.changes(gate)
             life = asyncio.create_task(gate.serve(on_ready=ready.set, stop=stop))
             started = asyncio.create_task(ready.wait())
@@ -413,6 +413,8 @@ class GateSite:
                 await carrier.close()
             await served.close()
             await asyncio.gather(keyholder, return_exceptions=True)
+            if pool is None:
+                used.close()
             state.close()
 
 

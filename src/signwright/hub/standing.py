@@ -60,7 +60,8 @@ class Standing:
         """After ``word``, which ends the halts of these digests."""
         kept = [one for one in self.words if word.kind != "freshness" or one.kind != "freshness"]
         resumed = [replace(one, resumed_at=word.number) if one.digest in ends else one for one in kept]
-        return Standing((*resumed, word))
+        # In the order of the database, so that a restart changes nothing.
+        return Standing(tuple(sorted((*resumed, word), key=lambda one: (one.kind, one.number, one.digest))))
 
     def resumed(self, word: KeepersWord) -> KeepersWord:
         """A halt whose resume came first, by another way, does not halt again."""

@@ -88,9 +88,11 @@ def add_keepers_word(records: SqlRecords, *, word: KeepersWord, ends: Sequence[s
 
 
 def keepers_words_of(connection: Connection) -> list[KeepersWord]:
-    """All that are kept, in the order of their times."""
+    """All that are kept, in the order of `signwright.hub.standing`."""
     columns = [keepers_words.c[name] for name in _WORD]
-    rows = connection.execute(select(*columns).order_by(keepers_words.c.created, keepers_words.c.digest))
+    rows = connection.execute(
+        select(*columns).order_by(keepers_words.c.kind, keepers_words.c.number, keepers_words.c.digest)
+    )
     return [KeepersWord(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's documented name
 
 
