@@ -213,7 +213,7 @@ class History(_Plain):
             minute = f"{leaf.time[:16]}:00Z"
             tally(self.operations.setdefault(found.leaf.key, []), minute, operations_of(leaf), window=DAY)
         if leaf.outcome == "signed":
-            self.signed += 1
+            self.signed += isinstance(found.leaf, IntentLeaf)  # a certification request has no receipt
             use = self.uses.get(found.use) or Use(attempt=leaf.attempt, time=leaf.time)
             self.uses[found.use] = use.model_copy(update={"signed": leaf.intent})
 
