@@ -254,6 +254,6 @@ def test_root_halts_at_the_gates_own_socket(box: Box) -> None:
     done = box.signwright(*words, check=False)
     assert done.returncode == 0, done.stderr
     file = program(box)
-    said = client(box, "sign", file, "-o", file.with_name("never.exe"), "--timeout", "5", check=False)
+    said = client(box, "sign", file, "-o", file.with_name("never.exe"), "--timeout", "30", check=False)
     assert "halt" in said, said
     assert not (box.root / str(file.with_name("never.exe")).lstrip("/")).exists()
