@@ -24,7 +24,8 @@ from signwright.signer.keyholder.front import Front
 from signwright.signer.keyholder.pool import Pool
 from signwright.signer.keyholder.settings import KeySettings
 from signwright.signer.keyholder.state import State
-from tests.attacks.keyholder.test_hostile_gate import CONTENT, CountingKey, honest
+from tests.attacks.keyholder.test_hostile_gate import CONTENT, honest
+from tests.support.doors import CountingKey
 from tests.support.pki import default_pki
 from tests.support.signing import SignerWorld
 

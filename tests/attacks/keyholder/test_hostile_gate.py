@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from signwright.envelopes.base import ToBeSigned
 from signwright.model.framing import encode_frame, read_frame
 from signwright.model.times import format_time
 from signwright.signer.keyholder.child import reader
@@ -24,27 +23,12 @@ from signwright.signer.keyholder.state import State
 from signwright.statements.models import RequestedArtifact, SeenCheckpoint
 from signwright.transparency.note import COSIGNATURE_V1
 from signwright.transparency.signing import SignerKey
+from tests.support.doors import CountingKey
 from tests.support.pki import default_pki
 from tests.support.signing import SignerWorld
 from tests.support.world import ORIGIN, World
 
 CONTENT = b"artifact"
-
-
-class CountingKey:
-    """A key store that leaves one mark in a file for each key operation."""
-
-    protection = "software"
-
-    def __init__(self, marks: Path) -> None:
-        self._identity = default_pki().code_signing("p256")
-        self._marks = marks
-        self.public_key = self._identity.public_key
-
-    def sign(self, content: ToBeSigned) -> bytes:
-        with self._marks.open("ab") as file:
-            file.write(b"x")
-        return self._identity.sign(content)
 
 
 @dataclass
