@@ -32,7 +32,8 @@ from signwright.readers.pe import PeReader
 from signwright.statements.bundle import Authorisation, LoggedLeaf, ReceiptBundle, Wave, blob, envelope_blob
 from signwright.statements.dsse import Envelope
 from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import Receipt, Request, RequestedArtifact, parse_statement, statement_payload
+from signwright.statements.models import Request, RequestedArtifact, parse_statement, statement_payload
+from signwright.statements.receipt import Receipt
 from signwright.timestamps.issue import Issuer, Query, issue_token
 from signwright.transparency.proof import TlogProof
 from tests.support.pe_builder import SHAPES

@@ -34,7 +34,8 @@ from signwright.statements.models import (
     SeenCheckpoint,
     statement_payload,
 )
-from signwright.statements.sshsig import ED25519, SshPublicKey, sign_sshsig
+from signwright.statements.ssh_signing import sign_sshsig
+from signwright.statements.sshsig import ED25519, SshPublicKey
 from signwright.transparency.note import COSIGNATURE_V1, VerifierKey
 from signwright.transparency.note import ED25519 as NOTE_ED25519
 

@@ -26,7 +26,8 @@ def show(receipt: Path, output: str | None) -> None:
     """What RECEIPT says. Nothing is verified: that is what `signwright verify` does."""
     from signwright.client.subject import load_bundle
     from signwright.statements.bundle import open_envelope
-    from signwright.statements.models import Receipt, parse_statement
+    from signwright.statements.models import parse_statement
+    from signwright.statements.receipt import Receipt
 
     bundle = load_bundle(receipt)
     statement = parse_statement(open_envelope(bundle.receipt), Receipt)

@@ -35,13 +35,13 @@ from signwright.statements.bundle import ReceiptBundle, open_envelope
 from signwright.statements.keys import verify_envelope, verifying_key
 from signwright.statements.models import (
     Approval,
-    Receipt,
     Request,
     SeenCheckpoint,
     Statement,
     parse_statement,
     statement_payload,
 )
+from signwright.statements.receipt import Receipt
 
 Word = Literal["approve", "deny", "release"]
 #: How many earlier requests are looked at to find the last release.

@@ -14,8 +14,9 @@ from signwright.policy.documents import Keys
 from signwright.readers.base import Reading
 from signwright.readers.raw import RawReader
 from signwright.statements.bundle import ReceiptBundle, open_envelope
-from signwright.statements.models import Receipt, parse_statement
+from signwright.statements.models import parse_statement
 from signwright.statements.parse import MAX_DOCUMENT, parse_model
+from signwright.statements.receipt import Receipt
 
 
 def key_of(bundle: ReceiptBundle | None) -> bytes:

@@ -30,7 +30,8 @@ from signwright.model.view import FileView
 from signwright.policy.policy import Policy
 from signwright.readers.registry import READERS
 from signwright.statements.bundle import ReceiptBundle, open_envelope
-from signwright.statements.models import Receipt, Request, RequestedArtifact, Statement, parse_statement
+from signwright.statements.models import Request, RequestedArtifact, Statement, parse_statement
+from signwright.statements.receipt import Receipt
 
 RECEIPT_SUFFIX = ".swreceipt"
 MAX_ENVELOPES = 64

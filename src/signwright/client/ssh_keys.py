@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 from signwright.errors import ConfigurationError, MalformedError, UnavailableError, UsageError, VerificationError
 from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae
 from signwright.statements.keys import ssh_namespace
-from signwright.statements.sshsig import SshPublicKey, sign_sshsig, verify_sshsig
+from signwright.statements.ssh_signing import sign_sshsig
+from signwright.statements.sshsig import SshPublicKey, verify_sshsig
 
 MAX_KEY_FILE = 64 << 10
 TOUCH_SECONDS = 120

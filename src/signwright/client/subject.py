@@ -19,8 +19,9 @@ from signwright.model.view import FileView, View
 from signwright.readers.base import Reading
 from signwright.readers.registry import READERS
 from signwright.statements.bundle import ReceiptBundle, open_envelope
-from signwright.statements.models import Receipt, parse_statement
+from signwright.statements.models import parse_statement
 from signwright.statements.parse import MAX_MANIFEST
+from signwright.statements.receipt import Receipt
 
 RECEIPT = ".swreceipt"
 #: Suffix of a detached signature → format.

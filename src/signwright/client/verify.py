@@ -20,7 +20,8 @@ from signwright.readers import chain
 from signwright.readers.base import FoundSignature, Reading
 from signwright.statements.bundle import ReceiptBundle, open_envelope
 from signwright.statements.keys import verify_envelope
-from signwright.statements.models import Receipt, Statement, parse_statement
+from signwright.statements.models import Statement, parse_statement
+from signwright.statements.receipt import Receipt
 from signwright.timestamps.token import TimestampInfo, imprint_of_token, verify_token
 
 T = TypeVar("T")

@@ -245,44 +245,7 @@ class Order(Strict):
     created: Time
 
 
-class Receipt(Strict):
-    """What became of one artifact of a request, said by the gate. Subject: the signed result (or the envelope file).
-
-    Hashes are hex SHA-256; ``key`` is of the SubjectPublicKeyInfo, ``certificate`` of the leaf certificate.
-    """
-
-    request: Hex32
-    artifact: int = Field(ge=0)
-    source_sha256: Hex32
-    content_sha256: Hex32 | None
-    envelopes_sha256: Many[Hex32]
-    patch_sha256: Hex32 | None
-    format: Name
-    mode: Mode
-    project: Name
-    signing_policy: Name
-    kind: Literal["test", "release"]
-    trial: bool
-    grade: Literal["test", "release", "automated"]
-    key: Hex32
-    certificate: Hex32 | None
-    key_protection: Literal["attested", "claimed", "software"]
-    policy_sha256: Hex32
-    policy_version: int
-    people: Many[Name]
-    exceptions: Many[Name]
-    intents: Many[int]
-    log_origin: Text
-    profile: int
-    sandbox: Text
-    witnesses_outside: int
-    witnesses_local: int
-    timestamp: Literal["outside", "local", "none"]
-    content_seen: bool
-    derived: bool
-    created: Time
-
-
+#: By name. Statements that no decision reads add themselves where they are defined (`signwright.statements.receipt`).
 PREDICATES: dict[str, type[Strict]] = {
     "request": Request,
     "approval": Approval,
@@ -295,7 +258,6 @@ PREDICATES: dict[str, type[Strict]] = {
     "resume": Resume,
     "key-operation": KeyOperation,
     "order": Order,
-    "receipt": Receipt,
 }
 
 P = TypeVar("P", bound=Strict)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -49,7 +49,8 @@ class _Reader:
             raise MalformedError("SSH structure has bytes left over", code="bad-ssh")
 
 
-def _string(content: bytes) -> bytes:
+def string(content: bytes) -> bytes:
+    """SSH wire form of a string (RFC 4251 section 5)."""
     return len(content).to_bytes(4, "big") + content
 
 
@@ -122,29 +123,7 @@ class SshPublicKey:
 def to_be_signed(namespace: str, message: bytes, *, hash_algorithm: str = "sha512") -> bytes:
     """The bytes under an SSHSIG signature (PROTOCOL.sshsig, "Signed Data")."""
     digest = hashlib.new(hash_algorithm, message).digest()
-    return MAGIC + _string(namespace.encode()) + _string(b"") + _string(hash_algorithm.encode()) + _string(digest)
-
-
-def sign_sshsig(
-    private_key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey, *, namespace: str, message: bytes
-) -> bytes:
-    """A binary SSHSIG blob with SHA-512. sk- keys sign through ``ssh-keygen`` (`signwright.client.ssh_keys`)."""
-    tbs = to_be_signed(namespace, message)
-    if isinstance(private_key, ed25519.Ed25519PrivateKey):
-        raw = private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        public = _string(ED25519.encode()) + _string(raw)
-        value = _string(ED25519.encode()) + _string(private_key.sign(tbs))
-    else:
-        point = private_key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        public = _string(ECDSA.encode()) + _string(b"nistp256") + _string(point)
-        r, s = decode_dss_signature(private_key.sign(tbs, ec.ECDSA(SHA256())))
-        value = _string(ECDSA.encode()) + _string(_string(_mpint(r)) + _string(_mpint(s)))
-    version = (1).to_bytes(4, "big")
-    return MAGIC + version + b"".join(map(_string, (public, namespace.encode(), b"", b"sha512", value)))
-
-
-def _mpint(value: int) -> bytes:
-    return value.to_bytes(value.bit_length() // 8 + 1, "big")
+    return MAGIC + string(namespace.encode()) + string(b"") + string(hash_algorithm.encode()) + string(digest)
 
 
 def verify_sshsig(blob: bytes, *, public_key: SshPublicKey, namespace: str, message: bytes) -> None:

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from signwright.errors import MalformedError, SignwrightError
-from signwright.statements.sshsig import MAGIC, SshPublicKey, sign_sshsig, verify_sshsig
+from signwright.statements.ssh_signing import sign_sshsig
+from signwright.statements.sshsig import MAGIC, SshPublicKey, verify_sshsig
 
 KEY = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
 CURVE = ec.generate_private_key(ec.SECP256R1())

@@ -25,11 +25,11 @@ from signwright.statements.keyfile import load_seed, seed_text
 from signwright.statements.keys import key_id_of, public_text, sign_ed25519, verify_envelope, verifying_key
 from signwright.statements.models import Approval, Request, parse_statement
 from signwright.statements.parse import MAX_DEPTH, MAX_STATEMENT, strict_json
+from signwright.statements.ssh_signing import sign_sshsig
 from signwright.statements.sshsig import (
     SK_ECDSA,
     SK_ED25519,
     SshPublicKey,
-    sign_sshsig,
     to_be_signed,
     verify_sshsig,
 )

@@ -37,7 +37,7 @@ from signwright.statements.models import (
     parse_statement,
     statement_payload,
 )
-from signwright.statements.sshsig import sign_sshsig
+from signwright.statements.ssh_signing import sign_sshsig
 
 
 @dataclass(frozen=True, slots=True)

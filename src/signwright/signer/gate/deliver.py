@@ -34,7 +34,8 @@ from signwright.signer.gate.timestamps import Stamp, Timestamps
 from signwright.signer.gate.verify import Case
 from signwright.signer.worker.client import ResultReading, Workers
 from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import Receipt, statement_payload
+from signwright.statements.models import statement_payload
+from signwright.statements.receipt import Receipt
 from signwright.transparency.leaf import IntentLeaf
 
 Where = Literal["outside", "local", "none"]
