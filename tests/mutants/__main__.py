@@ -116,7 +116,10 @@ def _run(options: argparse.Namespace) -> int:
     def report(ending: Ending) -> None:
         endings.append(ending)
         if options.verbose or ending.verdict != "killed":
-            print(f"{ending.verdict:9} {ending.mutant}  [{ending.tests} tests] {ending.by}", flush=True)
+            print(
+                f"{ending.verdict:9} {ending.mutant}  [{ending.tests} tests, {ending.seconds:.1f} s] {ending.by}",
+                flush=True,
+            )
 
     start = time.monotonic()
     session = Session(source, todo, options.jobs, report)
@@ -133,6 +136,18 @@ def _run(options: argparse.Namespace) -> int:
 
 def _summary(endings: list[Ending], skipped: dict[Mutant, Equivalent], *, seconds: float) -> None:
     verdicts = Counter(ending.verdict for ending in endings)
+    took: dict[str, float] = {}
+    rows: dict[str, Counter[str]] = {}
+    for ending in endings:
+        rows.setdefault(ending.mutant.module, Counter())[ending.verdict] += 1
+        took[ending.mutant.module] = took.get(ending.mutant.module, 0.0) + ending.seconds
+    for one in skipped:
+        rows.setdefault(one.module, Counter())["equivalent"] += 1
+    print("\n| module | checks | killed | equivalent | alive | reached by no test | seconds |")
+    print("|" + "---|" * 7)
+    for module, row in sorted(rows.items()):
+        cells = (row.total(), *(row[name] for name in ("killed", "equivalent", "alive", "unreached")))
+        print(f"| {module} | {' | '.join(map(str, cells))} | {took.get(module, 0.0):.0f} |")
     print(
         f"\n{len(endings) + len(skipped)} mutants: {verdicts['killed']} killed, {len(skipped)} equivalent,"
         f" {verdicts['alive']} alive, {verdicts['unreached']} reached by no test; {seconds:.0f} s"

@@ -3,26 +3,30 @@
 
 from __future__ import annotations
 
-#: Below ``src/signwright``; every file that matches is searched for checks.
+#: Below ``src/signwright``; every file that matches is searched for checks. Whole folders, so that a new file is in.
 MODULES = (
-    *("policy/orders.py", "policy/facts.py", "policy/policy.py", "policy/validate.py", "policy/decide.py"),
-    *("policy/exceptions.py", "policy/rules/*.py", "policy/succession.py", "policy/standing.py"),
-    *("policy/key_operations.py", "policy/following.py", "envelopes/certification_request.py"),
-    *("signer/keyholder/front.py", "signer/keyholder/state.py", "signer/keyholder/pool.py"),
-    *("signer/gate/cycle.py", "signer/gate/verify.py", "signer/gate/derive.py", "signer/gate/deliver.py"),
-    *("signer/gate/artifact.py", "signer/gate/policy.py"),
-    *("transparency/merkle.py", "transparency/note.py", "transparency/checkpoint.py", "transparency/cosignature.py"),
-    *("transparency/proof.py", "transparency/intent.py"),
-    *("statements/parse.py", "statements/dsse.py", "statements/sshsig.py", "statements/keys.py"),
-    *("statements/models.py",),
-    *("envelopes/raw.py", "envelopes/detached.py", "envelopes/authenticode.py", "envelopes/parameters.py"),
+    *("policy/*.py", "policy/rules/*.py"),
+    *("signer/gate/*.py", "signer/keyholder/*.py", "signer/keyholder/keystores/*.py"),
+    *("transparency/*.py", "statements/*.py", "envelopes/*.py", "identity/*.py", "model/*.py"),
+    *("signer/channel.py", "signer/peer.py", "signer/users.py", "signer/tokens.py"),
+    *("timestamps/token.py", "timestamps/reply.py", "timestamps/query.py", "timestamps/authorities.py"),
     *("client/verify.py", "client/authorisation.py", "client/seen_policy.py"),
 )
+
+#: What the gate and the keyholder run besides, and what holds it instead.
+OUTSIDE = {
+    "errors": "no checks",
+    "formats": "writers: outside verifiers and the reader judge what they make (tests/interop, tests/unit/formats)",
+    "readers": "parsers: property tests at every byte, fuzzing and outside verifiers hold them",
+    "timestamps": "parsers and issuers: as readers; what decides about a token is searched (timestamps/token.py)",
+    "signer.worker": "runs in processes of its own, where a mutant would not be (tests/attacks/worker)",
+    "signer.start": "starts processes of its own (tests/unit/signer/test_start.py)",
+}
 
 #: Folders and files below ``tests``. Which of their tests reach which check is measured, not listed.
 TESTS = (
     *("unit/policy", "unit/statements", "unit/transparency", "unit/envelopes", "unit/client", "unit/signer"),
-    *("unit/identity", "attacks"),
+    *("unit/identity", "unit/model", "unit/timestamps", "attacks"),
 )
 
 #: What runs its code in processes of its own, where a mutant would not be.

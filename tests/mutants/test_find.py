@@ -11,6 +11,8 @@ import pytest
 from tests.mutants.__main__ import ROOT, _all, _mutants
 from tests.mutants.equivalent import match, read_equivalent
 from tests.mutants.find import find
+from tests.mutants.targets import MODULES, OUTSIDE
+from tests.support.source_tree import PACKAGE, SRC, closure, modules, modules_below
 
 SOURCE = '''
 RULES = (one, two)
@@ -65,3 +67,14 @@ def test_line_that_matches_nothing_is_an_error() -> None:
         match(read_equivalent(line), [])
     with pytest.raises(ValueError, match="wanted module"):
         read_equivalent("policy/orders.py | nowhere | a -> b")
+
+
+def test_every_module_between_a_request_and_a_key_is_searched_or_said_to_be_outside() -> None:
+    searched = {file for pattern in MODULES for file in (SRC / PACKAGE).glob(pattern)}
+    signer = modules_below("signer.gate", "signer.keyholder")
+    for name in {*signer, *closure(signer, lazy=True)}:
+        part = name.removeprefix(f"{PACKAGE}.")
+        outside = any(part == other or part.startswith(f"{other}.") for other in OUTSIDE)
+        assert modules()[name] in searched or modules()[name].name == "__init__.py" or outside, name
+    for pattern in MODULES:
+        assert list((SRC / PACKAGE).glob(pattern)), pattern

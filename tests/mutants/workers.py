@@ -41,6 +41,7 @@ class Ending:
     verdict: str
     by: str = ""
     tests: int = 0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -172,7 +173,8 @@ class Session:
             chosen = [items[name] for name in names]
             patience = PATIENCE + FACTOR * sum(self.measured.seconds[name] for name in names)
             child = self._start(session, chosen, place, swap)
-            running[child] = _Child(mutant, place, time.monotonic() + patience, len(names))
+            now = time.monotonic()
+            running[child] = _Child(mutant, place, now, now + patience, len(names))
         while running:
             self._collect(running)
 
@@ -209,18 +211,23 @@ class Session:
 class _Child:
     mutant: Mutant
     place: Path
+    started: float
     deadline: float
     tests: int
 
     def ending(self, *, late: bool) -> Ending:
+        verdict, by = self._verdict(late=late)
+        return Ending(self.mutant, verdict, by, self.tests, time.monotonic() - self.started)
+
+    def _verdict(self, *, late: bool) -> tuple[str, str]:
         answer = self.place.with_suffix(".json")
         failures = json.loads(answer.read_text()) if answer.exists() else None
         shutil.rmtree(self.place, ignore_errors=True)
         if late:
-            return Ending(self.mutant, "killed", "out of time", self.tests)
+            return "killed", "out of time"
         if failures is None:
-            return Ending(self.mutant, "killed", "the test process died", self.tests)
-        return Ending(self.mutant, "killed" if failures else "alive", failures[0] if failures else "", self.tests)
+            return "killed", "the test process died"
+        return ("killed", failures[0]) if failures else ("alive", "")
 
 
 @contextlib.contextmanager
