@@ -98,7 +98,7 @@ _HARMLESS = re.compile(
     r"services: (?:timestamp_authorities|witnesses|scanners|receipt_keys))$"
 )
 #: Fields where nothing (null) means: without limit.
-_LIMITS = re.compile(r"(projects/[^:]+:signing_policies|keys:keys)\.([^.]+)\.max_per_day")
+_LIMITS = re.compile(r"(projects/[^:]+:signing_policies|keys:keys)\.('[^']+'|[^.']+)\.max_per_day")
 _ORDERED = {"protection": ("software", "claimed", "attested"), "timestamp": ("none", "required")}
 _REVERSE: dict[Effect, Effect] = {"weaker": "stronger", "stronger": "weaker", "other": "other"}
 _ABSENT = object()
@@ -137,11 +137,12 @@ def waiting_parts(old: Policy, new: Policy) -> tuple[str, ...]:
 
 
 def _fields(document: str, path: str, old: object, new: object) -> Iterator[Change]:
-    if old == new and type(old) is type(new):
+    if repr(old) == repr(new):  # 1 is no True, also within a list
         return
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
-            below = f"{path}.{name}" if path else name
+            step = f"'{name}'" if "." in name else name  # so that nobody's name reads like a field
+            below = f"{path}.{step}" if path else step
             yield from _fields(document, below, old.get(name, _ABSENT), new.get(name, _ABSENT))
     elif isinstance(old, list) and isinstance(new, list):
         yield from _lists(document, path, old, new)
@@ -161,17 +162,13 @@ def _lists(document: str, path: str, old: list[object], new: list[object]) -> It
         text = f"only group {who} may approve" if new else f"anybody enrolled may approve, not only group {who}"
         yield Change(f"{document}: {path}", text, "stronger" if new else "weaker")
         return
+    if len(before) < len(old) or len(after) < len(new):  # one of two of the same name would go unseen
+        yield Change(f"{document}: {path}[]", f"from {_shown(old)} to {_shown(new)}", "other")
+        return
     for label in sorted({*before, *after}):
-        yield from _fields_of_entry(document, f"{path}[{label}]", before.get(label, _ABSENT), after.get(label, _ABSENT))
+        yield from _fields(document, f"{path}[{label}]", before.get(label, _ABSENT), after.get(label, _ABSENT))
     if set(before) == set(after) and list(before) != list(after):
         yield Change(f"{document}: {path}", f"in another order: {', '.join(after)}", "other")
-
-
-def _fields_of_entry(document: str, path: str, old: object, new: object) -> Iterator[Change]:
-    if old is not _ABSENT and new is not _ABSENT:
-        yield from _fields(document, path, old, new)
-    else:
-        yield _value(document, path, old, new)
 
 
 def _label(row: object) -> str:
@@ -187,7 +184,7 @@ def _label(row: object) -> str:
 
 def _known(document: str, path: str) -> tuple[Effect, str] | None:
     for pattern, effect, words in _TABLE:
-        match = re.fullmatch(pattern, f"{document}:{path}")
+        match = re.fullmatch(pattern.replace("[^.]+", "'[^']+'|[^.']+"), f"{document}:{path}")
         if match:
             return effect, words.format(*match.groups())
     return None
@@ -205,7 +202,7 @@ def _value(document: str, path: str, old: object, new: object) -> Change:
     if known is None:
         return Change(where, f"from {_shown(old)} to {_shown(new)}", "other")
     effect, words = known
-    if _amount(old) is None and _amount(new) is None and old not in (_ABSENT, None) and new not in (_ABSENT, None):
+    if _amount(old) == _amount(new) or (path.endswith("]") and _ABSENT not in (old, new)):
         return Change(where, f"{words}: from {_shown(old)} to {_shown(new)}", "other")
     grown = (_amount(new) or 0) > (_amount(old) or 0)
     if isinstance(old, int) and isinstance(new, int) and not isinstance(old, bool):
