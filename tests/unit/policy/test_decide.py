@@ -442,3 +442,31 @@ def test_freshness_of_another_root_or_by_a_stranger_is_no_fact() -> None:
         facts = gather(case.policy, case.request, approvals=case.approvals, evidence=[*case.scans, said], now=NOW)
         assert facts.freshness is None
         assert facts.ignored
+
+
+def told(case: Case, **how: Any) -> str:
+    """What the rule on approvals found."""
+    (reason,) = [one for one in case.decide(**how).reasons if one.rule == "approvals"]
+    return reason.found
+
+
+def test_approval_that_no_longer_counts_is_named_once_with_its_reason():
+    case = Case()
+    old = case.word(
+        "bob", created=format_time(NOW - timedelta(hours=72)), expires=format_time(NOW + timedelta(hours=1))
+    )
+    case.approvals = [case.word("alice"), old, old]
+    assert told(case) == "1 of 2 approvals (alice); the approval of bob is too old"
+    case.approvals = [case.word("alice"), case.word("bob", expires=format_time(NOW + timedelta(seconds=1)))]
+    assert told(case, hours=1) == "1 of 2 approvals (alice); the approval of bob is too old"
+    case.approvals = [case.word("alice"), case.word("bob", policy_sha256="00" * 32)]
+    assert told(case) == "1 of 2 approvals (alice); the approval of bob was given under another policy"
+
+
+def test_word_that_never_was_an_approval_or_was_given_again_has_not_lapsed():
+    case = Case()
+    old = {"created": format_time(NOW - timedelta(hours=72)), "expires": format_time(NOW + timedelta(hours=1))}
+    case.approvals = [case.word("alice", **old), case.word("alice"), case.word("bob", decision="deny", **old)]
+    assert told(case) == "1 of 2 approvals (alice)"
+    case.approvals = [case.word("alice"), case.word("bob", artifacts_rehashed=False)]
+    assert told(case) == "1 of 2 approvals (alice)"

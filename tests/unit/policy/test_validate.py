@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from signwright.errors import DeniedError
 from signwright.model.operation import Strict
 from signwright.model.times import format_time
 from signwright.policy import documents as d
+from signwright.policy.validate import problems_of
 from signwright.statements.keys import public_text
 from signwright.transparency.note import COSIGNATURE_V1, VerifierKey
 from tests.support.world import NOW, World, key_id, ssh_line
@@ -270,3 +272,16 @@ def test_age_of_a_scan_that_is_not_wanted_is_no_problem() -> None:
     edit(world, "organisation", exceptions=tuple(one.model_dump() for one in rows))
     rule(world, "release", scan=d.ScanRule(required=False, max_age_hours=48))
     assert not world.policy().projects["default"].signing_policies["release"].scan.required
+
+
+def test_key_of_a_root_role_that_is_no_key_is_a_problem() -> None:
+    policy = World().policy()
+    panic = policy.root.panic.model_copy(update={"keys": ("ed25519:AAAA",)})
+    (problem,) = problems_of(replace(policy, root=policy.root.model_copy(update={"panic": panic})))
+    assert problem.startswith("policy root: panic: ")
+
+
+def test_key_that_is_out_of_use_needs_no_certificate() -> None:
+    world = World()
+    key(world, "test-old", chain=(), disabled=True, public_key="AAAB")
+    assert world.policy().keys.keys["test-old"].disabled

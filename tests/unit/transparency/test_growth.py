@@ -106,3 +106,20 @@ def test_an_entry_that_does_not_fit_changes_nothing():
     with pytest.raises(LimitError):
         frontier.grow([b"b", bytes(65_536)])
     assert frontier.size == 1
+
+
+def test_256_leaves_more_are_another_tile_of_the_same_width():
+    """Its hashes are as many as those of the partial tile before it, and all of them are new."""
+    log = MemoryLog(b"%d" % number for number in range(10))
+    growth = log.append(b"%d" % number for number in range(10, 266))
+    assert {"tile/0/000", "tile/0/001.p/10", "tile/entries/001.p/10", "tile/1/000.p/1"} == set(growth.tiles) - {
+        "tile/entries/000"
+    }
+    assert Frontier.load(266, log.files.__getitem__).root() == growth.root
+
+
+def test_proof_within_a_batch_reads_nothing_but_the_edge():
+    """Of leaves that the batch did not add there is no proof without their files."""
+    growth = MemoryLog(b"%d" % number for number in range(600)).append([b"one more"])
+    with pytest.raises(MalformedError, match="not at the edge"):
+        growth.inclusion(3)

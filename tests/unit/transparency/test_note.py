@@ -20,7 +20,7 @@ from signwright.transparency.note import (
     parse_note,
     verify_note,
 )
-from signwright.transparency.signing import SignerKey, add_signatures, sign_note
+from signwright.transparency.signing import SignerKey, add_signatures, sign_note, sign_text
 
 SPEC_KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
 SPEC_NOTE = (
@@ -226,3 +226,32 @@ def test_base64_has_one_written_form():
     assert parse_note(f"x\n\n— a {line}\n".encode()).signatures[0].value == bytes(66)
     with pytest.raises(MalformedError):
         parse_note(f"x\n\n— a {line[:-3]}B==\n".encode())
+
+
+@pytest.mark.parametrize(("algorithm", "seed"), [(2, bytes(32)), (1, bytes(31)), (4, bytes(33))])
+def test_secret_key_of_another_algorithm_or_length_is_refused(algorithm: int, seed: bytes):
+    with pytest.raises(MalformedError, match="wanted a seed of 32 bytes"):
+        SignerKey("log.example", algorithm, seed)
+
+
+def test_secret_key_under_another_key_id_or_type_is_refused():
+    name, key_id, encoded = GO_SECRET.removeprefix("PRIVATE+KEY+").split("+", 2)
+    other = f"PRIVATE+KEY+{name}+{int(key_id, 16) ^ 1:08x}+{encoded}"
+    with pytest.raises(MalformedError, match="its key id is not its own"):
+        SignerKey.parse(other, algorithm=1)
+    with pytest.raises(MalformedError, match="of type 0x04"):
+        SignerKey.parse(GO_SECRET, algorithm=4)
+    with pytest.raises(MalformedError, match="of type 0x01"):
+        SignerKey.parse(GO_SECRET.removeprefix("PRIVATE+KEY+"), algorithm=1)
+
+
+@pytest.mark.parametrize("text", [b"no end of line", b"two\n\nparts", b"a\x01b\n"])
+def test_text_that_cannot_be_read_back_is_not_signed(text: bytes):
+    with pytest.raises(SignwrightError):
+        sign_text(text, SignerKey.parse(GO_SECRET, algorithm=1))
+
+
+def test_text_that_ends_in_a_signature_line_of_its_own_is_not_signed():
+    """It would be read as a shorter text with two signatures."""
+    with pytest.raises(UsageError, match="ends in a newline"):
+        sign_text(b"short\n\n" + GO_LINE.rstrip(b"\n"), SignerKey.parse(GO_SECRET, algorithm=1))
