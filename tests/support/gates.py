@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from signwright.errors import ConfigurationError, ConflictError, DeniedError, SignwrightError
+from signwright.errors import ConfigurationError, ConflictError, DeniedError, SignwrightError, UnavailableError
 from signwright.formats.pe import PeFormat
 from signwright.model.framing import Frame
 from signwright.model.view import BytesView
@@ -104,6 +104,8 @@ class CountingKeyholder:
     claims: dict[int, tuple[str, int, int]] = field(default_factory=dict)
     rows: dict[str, tuple[int, int | None]] = field(default_factory=dict)
     silent: bool = False
+    #: Refuses halts, as one that is in trouble.
+    deaf: bool = False
     now: Callable[[], datetime] = now_utc
     starts: int = 1
     newest: int = 0
@@ -169,6 +171,8 @@ class CountingKeyholder:
         try:
             if frame.message["verb"] == "status":
                 return self._status(), ()
+            if frame.message["verb"] == "halt" and self.deaf:
+                raise UnavailableError("the disk is full", code="state")
             if frame.message["verb"] == "order":
                 return {"ok": True}, self._sign(frame)
             return {"ok": True, **self.standing.take(frame, now=self.now())}, ()

@@ -66,6 +66,8 @@ class World:
     now: datetime = NOW
     trial: bool = True
     keeper: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    #: Who may halt beside the keeper.
+    panic: tuple[Ed25519PrivateKey, ...] = ()
     people: dict[str, Ed25519PrivateKey] = field(
         default_factory=lambda: {n: Ed25519PrivateKey.generate() for n in ("alice", "bob", "carol")}
     )
@@ -194,7 +196,7 @@ class World:
             root=role,
             policy=role,
             freshness=role,
-            panic=role,
+            panic=Role(threshold=1, keys=(*role.keys, *map(ssh_line, self.panic))),
             created=format_time(self.now - timedelta(days=1)),
             expires=format_time(self.now + timedelta(days=365)),
         )

@@ -26,6 +26,7 @@ from signwright.hub.web.auth import Keyring
 from signwright.hub.workflow import sweep
 from signwright.hub.workflow.ports import Json, KeepersWord, Records, ScannerPort
 from signwright.policy.facts import VerifiedFreshness
+from signwright.policy.halting import check_flood
 from signwright.policy.policy import Policy
 from signwright.policy.succession import policy_leaf
 
@@ -141,6 +142,8 @@ class Hub:
         """
         word, ends = opened_word(self.policy, kind, content)
         word = self.standing.resumed(word)
+        if kind == "halt" and word.resumed_at is None and not self.standing.has(word):
+            check_flood(self.policy, word.envelope, self.standing.unanswered(self.policy.version))
         now = self.clock()
         if await self.database.write(partial(add_keepers_word, word=word, ends=ends, who=who, now=now)):
             self.set_standing(self.standing.with_word(word, ends))

@@ -15,6 +15,7 @@ from functools import cached_property
 from signwright.errors import SignwrightError
 from signwright.hub.workflow.ports import KeepersWord
 from signwright.policy.facts import VerifiedFreshness, verified_freshness
+from signwright.policy.halting import halting_keys
 from signwright.policy.policy import Policy
 from signwright.policy.succession import has_ended, opened_halt, opened_resume
 from signwright.statements.dsse import Envelope, parse_envelope
@@ -72,6 +73,14 @@ class Standing:
         """Those that are not over."""
         found = [word for word in self.words if word.kind == "halt"]
         return [word for word in found if not has_ended(word.number, word.resumed_at, policy_version)]
+
+    def unanswered(self, policy_version: int) -> list[frozenset[str]]:
+        """`halting_keys` of each open halt that no resume names."""
+        return [halting_keys(word.envelope) for word in self.halts(policy_version) if word.resumed_at is None]
+
+    def has(self, word: KeepersWord) -> bool:
+        """Whether it came before."""
+        return any(one.digest == word.digest for one in self.words)
 
 
 def _ends(resume: KeepersWord) -> Sequence[str]:

@@ -257,3 +257,14 @@ def test_policy_that_does_not_weaken_takes_the_place_of_one_that_waits(home):
     home.start()
     assert home.tester().get("/v1/policy").json()["version"] == version
     assert standing(home)["waiting_policy"] is None
+
+
+def test_flood_of_halts_by_one_key_leaves_room_for_others(home):
+    caller = home.tester()
+    answers = [post(caller, "halt", halt(home, f"drill {number}")) for number in range(12)]
+    assert answers[0].status_code == 201
+    refused = [answer for answer in answers if answer.status_code != 201]
+    assert {answer.json()["code"] for answer in refused} == {"halted-enough"}
+    taken = [answer.json()["sha256"] for answer in answers if answer.status_code == 201]
+    assert sorted(row["sha256"] for row in standing(home)["halts"]) == sorted(taken)
+    assert len(taken) < 12

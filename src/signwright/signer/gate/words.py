@@ -10,6 +10,7 @@ from datetime import datetime
 from signwright.errors import ConflictError, DeniedError, SignwrightError
 from signwright.model.times import format_time
 from signwright.policy.facts import VerifiedFreshness, verified_freshness
+from signwright.policy.halting import check_flood, halting_keys
 from signwright.policy.policy import Policy
 from signwright.policy.rules.reason import Reason
 from signwright.policy.succession import has_ended, opened_halt, opened_resume
@@ -36,7 +37,11 @@ class KeepersWords:
     ) -> None:
         self._state, self._policies, self._log, self._keyholder, self._now = state, policies, log, keyholder, now
         self._taking = asyncio.Lock()
+        self._recording = asyncio.Lock()
         self._halts = {word.sha256: (word.number, word.resumed_at) for word in state.words("halt")}
+        #: Halts that stand in state and log; one that failed on its way there stops us all the same.
+        self._recorded = set(self._halts)
+        self._halted_by = {word.sha256: halting_keys(word.content) for word in state.words("halt")}
         stored = state.words("freshness")
         self._freshness: tuple[Envelope, bytes] | None = None
         self.number = stored[-1].number if stored else 0
@@ -96,14 +101,25 @@ class KeepersWords:
     async def take_halt(self, content: bytes) -> dict[str, object]:
         """Nothing is signed from here on. The keyholder is told before anything else is done."""
         policy = self._policies.in_force.policy
-        statement = opened_halt(policy, parse_envelope(content))
-        if statement.digest not in self._halts:
-            self._halts[statement.digest] = (policy.version, None)
+        digest = opened_halt(policy, parse_envelope(content)).digest
+        if digest not in self._halts:
+            unanswered = [one for one in self.halts() if self._halts[one][1] is None]
+            check_flood(policy, content, (self._halted_by.get(one, frozenset()) for one in unanswered))
+            self._halts[digest], self._halted_by[digest] = (policy.version, None), halting_keys(content)
+        if digest not in self._recorded:
             await self._keyholder.word("halt", content)
-            word = StoredWord(statement.digest, "halt", policy.version, None, content)
-            leaf = HaltLeaf(statement=statement.digest, policy_version=policy.version, time=format_time(self._now()))
-            await self._append(leaf, (add_word(word),))
+            async with self._recording:
+                await self._record_halt(digest, content)
         return {"ok": True, "halts": self.halts()}
+
+    async def _record_halt(self, digest: str, content: bytes) -> None:
+        if digest in self._recorded:
+            return
+        under, resumed = self._halts[digest]
+        word = StoredWord(digest, "halt", under, resumed, content)
+        leaf = HaltLeaf(statement=digest, policy_version=under, time=format_time(self._now()))
+        await self._append(leaf, (add_word(word),))
+        self._recorded.add(digest)
 
     async def take_resume(self, content: bytes) -> dict[str, object]:
         """The halts that it names end when the policy that it names is in force."""
@@ -123,6 +139,7 @@ class KeepersWords:
                 ended = [end_halt(digest, said.policy_version) for digest in said.halts]
                 await self._append(leaf, (add_word(word), *ended))
                 for digest in said.halts:
+                    self._recorded.add(digest)
                     self._halts[digest] = (self._halts.get(digest, (0, None))[0], said.policy_version)
             await self._keyholder.word("resume", content)
             return {"ok": True, "halts": self.halts()}
