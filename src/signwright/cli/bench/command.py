@@ -25,6 +25,9 @@ FIGURES = {
     "upload": "signwright.cli.bench.upload",
     "digest": "signwright.cli.bench.digest",
     "whole": "signwright.cli.bench.whole",
+    "order": "signwright.cli.bench.order",
+    "decision": "signwright.cli.bench.decision",
+    "log": "signwright.cli.bench.log",
     "monitor": "signwright.cli.bench.monitor",
 }
 

@@ -87,7 +87,7 @@ def _write_log(folder: Path, count: int) -> tuple[LogTrust, datetime]:
     log_key = SignerKey(ORIGIN, ED25519, Ed25519PrivateKey.generate().private_bytes_raw())
     witness = SignerKey("bench.example/w", COSIGNATURE_V1, Ed25519PrivateKey.generate().private_bytes_raw())
     known = WitnessKey(witness.name, witness.verifier.public_key, "bench", True)
-    leaves, frontier, now = _leaves(count), Frontier(), _START
+    leaves, frontier, now = busy_leaves(count), Frontier(), _START
     for size in (count * 9 // 10, count):
         batch = [next(leaves) for _ in range(size - frontier.size)]
         growth = frontier.grow(leaf.encode() for leaf in batch)
@@ -107,7 +107,8 @@ def _time_at(index: int) -> datetime:
     return _START + timedelta(seconds=index // 2)
 
 
-def _leaves(count: int) -> Iterator[Leaf]:
+def busy_leaves(count: int) -> Iterator[Leaf]:
+    """At least ``count`` leaves of a busy signer: intents, results and an hourly heartbeat."""
     yield GenesisLeaf(root_sha256=_ROOT, origin=ORIGIN, profile=0, trial=True, time=format_time(_START))
     yield PolicyLeaf(
         policy_sha256=_POLICY,

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from signwright.cli import policy_text
 from signwright.cli.bench.distance import relay
 from signwright.cli.bench.measure import cpu_of
 from signwright.cli.home import Home, HomeFile
-from signwright.cli.new_keys import new_rsa, software_key
+from signwright.cli.new_keys import NewKey, new_rsa, software_key
 from signwright.cli.policy import read_sources
 from signwright.client.policy_files import read_signed, sign_next, write_signed
 from signwright.client.ssh_keys import load_person_key
@@ -56,26 +56,6 @@ class Trial:
         return found
 
 
-@contextmanager
-def trial(folder: Path, signer_env: Path | None, *, witness_seconds: float = 0.0) -> Iterator[Trial]:
-    """A home in ``folder`` that is up. ``witness_seconds``: round trip between courier and witness."""
-    home = Home(folder.absolute())
-    flags = ["--signer-env", str(signer_env)] if signer_env else []
-    _verb(["init", "--home", str(home.folder), "--organisation", "signwright bench", *flags])
-    _add_rsa_policy(home)
-    hub = home.settings("hub")
-    hub.write_text(hub.read_text(encoding="utf-8") + _FILE_LIMIT, encoding="utf-8")
-    with ExitStack() as stack:
-        if witness_seconds:
-            port = stack.enter_context(relay("127.0.0.1", _witness_port(home), round_trip_seconds=witness_seconds))
-            _move_witness(home, port)
-        try:
-            _verb(["up", "--home", str(home.folder), "--detach"])
-            yield Trial(home, home.read().url)
-        finally:
-            _verb(["down", "--home", str(home.folder)])
-
-
 def _verb(arguments: list[str]) -> None:
     """One verb of our own in a process of its own; raises `ConfigurationError` with its last words."""
     done = subprocess.run(
@@ -90,18 +70,34 @@ def _verb(arguments: list[str]) -> None:
         raise ConfigurationError(f"signwright {arguments[0]}: {' / '.join(said[-2:])}", code="bench-home")
 
 
-def _add_rsa_policy(home: Home) -> None:
-    """Before the first start: one more test key, and the next version of the policy signed by the trial's keeper."""
-    key = software_key(home, RSA_KEY, kind="test", make=new_rsa, authority=None)
-    _append(home / "policy" / "keys.yaml", policy_text.keys_yaml({RSA_KEY: key.entry}).partition("\nkeys:\n")[2])
-    project = home / "policy" / "projects" / "default.yaml"
-    raw = re.search(r"(?ms)^  test-raw:\n.*?(?=^  \S|\Z)", project.read_text(encoding="utf-8"))
-    assert raw is not None
-    _append(
-        project, raw.group().replace("  test-raw:", f"  {RSA_POLICY}:", 1).replace("key: test-raw", f"key: {RSA_KEY}")
-    )
+def add_rsa_policy(home: Home) -> None:
+    """Before the first start: one more test key and signing policy."""
+    enrol_key(home, software_key(home, RSA_KEY, kind="test", make=new_rsa, authority=None))
+    copy_rule(home, "test-raw", {"  test-raw:": f"  {RSA_POLICY}:", "key: test-raw": f"key: {RSA_KEY}"})
+    sign_policy(home)
+
+
+def enrol_key(home: Home, key: NewKey) -> None:
+    """Into the policy's sources and into the signer's settings."""
+    append_text(home / "policy" / "keys.yaml", policy_text.keys_yaml({key.name: key.entry}).partition("\nkeys:\n")[2])
     rows = "".join(f"{name} = {policy_text.q(value)}\n" for name, value in key.settings.items())
-    _append(home.settings("signer"), f"\n[keyholder.keys.{policy_text.q(RSA_KEY)}]\n{rows}")
+    append_text(home.settings("signer"), f"\n[keyholder.keys.{policy_text.q(key.name)}]\n{rows}")
+
+
+def copy_rule(home: Home, name: str, changes: Mapping[str, str]) -> None:
+    """Add a signing policy to project ``default``: the one called ``name`` with each text in ``changes`` replaced."""
+    project = home / "policy" / "projects" / "default.yaml"
+    found = re.search(rf"(?ms)^  {name}:\n.*?(?=^  \S|\Z)", project.read_text(encoding="utf-8"))
+    assert found is not None
+    rule = found.group()
+    for before, after in changes.items():
+        assert before in rule
+        rule = rule.replace(before, after, 1)
+    append_text(project, rule)
+
+
+def sign_policy(home: Home) -> None:
+    """The next version of the policy, from its sources, signed by the trial's keeper."""
     described: HomeFile = home.read()
     signed = home / "policy" / "signed"
     current = read_signed(signed, pinned_root_sha256=described.policy_root_sha256)
@@ -110,7 +106,35 @@ def _add_rsa_policy(home: Home) -> None:
     write_signed(signed, following.parts)
 
 
-def _append(path: Path, text: str) -> None:
+@contextmanager
+def trial(
+    folder: Path,
+    signer_env: Path | None,
+    *,
+    witness_seconds: float = 0.0,
+    prepare: Callable[[Home], None] = add_rsa_policy,
+) -> Iterator[Trial]:
+    """A home in ``folder`` that is up. ``witness_seconds``: round trip between courier and witness; ``prepare``: what
+    the policy gets besides, before the first start.
+    """
+    home = Home(folder.absolute())
+    flags = ["--signer-env", str(signer_env)] if signer_env else []
+    _verb(["init", "--home", str(home.folder), "--organisation", "signwright bench", *flags])
+    prepare(home)
+    hub = home.settings("hub")
+    hub.write_text(hub.read_text(encoding="utf-8") + _FILE_LIMIT, encoding="utf-8")
+    with ExitStack() as stack:
+        if witness_seconds:
+            port = stack.enter_context(relay("127.0.0.1", _witness_port(home), round_trip_seconds=witness_seconds))
+            _move_witness(home, port)
+        try:
+            _verb(["up", "--home", str(home.folder), "--detach"])
+            yield Trial(home, home.read().url)
+        finally:
+            _verb(["down", "--home", str(home.folder)])
+
+
+def append_text(path: Path, text: str) -> None:
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 

@@ -57,9 +57,20 @@ class HostileGate:
 
     def ask(self, messages: Sequence[tuple[dict[str, object], Sequence[bytes]]]) -> list[Frame]:
         """Send all of ``messages`` at once, then read as many answers. Raises `UnavailableError` when it hangs up."""
+        self.send(messages)
+        return [self.receive() for _ in messages]
+
+    def send(self, messages: Sequence[tuple[dict[str, object], Sequence[bytes]]]) -> None:
+        """Without waiting for an answer; raises `UnavailableError`."""
         try:
             self._channel.sendall(b"".join(encode_frame(message, parts) for message, parts in messages))
-            return [read_frame(self._exactly) for _ in messages]
+        except OSError as problem:
+            raise UnavailableError("the keyholder hung up", code="no-keyholder") from problem
+
+    def receive(self) -> Frame:
+        """The next answer; raises `UnavailableError`."""
+        try:
+            return read_frame(self._exactly)
         except (OSError, EOFError) as problem:
             raise UnavailableError("the keyholder hung up", code="no-keyholder") from problem
 
