@@ -102,7 +102,7 @@ class Courier(Caller):
         return found
 
     def result(
-        self, request_id: str, *, fence: int | None = None, outcome: str = "signed", artifacts: int = 1, **more: Any
+        self, request_id: str, *, fence: int | None, outcome: str = "signed", artifacts: int = 1, **more: Any
     ) -> httpx.Response:
         query = "" if fence is None else f"?fence={fence}"
         frame = self.frame(outcome=outcome, artifacts=artifacts, **more)

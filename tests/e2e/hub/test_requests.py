@@ -246,7 +246,21 @@ def test_result_under_an_old_fence_is_refused(hub):
     assert (stale.status_code, stale.json()["code"]) == (409, "stale-lease")
     assert hub.courier().result(job["id"], fence=job["fence"]).status_code == 200
     assert hub.courier().result(job["id"], fence=job["fence"]).status_code == 200  # the same again changes nothing
-    assert hub.courier().result(job["id"], outcome="failed").status_code == 409
+    assert hub.courier().result(job["id"], fence=job["fence"], outcome="failed").status_code == 409
+
+
+def test_result_and_progress_without_a_fence_are_refused(hub):
+    drain(hub)
+    submit(hub)
+    courier = hub.courier()
+    (job,) = courier.poll()["jobs"]
+    alone = courier.result(job["id"], fence=None, outcome="failed")
+    assert (alone.status_code, alone.json()["code"]) == (400, "bad-parameter")
+    several = encode_frame({"results": [{"id": job["id"]}]}, [courier.frame(outcome="failed")])
+    assert courier.call("POST", "/v1/courier/results", several).status_code == 400
+    assert courier.post("/v1/courier/progress", {"id": job["id"], "state": "signing"}).status_code == 400
+    assert hub.tester().view(job["id"])["state"] == "signing"
+    assert courier.result(job["id"], fence=job["fence"], outcome="failed").status_code == 200
 
 
 def test_result_with_other_parts_than_it_names_is_refused(hub):
@@ -254,9 +268,10 @@ def test_result_with_other_parts_than_it_names_is_refused(hub):
     submit(hub)
     (job,) = hub.courier().poll()["jobs"]
     for wrong in ({"artifacts": 2}, {"intent": [9]}):
-        assert hub.courier().result(job["id"], **wrong).json()["code"] == "bad-result"
-    assert hub.courier().call("PUT", f"/v1/courier/results/{job['id']}", b"\0\0\0\5hello").status_code == 400
-    hub.courier().result(job["id"], outcome="failed")
+        assert hub.courier().result(job["id"], fence=job["fence"], **wrong).json()["code"] == "bad-result"
+    path = f"/v1/courier/results/{job['id']}?fence={job['fence']}"
+    assert hub.courier().call("PUT", path, b"\0\0\0\5hello").json()["code"] == "malformed"
+    hub.courier().result(job["id"], fence=job["fence"], outcome="failed")
 
 
 def test_several_results_are_taken_or_refused_each_by_itself(hub):
@@ -268,7 +283,7 @@ def test_several_results_are_taken_or_refused_each_by_itself(hub):
         (good, fences[good], frame),
         (stale, fences[stale] - 1, frame),
         (broken, fences[broken], b"\0\0\0\5hello"),
-        ("r-none", None, frame),
+        ("r-none", 1, frame),
     )
     rows = answer.json()["results"]
     assert [(row["id"], row["status"]) for row in rows] == [(good, 200), (stale, 409), (broken, 400), ("r-none", 404)]
@@ -282,7 +297,7 @@ def test_several_results_are_taken_or_refused_each_by_itself(hub):
 def test_several_results_need_a_frame_for_each(hub):
     courier = hub.courier()
     assert courier.call("POST", "/v1/courier/results", b"no frame").status_code in {400, 413}
-    missing = encode_frame({"results": [{"id": "r-a"}, {"id": "r-b"}]}, [courier.frame()])
+    missing = encode_frame({"results": [{"id": "r-a", "fence": 1}, {"id": "r-b", "fence": 1}]}, [courier.frame()])
     assert courier.call("POST", "/v1/courier/results", missing).json()["code"] == "bad-result"
     assert courier.call("POST", "/v1/courier/results", encode_frame({"results": []}, [])).status_code == 400
 
@@ -292,9 +307,9 @@ def test_progress_keeps_the_lease_and_says_what_is_lost(hub):
     submit(hub)
     (job,) = hub.courier().poll()["jobs"]
     courier = hub.courier()
-    row = {"id": job["id"], "state": "signing"}
+    row = {"id": job["id"], "state": "signing", "fence": job["fence"]}
     assert courier.post("/v1/courier/progress", row).json() == {"lost": []}
-    jobs = {"jobs": [row | {"fence": job["fence"]}, row | {"fence": 1}, {"id": "r-none", "state": "x"}]}
+    jobs = {"jobs": [row, row | {"fence": 1}, {"id": "r-none", "state": "x", "fence": 1}]}
     assert courier.post("/v1/courier/progress", jobs).json() == {"lost": [job["id"], "r-none"]}
 
 

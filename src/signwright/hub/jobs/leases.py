@@ -51,7 +51,7 @@ _ONE = (jobs.c.kind == bindparam("b_kind"), jobs.c.request_id == bindparam("b_re
 _READY_IDS = Hot(_READY)
 _HOLDS = Hot(select(jobs.c.fence, jobs.c.lease_until).where(*_ONE))
 _PROLONG = update(jobs).where(*_ONE, jobs.c.lease_until > 0).values(lease_until=bindparam("b_until"))
-_EXTEND, _EXTEND_FENCED = Hot(_PROLONG), Hot(_PROLONG.where(jobs.c.fence == bindparam("b_fence")))
+_EXTEND = Hot(_PROLONG.where(jobs.c.fence == bindparam("b_fence")))
 _REMOVE = Hot(delete(jobs).where(jobs.c.request_id == bindparam("b_request")))
 _EXPIRED = Hot(
     select(jobs.c.request_id).where(
@@ -86,12 +86,10 @@ class Leases:
         row = _HOLDS.run(self._driver, {"b_kind": kind, "b_request": request_id}).fetchone()
         return row is not None and row[0] == fence and row[1] > 0
 
-    def extend(self, kind: str, request_id: str, *, fence: int | None, until: int) -> bool:
+    def extend(self, kind: str, request_id: str, *, fence: int, until: int) -> bool:
         """Heartbeat; False when the job is gone, free, or somebody else's."""
-        values: dict[str, object] = {"b_kind": kind, "b_request": request_id, "b_until": until}
-        if fence is None:
-            return _EXTEND.run(self._driver, values).rowcount == 1
-        return _EXTEND_FENCED.run(self._driver, values | {"b_fence": fence}).rowcount == 1
+        values = {"b_kind": kind, "b_request": request_id, "b_until": until, "b_fence": fence}
+        return _EXTEND.run(self._driver, values).rowcount == 1
 
     def remove(self, request_id: str) -> None:
         """Every job of a request."""

@@ -121,16 +121,14 @@ def store_result(
     *,
     result: SignerResult,
     content: bytes,
-    fence: int | None,
+    fence: int,
     who: str,
     now: datetime,
 ) -> RequestRecord:
     """Take in the signer's answer. A repeated one changes nothing; one under an old lease is refused."""
     if record.is_final and record.state is _end_of(result):
         return record
-    if record.state is not State.SIGNING or (
-        fence is not None and not records.jobs.holds("sign", record.id, fence=fence)
-    ):
+    if record.state is not State.SIGNING or not records.jobs.holds("sign", record.id, fence=fence):
         raise ConflictError(
             f"request {record.id} is {record.state} and not leased to this answer",
             code="stale-lease",

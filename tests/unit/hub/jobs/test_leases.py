@@ -43,7 +43,7 @@ def test_job_that_was_removed_and_made_again_has_a_higher_fence(tmp_path):
         put(db)
         (first,) = claim(db)
         db.do(lambda r: r.jobs.remove("r-1"))
-        assert not db.do(lambda r: r.jobs.extend("sign", "r-1", fence=None, until=NOW + 999))
+        assert not db.do(lambda r: r.jobs.extend("sign", "r-1", fence=first.fence, until=NOW + 999))
         put(db)
         (second,) = claim(db)
         assert second.fence > first.fence

@@ -2,8 +2,8 @@
 """``/v1/courier``: the signer's relay fetches work and artifacts, reports progress, brings results and log files.
 
 A job in a poll's answer carries ``fence`` and ``lease_seconds``. The courier repeats the fence with progress and result
-(``?fence=``); a result under an older fence is refused, so that of two couriers with one job only the one that holds
-the lease is heard. Progress extends the lease.
+(``?fence=``); a result under an older fence is refused, and one under none, so that of two couriers with one job only
+the one that holds the lease is heard. Progress extends the lease.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ProgressRow(Strict):
 
     id: Text
     state: Text
-    fence: int | None = None
+    fence: int
 
 
 class Progress(Strict):
@@ -86,7 +86,7 @@ class ResultRow(Strict):
     """Which request a result is about; ``fence`` as in the poll's answer."""
 
     id: Text
-    fence: int | None = None
+    fence: int
 
 
 class Results(Strict):
@@ -265,10 +265,8 @@ def _result_answer(row: ResultRow, outcome: RequestRecord | BaseException) -> Js
     raise outcome
 
 
-def _fence(request: Request) -> int | None:
-    text = request.query_params.get("fence")
-    if text is None:
-        return None
+def _fence(request: Request) -> int:
+    text = request.query_params.get("fence", "")
     if not text.isdecimal() or not text.isascii() or len(text) > 18:
         raise MalformedError(f"fence={text[:20]!r}; wanted a number", code="bad-parameter")
     return int(text)
