@@ -17,6 +17,9 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 #: Where a function's own statements end.
 SCOPES = (*FUNCTIONS, ast.Lambda, ast.ClassDef)
 
+#: Methods whose call takes what it answers away.
+TAKING = {"pop", "popleft", "popitem", "take", "string", "read"}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -179,10 +182,18 @@ class _Finder:
     ) -> None:
         """Make ``test``, and each part of it, answer ``wanted`` more often. ``here``: lines of the whole condition."""
         for change, stricter in _changes(place, test, wanted):
-            # A condition that also takes something away: without it every test that comes here may notice.
-            takes = any(isinstance(n, ast.Attribute) and n.attr == "pop" for n in ast.walk(change.old))
             text = f"{_short(change.old)} -> {_short(change.new)}"
-            self._add(change, text, here if stricter or takes else reached)
+            self._add(_still_taking(change), text, here if stricter else reached)
+
+
+def _still_taking(change: Change) -> Change:
+    """A condition that also takes something away (a read, a pop) goes on doing so: only its answer changes."""
+    old, new = change.old, change.new
+    takes = any(isinstance(n, ast.Attribute) and n.attr in TAKING for n in ast.walk(old))
+    if not takes or not isinstance(new, ast.Constant):
+        return change
+    both = ast.BoolOp(ast.Or() if new.value else ast.And(), [old, new])
+    return Change(change.parent, change.field, change.index, old, _at(both, old))
 
 
 def _changes(place: tuple[ast.AST, str, int | None], test: ast.expr, wanted: bool) -> Iterator[tuple[Change, bool]]:
@@ -194,6 +205,8 @@ def _changes(place: tuple[ast.AST, str, int | None], test: ast.expr, wanted: boo
             if each_is_enough:
                 yield whole, False
             for index, operand in enumerate(test.values):
+                if isinstance(operand, ast.Constant):  # a default, as in ``name or ""``
+                    continue
                 inner = (test, "values", index)
                 if not each_is_enough:
                     yield from _changes(inner, operand, wanted)

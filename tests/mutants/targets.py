@@ -26,7 +26,7 @@ OUTSIDE = {
 #: Folders and files below ``tests``. Which of their tests reach which check is measured, not listed.
 TESTS = (
     *("unit/policy", "unit/statements", "unit/transparency", "unit/envelopes", "unit/client", "unit/signer"),
-    *("unit/identity", "unit/model", "unit/timestamps", "attacks"),
+    *("unit/identity", "unit/model", "unit/timestamps", "unit/formats", "unit/readers", "attacks"),
 )
 
 #: What runs its code in processes of its own, where a mutant would not be.

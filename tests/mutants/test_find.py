@@ -22,6 +22,8 @@ def check(a, b, c):
     if (a, b) != (1, 2) or not 0 <= c < 9:
         raise ValueError(a)
     helper(a)
+    if b.pop() == (c or ""):
+        raise ValueError(b)
     for name in [n for n in b if n and c]:
         yield name
 '''
@@ -41,6 +43,24 @@ def texts() -> list[str]:
 )
 def test_way_in_which_a_check_can_fall_away_is_found(text: str) -> None:
     assert text in texts()
+
+
+def test_condition_that_takes_something_goes_on_taking_it() -> None:
+    tree = ast.parse(SOURCE)
+    (one,) = [one for one in find("x.py", tree, checking=frozenset()) if one.text.startswith("b.pop()")]
+    assert one.change is not None
+    assert one.text == "b.pop() == (c or '') -> False"
+    one.change.make()
+    assert "if b.pop() == (c or '') and False:" in ast.unparse(tree)
+
+
+def test_default_is_no_check() -> None:
+    source = "def name(a):\n    found = a or 'nothing'\n    return found\n"
+    texts = [one.text for one in find("x.py", ast.parse(source), checking=frozenset())]
+    assert texts == [
+        "a or 'nothing' -> True",
+        "a -> False",
+    ]
 
 
 def test_change_that_is_undone_leaves_the_source_as_it_was() -> None:

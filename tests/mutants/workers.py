@@ -29,8 +29,10 @@ import pytest
 
 from tests.mutants.find import Mutant
 
-#: Seconds for one mutant: so many, and so many times what its tests took unchanged.
-PATIENCE, FACTOR = 20.0, 6.0
+#: Seconds for each test: so many, and so many times what it took unchanged.
+PATIENCE, FACTOR = 15.0, 6.0
+#: So many tests that noticed other mutants of the same module are tried first.
+RECENT = 8
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Session:
     jobs: int
     report: Callable[[Ending], None]
     measured: Measured = field(default_factory=Measured)
+    #: Module → tests that noticed, the latest first.
+    _noticed: dict[str, list[str]] = field(default_factory=dict)
     _failures: list[str] = field(default_factory=list)
     _seconds: dict[str, float] = field(default_factory=dict)
 
@@ -170,7 +174,8 @@ class Session:
             while len(running) >= self.jobs:
                 self._collect(running)
             place = folder / str(number)
-            chosen = [items[name] for name in names]
+            recent = [name for name in self._noticed.get(module, ()) if name in names][:RECENT]
+            chosen = [items[name] for name in dict.fromkeys([*recent, *names])]
             patience = PATIENCE + FACTOR * sum(self.measured.seconds[name] for name in names)
             child = self._start(session, chosen, place, swap)
             now = time.monotonic()
@@ -184,9 +189,13 @@ class Session:
             os.setsid()
             with _ending_here(place.with_suffix(".log")):
                 swap()
-                self._run(session, items, place, stop=True)
+                self._run(session, items, place, before=self._limit, stop=True)
                 place.with_suffix(".json").write_text(json.dumps(self._failures[:1]))
         return child
+
+    def _limit(self, item: pytest.Item) -> None:
+        """A test that takes far longer than it should ends its process: somebody would have noticed."""
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE + FACTOR * self.measured.seconds[item.nodeid])
 
     def _collect(self, running: dict[int, _Child]) -> None:
         """Wait until one of them has ended or used up its time, and report it."""
@@ -202,7 +211,11 @@ class Session:
                 if late:
                     os.waitpid(pid, 0)
                 del running[pid]
-                self.report(child.ending(late=late))
+                ending = child.ending(late=late)
+                if ending.by in self.measured.seconds:
+                    noticed = self._noticed.setdefault(ending.mutant.module, [])
+                    noticed[:] = [ending.by, *(name for name in noticed if name != ending.by)]
+                self.report(ending)
                 return
             select.select([], [], [], 0.01)
 
@@ -226,7 +239,7 @@ class _Child:
         if late:
             return "killed", "out of time"
         if failures is None:
-            return "killed", "the test process died"
+            return "killed", "the test process ended, by itself or because a test took too long"
         return ("killed", failures[0]) if failures else ("alive", "")
 
 
