@@ -126,6 +126,11 @@ VERBS: dict[str, Verb] = {
         "rebuild the signer's log and state from a mirror",
         "signwright signer recover --home DIR --from /mnt/mirror",
     ),
+    "courier": Verb(
+        "signwright.cli.courier",
+        "carry media between a hub and a signer without a network",
+        "signwright courier export /media/out/1.swb --home DIR",
+    ),
     "formats": Verb("signwright.cli.formats", "list the kinds of files and their options", "signwright formats"),
     "init": Verb("signwright.cli.init", "make a home: keys, policy, settings", "signwright init --home DIR"),
     "install": Verb(

@@ -8,6 +8,7 @@ import os
 import signal
 import ssl
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,7 @@ from signwright.errors import ConfigurationError
 from signwright.signer.courier.errands import Errands
 from signwright.signer.courier.http import HttpClient
 from signwright.signer.courier.hub import Hub
+from signwright.signer.courier.media.bootstrap import serve_media
 from signwright.signer.courier.rounds import Courier
 from signwright.signer.courier.settings import CourierSettings
 from signwright.statements.keyfile import load_seed
@@ -42,7 +44,6 @@ async def serve(settings: CourierSettings, *, ready_file: Path | None) -> None:
         processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    key = load_key(settings.key_file)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -54,6 +55,22 @@ async def serve(settings: CourierSettings, *, ready_file: Path | None) -> None:
             draft.replace(ready_file)
         print("ready", flush=True)
 
+    if settings.media is not None:
+        work = serve_media(settings, settings.media, load=load_key, ready=say_ready)
+    else:
+        work = _serve_online(settings, say_ready)
+    running = asyncio.create_task(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (running, stopping):
+        task.cancel()
+    for outcome in await asyncio.gather(running, stopping, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+async def _serve_online(settings: CourierSettings, ready: Callable[[], None]) -> None:
+    key = load_key(settings.key_file)
     verify = ssl.create_default_context(cafile=settings.ca_file)
     async with (
         HttpClient(tls=verify, base=settings.hub) as to_hub,
@@ -61,11 +78,4 @@ async def serve(settings: CourierSettings, *, ready_file: Path | None) -> None:
     ):
         hub = Hub(to_hub, key)
         courier = Courier(settings, hub, errands=lambda link: Errands(settings, hub, elsewhere, link=link))
-        running = asyncio.create_task(courier.run(on_ready=say_ready))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (running, stopping):
-            task.cancel()
-        for outcome in await asyncio.gather(running, stopping, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                raise outcome
+        await courier.run(on_ready=ready)

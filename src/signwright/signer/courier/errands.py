@@ -24,45 +24,20 @@ _MAX_PATHS = 256
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-class Errands:
-    """``link``: gives the connection that is open now. Raises `UnavailableError` and `MalformedError`."""
+class Relay:
+    """Questions to witnesses and timestamp authorities over HTTP. Raises `UnavailableError` and `MalformedError`."""
 
-    def __init__(
-        self, settings: CourierSettings, hub: Hub, client: HttpClient, *, link: Callable[[], GateLink]
-    ) -> None:
+    def __init__(self, settings: CourierSettings, client: HttpClient) -> None:
         self._settings = settings
-        self._hub = hub
         self._client = client
-        self._link = link
 
-    async def run(self, frame: Frame) -> Frame | None:
-        """The answer to an errand; None when the bytes themselves are the answer."""
-        match frame.message.get("name"):
-            case "fetch":
-                await self._fetch(frame)
-                return None
-            case "witness":
-                return await self._witness(frame)
-            case "latest":
-                return await self._latest(frame)
-            case "timestamp":
-                return await self._timestamp(frame)
-            case "publish":
-                return await self._publish(frame)
-        raise MalformedError("errand: unknown name", code="unknown-errand")
-
-    async def _fetch(self, frame: Frame) -> None:
-        sha256, size = text_field(frame.message, "sha256"), number_field(frame.message, "size")
-        async with self._hub.artifact(sha256) as blocks:
-            await self._link().send_blob(number_field(frame.message, "errand"), size, blocks)
-
-    async def _witness(self, frame: Frame) -> Frame:
+    async def witness(self, frame: Frame) -> Frame:
         url = _address(self._settings.witnesses, text_field(frame.message, "witness"), "witness")
         headers = {"content-type": "text/plain; charset=utf-8"}
         seconds = self._settings.witness_seconds
         return await self._post(f"{url.rstrip('/')}/add-checkpoint", frame, headers, seconds=seconds, limit=MAX_ANSWER)
 
-    async def _latest(self, frame: Frame) -> Frame:
+    async def latest(self, frame: Frame) -> Frame:
         """The latest checkpoint that a witness cosigned of the log whose origin has this SHA-256."""
         url = _address(self._settings.witnesses, text_field(frame.message, "witness"), "witness")
         origin = text_field(frame.message, "origin")
@@ -73,7 +48,7 @@ class Errands:
             "GET", f"{url.rstrip('/')}/{origin}/checkpoint", b"", {}, seconds=seconds, limit=MAX_NOTE
         )
 
-    async def _timestamp(self, frame: Frame) -> Frame:
+    async def timestamp(self, frame: Frame) -> Frame:
         name = text_field(frame.message, "authority")
         url = _address(self._settings.timestamp_authorities, name, "timestamp authority")
         headers = {"content-type": QUERY_TYPE, "accept": REPLY_TYPE}
@@ -100,12 +75,49 @@ class Errands:
             raise UnavailableError(f"{url}: {problem.message}", code=code) from problem
         return Frame({"ok": True, "message": "", "status": answer.status}, (answer.body,))
 
+
+class Errands(Relay):
+    """``link``: gives the connection that is open now. Raises `UnavailableError` and `MalformedError`."""
+
+    def __init__(
+        self, settings: CourierSettings, hub: Hub, client: HttpClient, *, link: Callable[[], GateLink]
+    ) -> None:
+        super().__init__(settings, client)
+        self._hub = hub
+        self._link = link
+
+    async def run(self, frame: Frame) -> Frame | None:
+        """The answer to an errand; None when the bytes themselves are the answer."""
+        match frame.message.get("name"):
+            case "fetch":
+                await self._fetch(frame)
+                return None
+            case "witness":
+                return await self.witness(frame)
+            case "latest":
+                return await self.latest(frame)
+            case "timestamp":
+                return await self.timestamp(frame)
+            case "publish":
+                return await self._publish(frame)
+        raise MalformedError("errand: unknown name", code="unknown-errand")
+
+    async def _fetch(self, frame: Frame) -> None:
+        sha256, size = text_field(frame.message, "sha256"), number_field(frame.message, "size")
+        async with self._hub.artifact(sha256) as blocks:
+            await self._link().send_blob(number_field(frame.message, "errand"), size, blocks)
+
     async def _publish(self, frame: Frame) -> Frame:
-        paths = frame.message.get("paths")
-        if not isinstance(paths, list) or len(paths) != len(frame.parts) or len(paths) > _MAX_PATHS:
-            raise MalformedError("errand publish: wanted a path for each part", code="unknown-errand")
-        await self._hub.publish([str(path) for path in paths], frame.parts)
+        await self._hub.publish(published_paths(frame), frame.parts)
         return Frame({"ok": True, "message": ""})
+
+
+def published_paths(frame: Frame) -> list[str]:
+    """Where each part of a ``publish`` belongs; raises `MalformedError`."""
+    paths = frame.message.get("paths")
+    if not isinstance(paths, list) or len(paths) != len(frame.parts) or len(paths) > _MAX_PATHS:
+        raise MalformedError("errand publish: wanted a path for each part", code="unknown-errand")
+    return [str(path) for path in paths]
 
 
 def _address(addresses: Mapping[str, str], name: str, what: str) -> str:

@@ -112,10 +112,12 @@ class Hub:
         except (KeyError, TypeError, ValueError, AttributeError, MalformedError) as problem:
             raise UnavailableError("the hub's answer to a poll does not parse", code="bad-hub-answer") from problem
 
-    async def progress(self, states: Mapping[CarriedJob, str]) -> None:
-        """Where each job is; extends its lease."""
+    async def progress(self, states: Mapping[CarriedJob, str]) -> frozenset[str]:
+        """Where each job is; extends its lease. Ids of those that are no longer ours."""
         rows = [{"id": job.id, "state": state, "fence": job.fence} for job, state in states.items()]
-        await self._json("POST", "/v1/courier/progress", {"jobs": rows}, seconds=_SLACK_SECONDS)
+        answer = await self._json("POST", "/v1/courier/progress", {"jobs": rows}, seconds=_SLACK_SECONDS)
+        lost = answer.get("lost")
+        return frozenset(map(str, lost)) if isinstance(lost, list) else frozenset()
 
     async def result(self, job: CarriedJob, frame: Frame) -> None:
         """Deliver what the gate said about a job. Raises `ConflictError` when the job is no longer ours."""

@@ -47,7 +47,7 @@ class Standing:
             self._handing_over = False
         refused, self._refused = self._refused, []
         await self._hand_on(refused)
-        await self._ask()
+        await self.ask()
 
     async def _hand_over(self, policy: CarriedPolicy) -> None:
         message: dict[str, object] = {"type": "policy", "documents": list(policy.documents)}
@@ -69,7 +69,7 @@ class Standing:
         self._refused = []  # these are all that there are
         await self._hand_on(words.words)
         self.carried.words_sha256 = words.sha256
-        await self._ask()
+        await self.ask()
 
     async def _hand_on(self, words: Sequence[tuple[str, bytes]]) -> None:
         for kind, content in words:
@@ -93,9 +93,10 @@ class Standing:
         signer = self.carried.signer
         pause = WAITING_SECONDS if signer and signer["waiting_policy"] is not None else QUIET_SECONDS
         if asyncio.get_running_loop().time() - self._asked >= pause:
-            await self._ask()
+            await self.ask()
 
-    async def _ask(self) -> None:
+    async def ask(self) -> None:
+        """Have the gate say how it is; it may be silent."""
         self._asked = asyncio.get_running_loop().time()
         try:
             self.carried.signer = _signer_state((await self._told({"type": "status"})).message)

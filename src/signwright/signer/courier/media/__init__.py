@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The courier of an air gap: the same work, on media that people carry."""
