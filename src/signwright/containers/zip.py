@@ -35,6 +35,8 @@ _STORED, _DEFLATED, _BZIP2, _AES = 0, 8, 12, 99
 _MAX_DIRECTORY = 64 << 20
 _FULL32, _FULL16 = 0xFFFFFFFF, 0xFFFF
 _BLOCK = 1 << 18
+#: Archives in the middle of a file, and what begins like the end of one, that are looked at.
+MAX_EMBEDDED, MAX_MENTIONED = 256, 1 << 20
 #: Below this a bad ratio does no harm: a page of zeros packs a thousand to one.
 RATIO_FLOOR = 1 << 20
 
@@ -106,8 +108,44 @@ def looks_like_zip(view: View) -> bool:
     return view.read(0, 4) in {LOCAL, END, DESCRIPTOR} or bool(_end_records(view)) or _ends_early(view)
 
 
+def embedded_ends(view: View, below: int) -> list[int]:
+    """Where archives end that stand in the first ``below`` bytes of ``view``, the last one first.
+
+    Some readers open an archive wherever it stands. Each is to be read from a `Head` of that size, and what ends within
+    it, from `ZipArchive.start` on, is part of it. Raises `LimitError` for a file that is full of such ends.
+    """
+    found, mentioned = [], 0
+    for first in range(0, below, _BLOCK):
+        block = view.read(first, min(_BLOCK + len(END) - 1, below - first))
+        at = block.find(END)
+        while at >= 0:
+            mentioned += 1
+            end = _end_of_archive(view, first + at)
+            if end is not None and end <= below:
+                found.append(end)
+            if mentioned > MAX_MENTIONED:
+                raise LimitError(f"more than {MAX_MENTIONED} end records", code="zip-members")
+            at = block.find(END, at + 1)
+    return sorted(set(found), reverse=True)
+
+
+def _end_of_archive(view: View, position: int) -> int | None:
+    """Where the archive ends whose end record is at ``position``; None for what leads to no directory."""
+    if position + _END.size > view.size:
+        return None
+    _, _, _, _, count, size, offset, comment = _END.unpack(view.read(position, _END.size))
+    starts = [start for start in (position - size, offset) if 0 <= start <= view.size - 4]
+    wide = position >= _LOCATOR64.size and view.read(position - _LOCATOR64.size, 4) == LOCATOR64
+    if not wide and not (count and any(view.read(start, 4) == CENTRAL for start in starts)):
+        return None
+    return min(position + _END.size + int(comment), view.size)
+
+
 class ZipArchive:
-    """The members of ``view`` in the order of the directory, all checks of structure done."""
+    """The members of ``view`` in the order of the directory, all checks of structure done.
+
+    ``start``: where its first byte stands; what is before it is no part of it.
+    """
 
     def __init__(self, view: View, limits: ZipLimits | None = None) -> None:
         self._view = view
@@ -120,6 +158,7 @@ class ZipArchive:
         listed = _directory(view.read(start, size), count, base, start)
         self.members = tuple(_located(view, member) for member in listed)
         self._check_layout(start)
+        self.start = min((member.header for member in self.members), default=start)
 
     def _check_layout(self, directory: int) -> None:
         """No two members share a byte, and nothing that starts like a member lies where none is listed."""

@@ -55,6 +55,19 @@ class FileView:
         return content
 
 
+class Head:
+    """The first ``size`` bytes of another view."""
+
+    def __init__(self, view: View, size: int) -> None:
+        check_range(0, size, view.size)
+        self._view = view
+        self.size = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        check_range(offset, length, self.size)
+        return self._view.read(offset, length)
+
+
 def check_range(offset: int, length: int, size: int) -> None:
     """Raise `FormatError` unless ``offset`` and ``length`` lie inside ``size``."""
     if offset < 0 or length < 0 or offset + length > size:

@@ -15,6 +15,7 @@ import yara_x
 from signwright.containers.zip import ZipArchive, ZipLimits
 from signwright.errors import ConfigurationError, FormatError, LimitError, SignwrightError, UsageError
 from signwright.model.framing import Frame
+from signwright.model.view import Head
 from signwright.scanner.engines.yara import rule_files, rules_digest
 from signwright.signer.worker.task import Job, Task
 from signwright.signer.worker.zygote import main
@@ -57,11 +58,12 @@ def _matching(scanner: yara_x.Scanner, task: Task, index: int) -> list[str]:
 
 
 def unpack(task: Task) -> Frame:
-    """Stream the members of view 0, a zip: ``member`` opens one, parts carry its blocks, ``end`` or ``failed``
-    closes it.
+    """Stream the members of the zip that ends at byte ``end`` of view 0: ``start`` says where it begins, ``member``
+    opens one, parts carry its blocks, ``end`` or ``failed`` closes it.
     """
     limits = ZipLimits(**{name: _whole(task.message.get(name)) for name in ("members", "total", "ratio", "depth")})
-    archive = ZipArchive(task.views[0], limits)
+    archive = ZipArchive(Head(task.views[0], _whole(task.message.get("end"))), limits)
+    task.send({"start": archive.start})
     for member in archive.members:
         if member.is_folder:
             continue

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from signwright.containers.zip import Budget, ZipLimits, looks_like_zip
+from signwright.containers.zip import MAX_EMBEDDED, Budget, ZipLimits, embedded_ends, looks_like_zip
 from signwright.errors import ConflictError, LimitError, MalformedError, SignwrightError, UnavailableError
 from signwright.model.framing import Frame
 from signwright.scanner.engines.base import Engine, EngineInfo, Session
@@ -184,27 +184,37 @@ class _Run:
                 self.failed(path, problem, engine)
         view = DescriptorView(self.spools[depth].read_only)
         self._progress.scanned += view.size
-        if not looks_like_zip(view):
-            return
-        if depth >= self._limits.archive.depth:
-            self.failed(path, LimitError("nested too deep", code="zip-depth"), "unpack")
-            return
         try:
-            self._unpack(depth, path)
+            # What stands before an archive may be one as well, and an archive may stand in the middle of anything.
+            start = self._unpack(depth, path, view.size) if looks_like_zip(view) else view.size
+            opened = 0
+            for end in embedded_ends(view, start):
+                if end <= start:
+                    start, opened = self._unpack(depth, path, end), opened + 1
+                    if opened > MAX_EMBEDDED:
+                        raise LimitError(f"more than {MAX_EMBEDDED} archives in a file", code="zip-members")
         except SignwrightError as problem:
             self.failed(path, problem, "unpack")
 
-    def _unpack(self, depth: int, path: str) -> None:
+    def _unpack(self, depth: int, path: str, end: int) -> int:
+        """Look at the members of the archive that ends at ``end`` of file ``depth``; where it starts."""
+        if depth >= self._limits.archive.depth:
+            raise LimitError("nested too deep", code="zip-depth")
         archive = self._limits.archive
         message: dict[str, object] = {
             "members": archive.members,
             "total": archive.total,
             "ratio": archive.ratio,
             "depth": archive.depth,
+            "end": end,
         }
+        start: object = None
         views = [self.spools[depth].read_only]
         with self._pool.job("unpack", message, views=views, limits=self._limits.worker) as running:
             for frame in _parts(running):
+                if start is None:
+                    start = frame.message.get("start")
+                    continue
                 name = frame.message.get("member")
                 if not isinstance(name, str) or not name:
                     raise MalformedError("the unpacking worker lost its place", code="worker-answer")
@@ -215,6 +225,9 @@ class _Run:
                     self.look(depth + 1, inner)
                 else:
                     self.failed(inner, problem, "unpack")
+        if type(start) is not int or not 0 <= start <= end:
+            raise MalformedError("the unpacking worker lost its place", code="worker-answer")
+        return start
 
     def _receive(self, running: RunningJob, depth: int) -> SignwrightError | None:
         """Write one member to its spool file. Returns why it cannot be looked at; raises when nothing more can be."""

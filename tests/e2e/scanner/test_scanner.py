@@ -180,6 +180,18 @@ def test_a_zip_between_other_bytes_is_not_passed_over(scanner: RunningScanner, b
     assert rules_of(evidence) == [("setup.exe", "unscannable: zip-end", "unpack")]
 
 
+def test_archives_in_the_middle_of_a_file_are_searched(scanner: RunningScanner) -> None:
+    """Some unpackers open an archive wherever it stands, however much is behind it."""
+    first, second = zipped(("clean", b"clean")), zipped(("eicar.com", EICAR))
+    content = NOISE + first + NOISE + second + NOISE
+    evidence = scanner.evidence(content, "setup.exe")
+    assert evidence.verdict == "infected"
+    assert ("setup.exe/eicar.com") in {row[0] for row in rules_of(evidence)}
+    assert scanner.evidence(NOISE + second + NOISE + first, "setup.exe").verdict == "infected"
+    harmless = scanner.evidence(NOISE + first + NOISE + first + NOISE, "setup.exe")
+    assert (harmless.verdict, harmless.members) == ("clean", 2)
+
+
 def test_infected_outweighs_unscannable(scanner: RunningScanner) -> None:
     evidence = scanner.evidence(zipped(("bomb", bytes(10 << 20)), ("eicar.com", EICAR)), "a.zip")
     assert evidence.verdict == "infected"

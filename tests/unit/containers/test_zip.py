@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz.zip_walk import one_input
-from signwright.containers.zip import Budget, ZipArchive, ZipLimits, looks_like_zip
+from signwright.containers.zip import Budget, ZipArchive, ZipLimits, embedded_ends, looks_like_zip
 from signwright.errors import FormatError, LimitError, SignwrightError
-from signwright.model.view import BytesView
+from signwright.model.view import BytesView, Head
 from tests.support.tools import require_tool
 
 SMALL = [("a.txt", b"hello" * 100), ("folder/", b""), ("folder/ü.bin", bytes(range(256)))]
@@ -242,6 +242,25 @@ def test_what_only_mentions_an_end_record_is_no_zip():
     """Programs that read zips hold its four bytes."""
     for content in (b"MZ" + bytes(500) + b"PK\x05\x06" + bytes(500), b"MZ" + bytes(500) + b"PK\x05\x06", b"PK" * 40):
         assert not looks_like_zip(BytesView(content))
+
+
+@given(st.binary(max_size=40), st.integers(0, 3))
+def test_end_of_an_archive_is_found_wherever_it_stands(before, blocks):
+    """Also where a block of the search cuts its four bytes in two."""
+    one = made([("a", b"content")], zipfile.ZIP_STORED)
+    head = before + bytes((blocks << 18) - len(before) - len(one) + 20 if blocks else 0) + one
+    content = head + bytes(1 << 17)
+    view = BytesView(content)
+    assert embedded_ends(view, view.size) == [len(head)]
+    assert [m.name for m in ZipArchive(Head(view, len(head))).members] == ["a"]
+    assert ZipArchive(Head(view, len(head))).start == len(head) - len(one)
+    assert embedded_ends(view, len(head) - 1) == []
+
+
+def test_file_full_of_ends_is_refused():
+    content = b"PK\x05\x06" * ((1 << 20) + 2)
+    with pytest.raises(LimitError, match="end records"):
+        embedded_ends(BytesView(content), len(content))
 
 
 @given(st.binary(min_size=1, max_size=300), st.binary(max_size=40))

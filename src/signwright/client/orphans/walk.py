@@ -9,16 +9,24 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from signwright.client.files import open_input
 from signwright.client.orphans.found import Unread
-from signwright.containers.zip import Budget, Member, ZipArchive, ZipLimits, looks_like_zip
+from signwright.containers.zip import (
+    MAX_EMBEDDED,
+    Budget,
+    Member,
+    ZipArchive,
+    ZipLimits,
+    embedded_ends,
+    looks_like_zip,
+)
 from signwright.errors import FormatError, LimitError, UsageError
-from signwright.model.view import FileView, View, blocks
+from signwright.model.view import FileView, Head, View, blocks
 
 #: How a path goes on inside an archive.
 INSIDE = "!/"
@@ -129,11 +137,36 @@ class Walk:
         kind = _opaque(entry.view)
         if kind is not None:
             yield Closed(entry.path, kind)
-        elif looks_like_zip(entry.view):
-            yield from self._archive(entry, budget, depth=depth)
+        else:
+            yield from self._archives(entry, budget, depth=depth)
 
-    def _archive(self, entry: Entry, budget: Budget, *, depth: int) -> Iterator[Entry | Closed | Unread]:
-        """A program may hold what only looks like an archive: that it does not open is worth a word and no more."""
+    def _archives(self, entry: Entry, budget: Budget, *, depth: int) -> Iterator[Entry | Closed | Unread]:
+        """The archive that the file is or ends with, and those that stand before it or in the middle of anything."""
+        start: int | None = entry.view.size
+        if looks_like_zip(entry.view):
+            start = yield from self._archive(entry, budget, depth=depth)
+        try:
+            ends = embedded_ends(entry.view, start) if start else []
+        except LimitError as problem:
+            yield Unread(entry.path, problem.code, problem.message)
+            return
+        opened = 0
+        for end in ends:
+            if start is not None and end <= start:
+                opened += 1
+                if opened > MAX_EMBEDDED:
+                    yield Unread(entry.path, "zip-members", f"more than {MAX_EMBEDDED} archives in a file")
+                    return
+                inner = Entry(entry.path, Head(entry.view, end), None)
+                start = yield from self._archive(inner, budget, depth=depth)
+
+    def _archive(
+        self, entry: Entry, budget: Budget, *, depth: int
+    ) -> Generator[Entry | Closed | Unread, None, int | None]:
+        """A program may hold what only looks like an archive: that it does not open is worth a word and no more.
+
+        Returns where the archive starts, None for one that does not open.
+        """
         try:
             if depth >= budget.limits.depth:
                 raise LimitError(f"archives in more than {budget.limits.depth} archives", code="zip-depth")
@@ -143,11 +176,12 @@ class Walk:
                 yield Closed(entry.path, f"program with something like a zip ({problem.code})")
             else:
                 yield Unread(entry.path, problem.code, problem.message)
-            return
+            return None
         members = {member.name: member for member in archive.members}
         for member in archive.members:
             if not member.is_folder:
                 yield from self._member(entry, archive, member, members=members, budget=budget, depth=depth)
+        return archive.start
 
     def _member(
         self,

@@ -50,6 +50,21 @@ def test_detached_raw_signatures_come_with_their_content_also_in_archives(tmp_pa
     assert read == {"fw.sig": b"content", "a.zip!/fw.sig": b"packed"}
 
 
+def test_archives_in_the_middle_of_a_file_are_opened(tmp_path):
+    noise = b"MZ" + bytes(1 << 17)
+    inner = zipped({"z": b"z"})
+    content = noise + zipped({"x": b"x"}) + noise + zipped({"y": b"y", "in.zip": inner}) + noise
+    write(tmp_path, {"setup.exe": content})
+    wanted = ["setup.exe", "setup.exe!/y", "setup.exe!/in.zip", "setup.exe!/in.zip!/z", "setup.exe!/x"]
+    assert names(walked(tmp_path), tmp_path) == wanted
+
+
+def test_file_full_of_archives_is_named(tmp_path):
+    write(tmp_path, {"many": b"MZ" + (zipped({"x": b"x"}) * 300) + bytes(1 << 17)})
+    (unread,) = [row for row in walked(tmp_path) if isinstance(row, Unread)]
+    assert unread.code == "zip-members"
+
+
 def test_too_many_files_end_the_walk(tmp_path):
     write(tmp_path, {"a.zip": zipped({str(n): b"" for n in range(20)})})
     with pytest.raises(LimitError, match="more than 10 files"):
