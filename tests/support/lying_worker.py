@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker zygote whose parser was taken over by the artifact: a file that ends in ``lie:<name>;`` makes it answer
+something else than it found. All around the answer is the product's.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - a child could not load it
+
+from signwright.model.framing import Frame
+from signwright.model.patch import Patch
+from signwright.signer.worker.jobs import JOBS
+from signwright.signer.worker.task import Job, Task
+from signwright.signer.worker.zygote import main
+
+#: Frame of an honest answer → its plain content, to change in place; parts are a list.
+Lie = Callable[[Task, dict[str, Any], list[bytes]], None]
+
+
+def flipped(digest: str) -> str:
+    return digest[:-1] + ("0" if digest[-1] != "0" else "1")
+
+
+def prepared(**changes: Callable[[Any], Any]) -> Lie:
+    def lie(_: Task, __: dict[str, Any], parts: list[bytes]) -> None:
+        content = json.loads(parts[0])
+        content |= {name: change(content[name]) for name, change in changes.items()}
+        parts[0] = json.dumps(content).encode()
+
+    return lie
+
+
+def embedded_nothing(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
+    made, size = Patch.decode(parts[0]), task.views[0].size
+    parts[0] = Patch(made.source_sha256, size, made.source_sha256, size, ()).encode()
+
+
+def read(**changes: Callable[[Any], Any]) -> Lie:
+    def lie(_: Task, message: dict[str, Any], __: list[bytes]) -> None:
+        message |= {name: change(message[name]) for name, change in changes.items()}
+
+    return lie
+
+
+def result(**changes: Callable[[Any], Any]) -> Lie:
+    def lie(_: Task, message: dict[str, Any], __: list[bytes]) -> None:
+        message["result"] |= {name: change(message["result"][name]) for name, change in changes.items()}
+
+    return lie
+
+
+def signature(**changes: Callable[[Any], Any]) -> Lie:
+    """The new signature, which is the last that is found."""
+
+    def lie(_: Task, message: dict[str, Any], __: list[bytes]) -> None:
+        row = message["result"]["signatures"][-1]
+        row |= {name: change(row[name]) for name, change in changes.items()}
+
+    return lie
+
+
+def one_more(task: Task, message: dict[str, Any], parts: list[bytes]) -> None:
+    del task
+    parts.append(b"a value that nobody ordered")
+    rows = message["result"]["signatures"]
+    rows.append({**rows[-1], "signature_value": len(parts) - 1})
+
+
+LIES: dict[str, dict[str, Lie]] = {
+    "prepare": {
+        "other-bytes": prepared(source_sha256=flipped),
+        "other-size": prepared(source_size=lambda size: size + 1),
+        "not-final": prepared(final=lambda _: False),
+    },
+    "embed": {"embedded-nothing": embedded_nothing},
+    "read": {
+        "other-result": read(sha256=flipped),
+        "other-length": read(size=lambda size: size + 1),
+        "other-content": result(stripped_sha256=flipped),
+        "no-signature": result(signatures=lambda _: []),
+        "one-more": one_more,
+        "twice": result(signatures=lambda rows: [*rows, rows[-1]]),
+        "other-digest": signature(content_digest=flipped),
+        "other-key": signature(public_key=lambda _: 0),
+        "other-certificate": signature(signer_certificate=lambda _: None),
+        "no-timestamp": signature(timestamp_token=lambda _: None),
+    },
+}
+
+
+def lying(name: str, job: Job) -> Job:
+    def run(task: Task) -> Frame:
+        honest = job(task)
+        view = task.views[0]
+        start = max(0, view.size - 64)
+        _, found, told = view.read(start, view.size - start).rpartition(b"lie:")
+        lie = LIES.get(name, {}).get(told.partition(b";")[0].decode()) if found else None
+        if lie is None:
+            return honest
+        message, parts = json.loads(json.dumps(honest.message)), list(honest.parts)
+        lie(task, message, parts)
+        return Frame(message, tuple(parts))
+
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main({name: lying(name, job) for name, job in JOBS.items()}, sys.argv[1:]))
