@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from signwright.model.times import format_time
 from signwright.transparency.leaf import (
+    CustodianLeaf,
     DenyLeaf,
     EpochLeaf,
     FreshnessLeaf,
@@ -62,6 +63,11 @@ def intent(**changes):
         "signing_time": T,
     }
     return IntentLeaf(**(values | changes))
+
+
+def custodian(*requests, **changes):
+    """A confirmation of the usual request, or of these."""
+    return CustodianLeaf(**({"statement": OTHER, "requests": requests or (REQUEST,), "time": T} | changes))
 
 
 def result(intent_index=2, **changes):

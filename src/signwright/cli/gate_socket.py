@@ -10,7 +10,7 @@ from pathlib import Path
 
 from signwright.cli.home import Home
 from signwright.errors import DeniedError, SignwrightError, UnavailableError
-from signwright.model.framing import encode_frame, read_frame
+from signwright.model.framing import Frame, encode_frame, read_frame
 
 ASK_SECONDS = 15.0
 MAX_SAID = 4000
@@ -23,31 +23,48 @@ def ask_gate(
 
     Raises `DeniedError` with the gate's own code for a refusal, `UnavailableError` when it does not answer.
     """
+    return ask_socket(socket_of(home), message, parts, seconds=seconds)
+
+
+def socket_of(home: Home) -> Path:
+    """Where the home's gate listens; raises `UnavailableError` when its settings do not say."""
     try:
         settings = tomllib.loads(home.settings("signer").read_text(encoding="utf-8"))
-        path = home.settings("signer").parent / str(settings["gate"]["socket"])
+        return home.settings("signer").parent / str(settings["gate"]["socket"])
     except (OSError, tomllib.TOMLDecodeError, LookupError, TypeError) as problem:
         raise _silent(problem) from problem
-    return ask_socket(path, message, parts, seconds=seconds)
 
 
 def ask_socket(
     path: Path, message: dict[str, object], parts: Sequence[bytes] = (), *, seconds: float = ASK_SECONDS
 ) -> dict[str, object]:
     """Like `ask_gate`, for the socket at ``path``."""
+    return exchange(path, message, parts, seconds=seconds).message
+
+
+def exchange(
+    path: Path, message: dict[str, object], parts: Sequence[bytes] = (), *, seconds: float = ASK_SECONDS
+) -> Frame:
+    """Like `ask_socket`, with what travels beside the answer."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gate:
             gate.settimeout(seconds)
             gate.connect(str(path))
             gate.sendall(encode_frame({"id": 1, **message}, parts))
-            answer = read_frame(lambda length: _exactly(gate, length)).message
+            frame = read_frame(lambda length: _exactly(gate, length))
+            answer = frame.message
     except SignwrightError as problem:
         raise UnavailableError(f"the gate's answer does not read: {problem.message}", code="no-gate") from problem
     except (OSError, EOFError, LookupError, TypeError, AttributeError) as problem:
         raise _silent(problem) from problem
     if answer.get("ok") is not True:
-        raise DeniedError(str(answer.get("message"))[:MAX_SAID], code=str(answer.get("code"))[:60])
-    return answer
+        hint = answer.get("hint")
+        raise DeniedError(
+            str(answer.get("message"))[:MAX_SAID],
+            code=str(answer.get("code"))[:60],
+            hint=str(hint)[:MAX_SAID] if hint else None,
+        )
+    return frame
 
 
 def _silent(problem: Exception) -> UnavailableError:

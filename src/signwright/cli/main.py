@@ -85,6 +85,11 @@ VERBS: dict[str, Verb] = {
         "stop all signing at once",
         "signwright halt --reason 'key copied' --key ~/.ssh/id_ed25519",
     ),
+    "custodian": Verb(
+        "signwright.cli.custodian",
+        "confirm on the signer's console what the gate has verified",
+        "signwright custodian confirm r-7q2m5v4kcx3jt6ha --key ~/.ssh/id_ed25519_sk",
+    ),
     "resume": Verb(
         "signwright.cli.resume",
         "end a halt, with the policy keepers and a newer policy",

@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -40,6 +40,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--grace", type=click.IntRange(1), default=15, show_default=True, help="minutes an intent may stay open")
 @click.option("--hours", metavar="FROM-TO", help="warn of releases outside these hours, such as 07-19")
 @click.option("--timezone", "zone", default="UTC", show_default=True, help="of --hours, such as Europe/Zurich")
+@click.option(
+    "--custodian",
+    type=click.Choice(["off", "release", "required"]),
+    help="what custodians have to confirm: an alarm for what nobody did (default: warn where the log itself tells)",
+)
 @person_options
 @hub_options
 @output_option
@@ -54,6 +59,7 @@ def command(
     grace: int,
     hours: str | None,
     zone: str,
+    custodian: Literal["off", "release", "required"] | None,
     key: Path | None,
     person: str | None,
     hub: str | None,
@@ -78,6 +84,7 @@ def command(
         read=source.read,
         limits=Limits(result_within=timedelta(minutes=grace), carried=_carried(source.believed)),
         hours=expected,
+        custodian=custodian,
         witnesses=witnesses_of(witnesses, source.believed),
         seats=source.seats if receipts else None,
         everything=source.caller is not None and not source.caller.credentials,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import click
 from signwright.cli.console import json_result, result, say, warn
 from signwright.cli.settings import output_format, trust_path
 from signwright.errors import UsageError
+from signwright.model.spoken import spoken
 
 _PATH = click.Path(path_type=Path)
 _HOME = click.option("--home", type=_PATH, help="home directory (its trust.json)")
@@ -81,6 +81,5 @@ def trust_file(home: Path | None, trust: Path | None) -> Path:
 
 
 def fingerprint(content: bytes) -> str:
-    """160 bits of SHA-256 in base32, in eight groups of four: short enough to read aloud."""
-    digits = base64.b32encode(hashlib.sha256(content).digest()[:20]).decode().lower()
-    return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4))
+    """Of a trust file, short enough to read aloud."""
+    return spoken(hashlib.sha256(content).hexdigest())

@@ -120,6 +120,8 @@ def described(view: RequestView) -> str:
     rules = {r.get("rule") for r in view.reasons if r.get("effect") == "await"}
     if "halted" in rules and not view.is_final:
         return "held, signing is halted" + more
+    if "custodian" in rules and not view.is_final:
+        return "waiting for the custodian" + more
     if waiting and view.state == "awaiting-approval" and not rules & {"approvals", "hold"}:
         return "waiting" + more  # people have said what was wanted of them
     return _WORDS.get(view.state, view.state) + more

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from signwright.client.alarms.base import Alarm, Hours, Limits, Severity, Site
 from signwright.client.alarms.history import History
@@ -69,6 +70,7 @@ class Watch:
     read: Callable[[], LogReader]
     limits: Limits = field(default_factory=Limits)
     hours: Hours | None = None
+    custodian: Literal["off", "release", "required"] | None = None
     witnesses: list[Asked] = field(default_factory=list)
     seats: Callable[[], Iterable[Hub]] | None = None
     everything: bool = False
@@ -118,7 +120,9 @@ class Watch:
         keys = policy.keys.keys.values() if policy else ()
         quotas = {spki_sha256(key): key.max_per_day for key in keys if key.max_per_day is not None}
         trust = self.believed
-        return Site(trust.trial, trust.log.origin, trust.policy_root_sha256, self.limits, quotas, self.hours)
+        return Site(
+            trust.trial, trust.log.origin, trust.policy_root_sha256, self.limits, quotas, self.hours, self.custodian
+        )
 
     def _receipts(
         self, log: LogReader, before: MonitorState | None, known: History, *, from_start: bool, now: datetime

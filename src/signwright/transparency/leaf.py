@@ -32,6 +32,7 @@ from signwright.transparency.intent import (
 __all__ = [
     "MAX_LEAF",
     "MAX_LISTED",
+    "CustodianLeaf",
     "DenyLeaf",
     "EpochLeaf",
     "FreshnessLeaf",
@@ -123,6 +124,17 @@ class DenyLeaf(Leaf):
     time: Time
 
 
+class CustodianLeaf(Leaf):
+    """A custodian confirmed these requests at the signer's console, each for one intent to come. ``statement``: what
+    they signed; one of more requests than a leaf lists has several leaves.
+    """
+
+    type: Literal["custodian"] = "custodian"
+    statement: Sha256
+    requests: Annotated[Digests, Field(min_length=1)]
+    time: Time
+
+
 class HubEventsLeaf(Leaf):
     """``head``: of the hub's hash chain of events, after ``count`` events."""
 
@@ -150,6 +162,7 @@ _TYPES: dict[str, type[Leaf]] = {
     "halt": HaltLeaf,
     "resume": ResumeLeaf,
     "key-operation": KeyOperationLeaf,
+    "custodian": CustodianLeaf,
     "hub-events": HubEventsLeaf,
     "epoch": EpochLeaf,
 }

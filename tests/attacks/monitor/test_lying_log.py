@@ -21,6 +21,7 @@ from tests.support.leaves import (
     ROOT,
     at,
     beat,
+    custodian,
     deny,
     freshness,
     genesis,
@@ -98,6 +99,7 @@ LOUD = [
     ((*BEGUN, halt(), resume(), intent(), result(5)), ["halt", "resume", "signed-while-halted", "still-halted"]),
     ((*BEGUN, halt(), resume(policy_version=1)), ["halt", "resume", "bad-resume", "still-halted"]),
     ((*BEGUN, halt(), resume(), policy(2)), ["halt", "resume"]),
+    ((*BEGUN, custodian(), intent(), result(4), intent(**AGAIN), result(6, **AGAIN)), ["custodian-skipped"]),
     ((*BEGUN, key_operation(), result(3, request="8" * 64)), ["key-operation"]),
     ((*BEGUN, key_operation(), result(3, request=REQUEST)), ["key-operation", "wrong-result"]),
 ]
@@ -121,8 +123,33 @@ def test_a_software_key_outside_a_trial_is_an_alarm(world):
 
 
 def test_every_rule_of_the_table_has_its_lie():
-    shown = {code for _, code in LIES} | {code for _, codes in LOUD for code in codes} | {"software-key", "odd-hour"}
+    shown = {code for _, code in LIES} | {code for _, codes in LOUD for code in codes}
+    shown |= {"software-key", "odd-hour", "no-custodian"}
     assert {rule.code for rule in RULES} <= shown
+
+
+CUSTODIANS = [
+    ("release", (intent(), result(3)), ["no-custodian"]),
+    ("release", (intent(kind="test"), result(3)), []),
+    ("required", (intent(kind="test"), result(3)), ["no-custodian"]),
+    ("release", (custodian(), intent(), result(4)), []),
+    ("release", (custodian("8" * 64), intent(), result(4)), ["no-custodian"]),
+    # One confirmation is for one attempt, and for what comes after it.
+    ("release", (custodian(), intent(), result(4, outcome="failed"), intent(attempt=2)), ["no-custodian"]),
+    ("release", (custodian(), intent(), result(4, outcome="failed"), custodian(), intent(attempt=2)), []),
+    ("release", (intent(), custodian(), result(3)), ["no-custodian"]),
+    ("off", (intent(profile=3), result(3)), []),
+    (None, (intent(profile=3), result(3)), ["custodian-skipped"]),
+    (None, (intent(profile=3, kind="test"), result(3)), []),
+    (None, (custodian(), intent(profile=3), result(4)), []),
+    (None, (custodian(), intent(kind="test"), result(4), intent(**AGAIN), result(6, **AGAIN)), []),
+]
+
+
+@pytest.mark.parametrize(("wanted", "leaves", "codes"), CUSTODIANS)
+def test_a_key_used_without_the_custodian_is_told(world, wanted, leaves, codes):
+    site = Site(True, ORIGIN, ROOT, custodian=wanted)
+    assert [alarm.code for alarm in watched(world, (*BEGUN, *leaves), site=site)] == codes
 
 
 @pytest.mark.parametrize("kind", ["release", "test"])
@@ -211,4 +238,4 @@ def test_halts_that_were_folded_are_ended_together(world):
 
 def test_severities_say_what_may_have_been_meant(world):
     meant = {rule.code for rule in RULES if rule.severity is Severity.WARNING}
-    assert meant == {"resume", "key-operation", "weakened-policy", "odd-hour"}
+    assert meant == {"resume", "key-operation", "weakened-policy", "odd-hour", "custodian-skipped"}

@@ -313,6 +313,24 @@ def test_progress_keeps_the_lease_and_says_what_is_lost(hub):
     assert courier.post("/v1/courier/progress", jobs).json() == {"lost": [job["id"], "r-none"]}
 
 
+def test_request_that_waits_for_the_custodian_says_so_while_it_does(hub):
+    drain(hub)
+    submit(hub)
+    (job,) = hub.courier().poll()["jobs"]
+
+    def told(state: str, fence: int) -> list[str]:
+        hub.courier().post("/v1/courier/progress", {"id": job["id"], "state": state, "fence": fence})
+        view = hub.tester().view(job["id"])
+        assert view["state"] == "signing"
+        return [reason["rule"] for reason in view["reasons"]]
+
+    assert told("verifying", job["fence"]) == []
+    assert told("custodian", job["fence"] - 1) == [], "who has lost the job is not heard"
+    assert told("custodian", job["fence"]) == ["custodian"]
+    assert told("custodian", job["fence"]) == ["custodian"]
+    assert told("logging", job["fence"]) == []
+
+
 def test_head_of_the_events_is_offered_once_an_hour(tmp_path):
     with HubHome(tmp_path).running() as home:
         head = home.courier().poll(policy=home.policy.sha256)["events_head"]

@@ -14,6 +14,7 @@ from signwright.errors import LimitError, MalformedError, SignwrightError
 from signwright.transparency.leaf import (
     MAX_LEAF,
     MAX_LISTED,
+    CustodianLeaf,
     DenyLeaf,
     EpochLeaf,
     GenesisLeaf,
@@ -74,6 +75,7 @@ LEAVES: list[Leaf] = [
         time=TIME,
     ),
     DenyLeaf(request=HEX[0], codes=("approvals", "scan"), count=2, time=TIME),
+    CustodianLeaf(statement=HEX[0], requests=(HEX[1], HEX[2]), time=TIME),
     HubEventsLeaf(head=HEX[0], count=0, time=TIME),
     EpochLeaf(time=TIME),
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta, tzinfo
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from signwright.transparency.intent import Leaf
 
@@ -75,7 +75,8 @@ class Hours:
 class Site:
     """What the trust file and the policy say about the log that is watched.
 
-    ``quotas``: hex SHA-256 of a key's SubjectPublicKeyInfo → ``max_per_day``; ``hours``: None when any hour is good.
+    ``quotas``: hex SHA-256 of a key's SubjectPublicKeyInfo → ``max_per_day``; ``hours``: None when any hour is good;
+    ``custodian``: what custodians have to confirm, None where the monitor was not told.
     """
 
     trial: bool
@@ -84,6 +85,7 @@ class Site:
     limits: Limits = Limits()
     quotas: Mapping[str, int] = field(default_factory=dict)
     hours: Hours | None = None
+    custodian: Literal["off", "release", "required"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

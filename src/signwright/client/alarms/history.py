@@ -16,6 +16,7 @@ from signwright.model.times import format_time, parse_time
 from signwright.policy.succession import has_ended
 from signwright.transparency.leaf import (
     MAX_LISTED,
+    CustodianLeaf,
     DenyLeaf,
     EpochLeaf,
     FreshnessLeaf,
@@ -104,6 +105,8 @@ class Halted(_Plain):
 class History(_Plain):
     """Dictionaries are by ``str(index)`` (open, unknown), ``str(version)`` (policies), `OpenIntent.use` (uses), hex
     SHA-256 of the key (operations) and of the statement (halts). ``live``: weaker policies have to wait.
+    ``confirmed``: requests that a custodian confirmed and no intent has used yet, with the time; ``confirmed_kinds``:
+    of those that were used.
     """
 
     size: int = 0
@@ -120,6 +123,8 @@ class History(_Plain):
     start: int | None = None
     nonces: dict[str, int] = Field(default_factory=dict)
     freshness: int | None = None
+    confirmed: dict[str, str] = Field(default_factory=dict)
+    confirmed_kinds: list[str] = Field(default_factory=list)
     last_time: str | None = None
     last_beat: str | None = None
     signed: int = 0
@@ -143,6 +148,8 @@ class History(_Plain):
         elif isinstance(leaf, StartLeaf):
             self.start = max(leaf.number, self.start or 0)
             self.nonces = dict([*self.nonces.items(), (leaf.nonce, leaf.number)][-_NONCES:])
+        elif isinstance(leaf, CustodianLeaf):
+            self.confirmed.update(dict.fromkeys(leaf.requests, leaf.time))
         elif isinstance(leaf, FreshnessLeaf):
             self.freshness = max(leaf.number, self.freshness or 0)
         self._clock(leaf)
@@ -198,6 +205,9 @@ class History(_Plain):
         release = isinstance(leaf, IntentLeaf) and leaf.kind == "release"
         self.uses[intent.use] = Use(attempt=attempt, time=intent.time, signed=signed, release=release)
         self.open[str(index)] = intent
+        # One confirmation is for one intent.
+        if isinstance(leaf, IntentLeaf) and self.confirmed.pop(leaf.request, None) is not None:
+            self.confirmed_kinds = sorted({*self.confirmed_kinds, leaf.kind})
 
     def _result(self, leaf: ResultLeaf) -> None:
         """A stray result changes nothing; one that belongs to another request still closes the intent it names."""
@@ -234,6 +244,7 @@ class History(_Plain):
         oldest = format_time(newest - REMEMBERED)
         self.uses = {name: use for name, use in self.uses.items() if use.time >= oldest}
         self.unknown = {index: intent for index, intent in self.unknown.items() if intent.time >= oldest}
+        self.confirmed = {request: time for request, time in self.confirmed.items() if time >= oldest}
         yesterday = format_time(newest - DAY)
         self.operations = {k: counts for k, counts in self.operations.items() if counts[-1].time >= yesterday}
 

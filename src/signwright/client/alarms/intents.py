@@ -8,6 +8,9 @@ from signwright.client.alarms.history import OpenIntent
 from signwright.model.times import parse_time
 from signwright.transparency.leaf import IntentLeaf, KeyOperationLeaf
 
+#: The profile whose installation wants a custodian for releases.
+AIR_GAP = 3
+
 
 def trial_flag(look: Look[IntentLeaf]) -> str | None:
     return None if look.leaf.trial == look.site.trial else "the intent's trial flag is not the trust file's"
@@ -57,6 +60,26 @@ def signed_again(look: Look[IntentLeaf | KeyOperationLeaf]) -> str | None:
     if before is None or before.signed is None:
         return None
     return f"a new intent for what intent {before.signed} signed"
+
+
+def no_custodian(look: Look[IntentLeaf]) -> str | None:
+    """Where the monitor was told what custodians have to confirm."""
+    kinds = {"release": ("release",), "required": ("release", "test")}.get(look.site.custodian or "", ())
+    if look.leaf.kind not in kinds or look.leaf.request in look.history.confirmed:
+        return None
+    return f"no custodian confirmed this {look.leaf.kind} since its last intent"
+
+
+def custodian_skipped(look: Look[IntentLeaf]) -> str | None:
+    """Where it was not told: the log itself says that others were confirmed, or that it is an air gap."""
+    leaf, history = look.leaf, look.history
+    if look.site.custodian is not None or leaf.request in history.confirmed:
+        return None
+    if leaf.kind in history.confirmed_kinds:
+        return f"no custodian confirmed this {leaf.kind}; others of its kind were confirmed before"
+    if leaf.kind == "release" and leaf.profile == AIR_GAP:
+        return "no custodian confirmed this release of a signer without a network"
+    return None
 
 
 def odd_hour(look: Look[IntentLeaf]) -> str | None:

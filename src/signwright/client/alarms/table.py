@@ -52,6 +52,8 @@ RULES: tuple[Rule, ...] = (
     error("bad-intent", IntentLeaf, intents.content_seen),
     Rule("attempt", Severity.ERROR, _TRIES, intents.attempt_back),
     Rule("signed-again", Severity.ERROR, _TRIES, intents.signed_again),
+    error("no-custodian", IntentLeaf, intents.no_custodian),
+    warning("custodian-skipped", IntentLeaf, intents.custodian_skipped),
     warning("odd-hour", IntentLeaf, intents.odd_hour),
     error("stray-result", ResultLeaf, results.stray),
     error("wrong-result", ResultLeaf, results.other_request),

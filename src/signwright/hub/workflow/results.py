@@ -26,6 +26,19 @@ DISAGREEMENT_PAUSE = 30
 #: Result frames up to this are kept as they were read, a few of them.
 _SMALL = 64 << 10
 
+#: What a request waits for while the signer has it, by the gate's word for where it is.
+_WAITS: dict[str, list[Json]] = {
+    "custodian": [
+        {
+            "rule": "custodian",
+            "effect": "await",
+            "found": "the signer has verified it",
+            "wanted": "a custodian's confirmation on the signer's console",
+            "who": "custodian",
+        }
+    ]
+}
+
 Prose = Annotated[str, StringConstraints(max_length=4096)]
 Part = Annotated[int, Field(ge=0)]
 
@@ -112,6 +125,15 @@ def claim(records: Records, *, owner: str, now: datetime, lease: int, most: int)
         enter(records, record, State.SIGNING, now=now, who=owner, reasons=[])
         taken.append((record, job.fence))
     return taken
+
+
+def note_progress(records: Records, request_id: str, state: str) -> None:
+    """Show whoever asks what a request that the signer has waits for; ``state``: the gate's word."""
+    record = records.find(request_id)
+    reasons = _WAITS.get(state, [])
+    if record is not None and record.state is State.SIGNING and record.reasons != reasons:
+        record.reasons = [dict(reason) for reason in reasons]
+        records.save(record)
 
 
 def store_result(

@@ -20,7 +20,9 @@ from signwright.errors import ConfigurationError, DeniedError, MalformedError, S
 from signwright.model.framing import Frame
 from signwright.model.times import format_time
 from signwright.signer.gate.ahead import WitnessesAhead
+from signwright.signer.gate.console import Console
 from signwright.signer.gate.counters import UsageCounters
+from signwright.signer.gate.custodian import Custodian
 from signwright.signer.gate.cycle import Cycle, Parts, close_unfinished
 from signwright.signer.gate.deliver import Delivery
 from signwright.signer.gate.deny import DenyBook
@@ -212,6 +214,7 @@ class _Verbs:
             "waiting_policy": parts.policies.waiting.policy.version if parts.policies.waiting else None,
             "halts": parts.words.halts() if current else [],
             "freshness": parts.words.number,
+            "custodian": {"custodian": parts.custodian.settings.custodian, "waiting": parts.custodian.count},
             "keyholder": await parts.keyholder.status(),
         }
 
@@ -236,6 +239,20 @@ def _ahead_of(log: Log, policies: PolicyHolder, errands: Errands, *, seconds: fl
         size=log.size,
         root=log.frontier.root(),
         seconds=seconds,
+    )
+
+
+def _server(parts: Parts, errands: Errands, users: Users | None) -> Server:
+    """The gate's socket, with everything that may be said there."""
+    limits = parts.limits
+    events = HubEvents(parts.log, seconds=limits.epoch_seconds, now=parts.now, monotonic=time.monotonic)
+    return Server(
+        Cycle(parts),
+        errands,
+        verbs=_Verbs(parts, events).handlers(),
+        console=Console(parts.custodian, parts.policies, parts.words).verbs(),
+        requests=limits.requests,
+        peers=Peers.of(users),
     )
 
 
@@ -280,6 +297,7 @@ async def assemble(
         delivery=Delivery(Timestamps(errands, now=now), workers, keys=keys, profile=settings.profile, now=now),
         counters=counters,
         denials=DenyBook(log, state, now=now, seconds=limits.deny_seconds),
+        custodian=Custodian(settings, log, now=now),
         keys=keys,
         limits=limits,
         profile=settings.profile,
@@ -289,10 +307,7 @@ async def assemble(
     witnesses.first = ahead.first
     publisher = Publisher(log, errands)
     log.changed = publisher.wake
-    events = HubEvents(log, seconds=limits.epoch_seconds, now=now, monotonic=time.monotonic)
-    server = Server(
-        Cycle(parts), errands, verbs=_Verbs(parts, events).handlers(), requests=limits.requests, peers=Peers.of(users)
-    )
+    server = _server(parts, errands, users)
     return Gate(settings, parts, publisher, server, ahead)
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from signwright.errors import DeniedError, SignwrightError
 from signwright.model.times import format_time
@@ -21,6 +22,7 @@ from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.policy import spki_sha256
 from signwright.signer.gate import deliver, outcome
 from signwright.signer.gate.counters import UsageCounters
+from signwright.signer.gate.custodian import WAITING, Custodian
 from signwright.signer.gate.deliver import Checked, Delivery, Enveloped
 from signwright.signer.gate.deny import DenyBook
 from signwright.signer.gate.derive import Derived, derived
@@ -43,7 +45,7 @@ WAVE = 0
 #: Stands for the sandbox where no content was read.
 NO_WORKER = "not-used"
 
-#: Told the state that a request has reached: verifying, deriving, logging, signing, timestamping, checking.
+#: Told the state that a request has reached: verifying, deriving, custodian, logging, signing, timestamping, checking.
 Progress = Callable[[str], Awaitable[None]]
 
 
@@ -62,6 +64,7 @@ class Parts:
     words: KeepersWords
     counters: UsageCounters
     denials: DenyBook
+    custodian: Custodian
     keys: GateKeys
     limits: Limits
     profile: int
@@ -78,21 +81,54 @@ class Logged:
     operations: bytes
 
 
+@dataclass(slots=True)
+class _Work:
+    """The work on one request, and all who wait for it: a courier that came back joins what it had asked before."""
+
+    listeners: list[Progress]
+    state: str = ""
+    task: asyncio.Task[Outcome] = field(init=False)
+
+    async def tell(self, state: str) -> None:
+        self.state = state
+        for listener in list(self.listeners):
+            await self._say(listener)
+
+    async def join(self, listener: Progress) -> None:
+        """Hear everything from now on, and what is true already."""
+        self.listeners.append(listener)
+        if self.state:
+            await self._say(listener)
+
+    async def _say(self, listener: Progress) -> None:
+        try:
+            await listener(self.state)
+        except OSError:  # whoever asked has gone; the work goes on, and is there when they come back
+            self.listeners.remove(listener)
+
+
 class Cycle:
     """Requests at work by digest: the same request that comes twice is one piece of work with one answer."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._running: dict[str, asyncio.Task[Outcome]] = {}
+        self._running: dict[str, _Work] = {}
 
     async def sign(self, job: Job, progress: Progress) -> Outcome:
         """The outcome; never raises a `SignwrightError`."""
-        task = self._running.get(job.digest)
-        if task is None:
-            task = asyncio.create_task(self._answer(job, progress))
-            self._running[job.digest] = task
-            task.add_done_callback(lambda _: self._running.pop(job.digest, None))
-        return await asyncio.shield(task)
+        work = self._running.get(job.digest)
+        if work is None:
+            work = _Work([partial(self._parts.custodian.heard, job.digest), progress])
+            work.task = asyncio.create_task(self._answer(job, work.tell))
+            self._running[job.digest] = work
+            work.task.add_done_callback(lambda _: self._running.pop(job.digest, None))
+        else:
+            await work.join(progress)
+        return await asyncio.shield(work.task)
+
+    def handed_out(self, job: Job) -> None:
+        """The courier was given the outcome."""
+        self._parts.custodian.handed_out(job.digest)
 
     async def _answer(self, job: Job, progress: Progress) -> Outcome:
         parts = self._parts
@@ -100,31 +136,64 @@ class Cycle:
             stored = parts.state.result(job.digest)
             if stored is not None:
                 return self._signed(Finished.decode(stored[1]))
+            parts.custodian.check_not_denied(job.digest)
             found = await self._authorised(job, progress)
         except SignwrightError as problem:
             found = outcome.failed(problem)
+        finally:
+            parts.custodian.forget(job.digest)
         if found.outcome == "denied":
             parts.denials.denied(job.digest, [found.code, *(row.get("rule", "") for row in found.reasons)])
+        parts.custodian.ended(job.digest, found)
         return found
 
     def _signed(self, finished: Finished) -> Outcome:
         return Outcome("signed", finished=finished, bundles=tuple(finished.bundles(self._parts.policies)))
 
     async def _authorised(self, job: Job, progress: Progress) -> Outcome:
-        """Decide, and go on when the decision is to allow."""
-        await progress("verifying")
+        """Decide, and go on when the decision is to allow; after a custodian's confirmation everything is decided
+        again.
+        """
+        custodian = self._parts.custodian
+        while True:
+            await progress("verifying")
+            case = self._gathered(job)
+            if job.statement.predicate.mode == "digest" and not custodian.wanted(case):
+                return await self._wave(case, [], progress)
+            refusal = self._refusal(case) or custodian.no_room(case)
+            if refusal is not None:
+                return refusal
+            async with self._content(case, progress) as found:
+                if custodian.holds(case):
+                    return await self._wave(case, found, progress)
+            # While somebody is waited for, no artifact is kept.
+            await progress(WAITING)
+            refusal = await custodian.ask(case, self._look)
+            if refusal is not None:
+                return refusal
+
+    def _gathered(self, job: Job) -> Case:
         case = self._parts.verifier.gather(job, self._parts.policies.in_force)
         self._check_attempts(job)
-        if job.statement.predicate.mode == "digest":
-            return await self._wave(case, [], progress)
-        refusal = self._refusal(case)
-        if refusal is not None:
-            return refusal
-        self._parts.verifier.check_approvers_log(case)
+        return case
+
+    def _look(self, job: Job) -> Case | Outcome:
+        """What would be signed now, or why it would not."""
+        case = self._gathered(job)
+        return self._refusal(case) or case
+
+    @asynccontextmanager
+    async def _content(self, case: Case, progress: Progress) -> AsyncIterator[list[Derived]]:
+        """Every artifact with what was derived from it; none in digest mode, where nobody here sees the content."""
+        parts = self._parts
+        parts.verifier.check_approvers_log(case)
+        if case.job.statement.predicate.mode == "digest":
+            check_digest_mode(case.job.statement)
+            yield []
+            return
         await progress("deriving")
-        async with AsyncExitStack() as stack:
-            work = derived(case, errands=self._parts.errands, workers=self._parts.workers, limits=self._parts.limits)
-            return await self._wave(case, await stack.enter_async_context(work), progress)
+        async with derived(case, errands=parts.errands, workers=parts.workers, limits=parts.limits) as found:
+            yield found
 
     def _refusal(self, case: Case) -> Outcome | None:
         """None when the request may be signed now."""
@@ -149,7 +218,7 @@ class Cycle:
         well.
         """
         await progress("logging")
-        if case.opened is not self._parts.policies.in_force:
+        if case.opened is not self._parts.policies.in_force or self._shown_is_over(case):
             return await self._again(case.job, progress)
         # The decision that counts: nobody else can use up a quota between it and the intent.
         refusal = self._refusal(case)
@@ -159,6 +228,7 @@ class Cycle:
             self._parts.verifier.check_approvers_log(case)
             check_digest_mode(case.job.statement)
         self._parts.delivery.check_authorities(case)
+        self._parts.custodian.use_up(case)
         await self._parts.keyholder.start(self._parts.log, now=self._parts.now)
         logged = await self._intent(case, sandbox=self._sandbox(found))
         signed: Signed | None = None
@@ -175,8 +245,14 @@ class Cycle:
         return self._signed(finished)
 
     async def _again(self, job: Job, progress: Progress) -> Outcome:
-        """A newer policy came into force on the way: the request is decided again from the start."""
+        """A newer policy came into force on the way, or what a custodian confirmed is no longer how it is: the
+        request is decided again from the start.
+        """
         return await self._authorised(job, progress)
+
+    def _shown_is_over(self, case: Case) -> bool:
+        custodian = self._parts.custodian
+        return custodian.wanted(case) and not custodian.holds(self._gathered(case.job))
 
     def _sandbox(self, found: Sequence[Derived]) -> str:
         return self._parts.workers.pool.sandbox.replace("+", "-") if found else NO_WORKER

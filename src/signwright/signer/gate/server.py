@@ -2,8 +2,8 @@
 """The gate's socket: one courier, its frames, and a connection of its own for each artifact.
 
 Only the courier's user is heard, which is the gate's own unless the settings name another, and operators who ask how
-the gate is or halt it. Nothing that comes in here can make the gate sign: requests are verified from their signatures,
-and an errand's answer is checked by whoever asked.
+the gate is, halt it, or sit at the custodian's console. Nothing that comes in here can make the gate sign: requests and
+confirmations are verified from their signatures, and an errand's answer is checked by whoever asked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from signwright.errors import ConfigurationError, LimitError, MalformedError, Si
 from signwright.model.framing import Frame
 from signwright.signer.channel import STREAM_LIMIT, Channel, indexed_parts, number_field, text_field
 from signwright.signer.gate import outcome
+from signwright.signer.gate.console import ConsoleVerb
+from signwright.signer.gate.custodian import WAITING
 from signwright.signer.gate.cycle import Cycle
 from signwright.signer.gate.errands import Errands
 from signwright.signer.gate.outcome import Outcome
@@ -40,29 +42,46 @@ Verb = Callable[[Frame], Awaitable[dict[str, object]]]
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """User ids that are heard: the ``courier`` in everything, ``operators`` in `OPERATOR_VERBS` only."""
+    """User ids that are heard: the ``courier`` in everything but the custodian's console, ``operators`` there and in
+    `OPERATOR_VERBS` only. ``alone``: one user runs everything, and so is also the operator.
+    """
 
     courier: int
     operators: frozenset[int]
+    alone: bool = False
 
     @classmethod
     def of(cls, users: Users | None) -> Peers:
         """Those of the settings; None: only the gate's own user, as courier."""
-        return cls(users.courier, users.operators) if users else cls(os.getuid(), frozenset())
+        return cls(users.courier, users.operators) if users else cls(os.getuid(), frozenset(), alone=True)
 
     def hear(self, user: int) -> bool:
         return user == self.courier or user in self.operators
 
+    def at_console(self, user: int) -> bool:
+        """Who may speak to the custodian's console. Never a courier that is a user of its own."""
+        return user in self.operators or (self.alone and user == self.courier)
+
 
 class Server:
-    """``verbs``: handlers by message type; ``sign`` is built in. ``peers``: None for the gate's own user."""
+    """``verbs``: handlers by message type; ``sign`` is built in. ``console``: the custodian's, on connections of their
+    own only. ``peers``: None for the gate's own user.
+    """
 
     def __init__(
-        self, cycle: Cycle, errands: Errands, *, verbs: Mapping[str, Verb], requests: int, peers: Peers | None = None
+        self,
+        cycle: Cycle,
+        errands: Errands,
+        *,
+        verbs: Mapping[str, Verb],
+        console: Mapping[str, ConsoleVerb],
+        requests: int,
+        peers: Peers | None = None,
     ) -> None:
         self.cycle = cycle
         self._errands = errands
         self._verbs = verbs
+        self._console = console
         self._requests = requests
         self._peers = peers or Peers.of(None)
         self._at_work = 0
@@ -95,9 +114,7 @@ class Server:
                 return
             async with asyncio.timeout(_FIRST_FRAME_SECONDS):
                 first = await channel.receive(max_body=_MAX_FIRST_FRAME)
-            while (kind := first.message.get("type")) in OPERATOR_VERBS and kind in self._verbs:
-                # Who only asks how we are, or stops us, takes no place of the courier's and cannot be kept out by it.
-                await self._run_verb(channel, number_field(first.message, "id"), first, self._verbs[str(kind)])
+            while await self._answered_here(channel, first, user):
                 first = await channel.receive(max_body=_MAX_FIRST_FRAME)
             if user != self._peers.courier:
                 return
@@ -111,6 +128,19 @@ class Server:
             self._open.pop(channel, None)
             self._errands.disconnect(channel)
             await channel.close()
+
+    async def _answered_here(self, channel: Channel, frame: Frame, user: int) -> bool:
+        """Who only asks how we are, stops us, or is a custodian takes no place of the courier's and cannot be kept out
+        by it. False for any other message.
+        """
+        kind = str(frame.message.get("type"))
+        if kind in OPERATOR_VERBS and kind in self._verbs:
+            await self._run_verb(channel, number_field(frame.message, "id"), frame, self._verbs[kind])
+            return True
+        if kind in self._console and self._peers.at_console(user):
+            await self._run_console(channel, number_field(frame.message, "id"), frame, self._console[kind])
+            return True
+        return False
 
     async def _courier(self, channel: Channel, first: Frame) -> None:
         """The newest connection is the courier's."""
@@ -152,9 +182,10 @@ class Server:
 
     async def _sign(self, channel: Channel, number: int, frame: Frame) -> None:
         began = asyncio.get_running_loop().time()
+        eager = frame.message.get("eager") is True  # a courier that must know when we are at rest
 
         async def progress(state: str) -> None:
-            if asyncio.get_running_loop().time() - began > QUIET_SECONDS:
+            if eager or state == WAITING or asyncio.get_running_loop().time() - began > QUIET_SECONDS:
                 await channel.send({"type": "progress", "id": number, "state": state})
 
         try:
@@ -162,11 +193,13 @@ class Server:
             if at >= len(frame.parts):
                 raise MalformedError("the request is not among the parts")
             job = open_job(frame.parts[at], indexed_parts(frame, "approvals"), indexed_parts(frame, "evidence"))
-            found = await self.cycle.sign(job, progress)
+            answer = (await self.cycle.sign(job, progress)).frame(number)
         except SignwrightError as problem:
-            found = outcome.failed(problem)
-        answer = found.frame(number)
+            answer = outcome.failed(problem).frame(number)
+            await channel.send(answer.message, answer.parts)
+            return
         await channel.send(answer.message, answer.parts)
+        self.cycle.handed_out(job)
 
     async def _run_verb(self, channel: Channel, number: int, frame: Frame, verb: Verb) -> None:
         try:
@@ -174,6 +207,14 @@ class Server:
         except SignwrightError as problem:
             fields = {"ok": False, "code": problem.code, "message": problem.message, "details": problem.details}
         await channel.send({"type": "done", "id": number, **fields})
+
+    async def _run_console(self, channel: Channel, number: int, frame: Frame, verb: ConsoleVerb) -> None:
+        parts: Sequence[bytes] = ()
+        try:
+            fields, parts = await verb(frame)
+        except SignwrightError as problem:
+            fields = {"ok": False, "code": problem.code, "message": problem.message, "hint": problem.hint}
+        await channel.send({"type": "done", "id": number, **fields}, parts)
 
 
 def _bound(path: Path, *, shared: bool) -> socket.socket:

@@ -10,6 +10,8 @@ read here.
     log_key = "../signer/gate/log.key"
     profile = 0
     sandbox = "required"                    # or "none": no confinement, shown on every receipt
+    custodian = "off"                       # or "release", "required": a person here confirms releases, or everything
+    custodian_keys = "any"                  # or "security-key": only keys that have to be touched
 
 Relative paths start at the folder of the settings file.
 """
@@ -26,6 +28,7 @@ from pydantic import Field
 
 from signwright.errors import ConfigurationError, SignwrightError
 from signwright.model.operation import Strict
+from signwright.statements.custodian import MAX_CONFIRMED
 from signwright.statements.keyfile import load_seed
 from signwright.statements.parse import validate_model
 
@@ -36,7 +39,8 @@ Seconds = Annotated[int, Field(ge=1, le=600)]
 
 class Limits(Strict):
     """``requests``: at work at once; ``artifact_bytes``: of one artifact; ``group``: leaves in one commit of the
-    log.
+    log; ``custodian_waiting``: requests in the custodian's list, half of them of one submitter. It stays below the
+    courier's ``batch``, so that others get past them.
     """
 
     requests: int = Field(default=256, ge=1, le=4096)
@@ -50,6 +54,7 @@ class Limits(Strict):
     order_seconds: Seconds = 60
     epoch_seconds: int = Field(default=3600, ge=60, le=86400)
     deny_seconds: int = Field(default=60, ge=1, le=3600)
+    custodian_waiting: int = Field(default=24, ge=1, le=MAX_CONFIRMED)
 
 
 class GateSettings(Strict):
@@ -63,6 +68,8 @@ class GateSettings(Strict):
     profile: int = Field(default=0, ge=0, le=9)
     sandbox: Literal["required", "none"] = "required"
     workers: int = Field(default=2, ge=1, le=64)
+    custodian: Literal["off", "release", "required"] = "off"
+    custodian_keys: Literal["any", "security-key"] = "any"
     limits: Limits = Limits()
 
     @property

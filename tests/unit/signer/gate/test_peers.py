@@ -15,6 +15,7 @@ import pytest
 
 from signwright.model.framing import Frame
 from signwright.signer.channel import Channel
+from signwright.signer.gate.console import Reply
 from signwright.signer.gate.cycle import Cycle
 from signwright.signer.gate.errands import Errands
 from signwright.signer.gate.server import Peers, Server
@@ -28,11 +29,16 @@ async def status(_frame: Frame) -> dict[str, object]:
     return {"ok": True, "log": {"size": 7}}
 
 
+async def custodian_list(_frame: Frame) -> Reply:
+    return {"ok": True, "log": "the list"}, ()
+
+
 @asynccontextmanager
 async def gate(folder: Path, peers: Peers | None) -> AsyncIterator[Channel]:
     """A server and one connection to it, by this process's user."""
     path = folder / "gate.sock"
-    server = Server(cast(Cycle, None), Errands(), verbs={"status": status, "halt": status}, requests=4, peers=peers)
+    verbs, console = {"status": status, "halt": status}, {"custodian-list": custodian_list}
+    server = Server(cast(Cycle, None), Errands(), verbs=verbs, console=console, requests=4, peers=peers)
     async with await server.listen(path):
         channel = Channel(*await asyncio.open_unix_connection(path))
         try:
@@ -75,6 +81,15 @@ def test_a_stranger_is_not_even_told_how_the_gate_is(tmp_path: Path) -> None:
     assert ask(tmp_path, peers, "status") == ["hung up"]
 
 
+@pytest.mark.attacks
+def test_only_an_operator_is_heard_at_the_custodians_console(tmp_path: Path) -> None:
+    assert ask(tmp_path, Peers(courier=OTHER, operators=frozenset({OWN})), "custodian-list") == ["the list"]
+    assert ask(tmp_path, None, "custodian-list", "status") == ["the list", {"size": 7}]
+    courier = Peers(courier=OWN, operators=frozenset({OTHER}))
+    assert ask(tmp_path, courier, "custodian-list") == ["hung up"]
+    assert ask(tmp_path, courier, "status", "custodian-list") == [{"size": 7}, "hung up"]
+
+
 def test_the_courier_is_heard_in_everything(tmp_path: Path) -> None:
     assert ask(tmp_path, None, "status", "sign") == [{"size": 7}, "answered"]
     assert ask(tmp_path, Peers(courier=OWN, operators=frozenset()), "sign") == ["answered"]
@@ -92,4 +107,5 @@ def test_the_socket_is_the_users_own_unless_the_courier_is_another(tmp_path: Pat
 def test_peers_follow_the_settings(tmp_path: Path) -> None:
     users = Users(gate=1, keyholder=2, courier=3, operators=frozenset({0}), keyholder_socket=tmp_path)
     assert [user for user in range(5) if Peers.of(users).hear(user)] == [0, 3]
-    assert Peers.of(None) == Peers(courier=OWN, operators=frozenset())
+    assert [user for user in range(5) if Peers.of(users).at_console(user)] == [0]
+    assert Peers.of(None) == Peers(courier=OWN, operators=frozenset(), alone=True)

@@ -26,7 +26,14 @@ from signwright.hub.service import Hub
 from signwright.hub.web.problems import status_of
 from signwright.hub.web.views import base64_text, body_of, caller_of, hub_of, json_response
 from signwright.hub.workflow.ports import Json, RequestRecord
-from signwright.hub.workflow.results import SignerResult, claim, open_result, store_result, whole_frame
+from signwright.hub.workflow.results import (
+    SignerResult,
+    claim,
+    note_progress,
+    open_result,
+    store_result,
+    whole_frame,
+)
 from signwright.model.digest import Digest
 from signwright.model.framing import read_frame
 from signwright.model.operation import Many, Strict
@@ -169,14 +176,18 @@ async def get_courier_artifact(request: Request) -> Response:
 
 
 async def post_progress(request: Request) -> Response:
-    """Extend leases. The answer lists the jobs that are no longer the courier's."""
+    """Extend leases, and show what a request waits for. The answer lists the jobs that are no longer the courier's."""
     hub = hub_of(request)
     content = body_of(request)
     rows = _progress_rows(content)
     until = int(hub.clock().timestamp()) + hub.settings.limits.lease_seconds
 
     def work(records: SqlRecords) -> list[str]:
-        return [row.id for row in rows if not records.jobs.extend("sign", row.id, fence=row.fence, until=until)]
+        lost = [row.id for row in rows if not records.jobs.extend("sign", row.id, fence=row.fence, until=until)]
+        for row in rows:
+            if row.id not in lost:
+                note_progress(records, row.id, row.state)
+        return lost
 
     lost = await hub.database.write(work)
     for row in rows:
