@@ -19,6 +19,7 @@ from pathlib import Path
 from signwright.errors import ConfigurationError, DeniedError, MalformedError, SignwrightError
 from signwright.model.framing import Frame
 from signwright.model.times import format_time
+from signwright.policy.following import AIR_GAP_PROFILE
 from signwright.signer.gate.ahead import WitnessesAhead
 from signwright.signer.gate.console import Console
 from signwright.signer.gate.counters import UsageCounters
@@ -278,11 +279,14 @@ async def assemble(
     )
     policies = PolicyHolder(state, keys=keys, profile=settings.profile, patience=patience, now=now)
     files, errands = TileFiles(settings.tiles), Errands()
-    witnesses = Witnesses(errands, state, services=policies.services, now=now, seconds=limits.witness_seconds)
+    carried = settings.profile == AIR_GAP_PROFILE
+    witnesses = Witnesses(
+        errands, state, services=policies.services, now=now, seconds=limits.witness_seconds, carried=carried
+    )
     origin = state.pinned().origin
     signer = log_signer(keys, origin) if origin is not None else None
     frontier = load_frontier(state, files)
-    log = Log(state, files, signer, frontier, witnesses.collect, group=limits.group)
+    log = Log(state, files, signer, frontier, witnesses.collect, group=limits.group, carried=carried)
     words = KeepersWords(state, policies, log=log, keyholder=keyholder, now=now)
     counters = UsageCounters(state.usage_since(int((now() - timedelta(days=1)).timestamp())))
     parts = Parts(

@@ -10,7 +10,7 @@ beyond it are leftovers of a crash and are overwritten, tiles that do not lead t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -35,6 +35,8 @@ from signwright.transparency.tiles import (
     split_tile,
 )
 
+#: Rounds that are open at once where people carry cosignatures.
+MOST_ROUNDS = 256
 #: How long a group waits for company when it is not full, and how often again while company comes.
 GATHER_SECONDS, GATHERINGS = 0.003, 4
 #: Leaves that nobody waits for (results, denials) are cosigned after so long.
@@ -88,7 +90,7 @@ class _Waiter:
 @dataclass(slots=True)
 class Log:
     """``frontier`` comes from `load_frontier`; `run` is its life. ``changed``: called after each commit and each
-    quorum.
+    quorum; ``carried``: people carry questions and cosignatures, so that a round may take days.
     """
 
     state: State
@@ -97,6 +99,7 @@ class Log:
     frontier: Frontier
     collect: Collect
     group: int = 512
+    carried: bool = False
     changed: Callable[[], None] = lambda: None
     witnessed: WitnessedCheckpoint | None = None
     _queue: asyncio.Queue[_Entry] = field(default_factory=asyncio.Queue)
@@ -153,7 +156,7 @@ class Log:
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._write_groups(writer))
-                    tasks.create_task(self._cosign_rounds())
+                    tasks.create_task(self._carried_rounds() if self.carried else self._cosign_rounds())
             except ExceptionGroup as group:
                 raise group.exceptions[0] from group
 
@@ -207,13 +210,55 @@ class Log:
 
     async def _cosign_rounds(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(LAZY_SECONDS):
-                    await self._wanted.wait()
-            except TimeoutError:
-                pass
-            self._wanted.clear()
+            await self._pause()
             await self._cosign_round()
+
+    async def _pause(self) -> None:
+        """Until cosignatures are wanted, or a moment has passed."""
+        try:
+            async with asyncio.timeout(LAZY_SECONDS):
+                await self._wanted.wait()
+        except TimeoutError:
+            pass
+        self._wanted.clear()
+
+    async def _carried_rounds(self) -> None:
+        """A round for each size that the tree has had, side by side: nobody knows which question will be carried out,
+        and none waits for the answer to another.
+        """
+        rounds: dict[int, asyncio.Task[None]] = {}
+        reached = 0
+        try:
+            while True:
+                await self._pause()
+                before, reached = reached, self.witnessed.checkpoint.size if self.witnessed is not None else 0
+                if reached > before:
+                    # Witnesses are further now: smaller trees are settled, larger ones need another proof.
+                    await _ended(rounds.values())
+                rounds = {size: task for size, task in rounds.items() if not task.done()}
+                size = self.frontier.size
+                if self.signer is not None and size > reached and size not in rounds:
+                    if len(rounds) >= MOST_ROUNDS:
+                        await _ended([rounds.pop(min(rounds))])
+                    rounds[size] = asyncio.create_task(self._carried_round())
+        finally:
+            await _ended(rounds.values())
+
+    async def _carried_round(self) -> None:
+        """Have the tree of now cosigned, however long that takes."""
+        tree = self.tree()
+        checkpoint = Checkpoint(self.origin, self.frontier.size, self.frontier.root())
+        assert self.signer is not None
+        try:
+            note, cosigned = await self.collect(checkpoint, sign_checkpoint(checkpoint, self.signer), tree)
+        except SignwrightError as problem:
+            self._settle([w for w in self._waiters if w.index < checkpoint.size], problem)
+            return
+        if self.witnessed is None or checkpoint.size > self.witnessed.checkpoint.size:
+            self.witnessed = WitnessedCheckpoint(checkpoint, note, cosigned, tree)
+        self._settle([w for w in self._waiters if w.index < self.witnessed.checkpoint.size], self.witnessed)
+        self._wanted.set()
+        self.changed()
 
     async def _cosign_round(self) -> None:
         size = self.frontier.size
@@ -256,6 +301,14 @@ class Log:
             )
         if self.tree().root(size) != root:
             raise VerificationError(f"log: another tree of {size} leaves was seen outside", code="log-fork")
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel them, and wait until they are gone."""
+    waited = list(tasks)
+    for task in waited:
+        task.cancel()
+    await asyncio.gather(*waited, return_exceptions=True)
 
 
 def load_frontier(state: State, files: TileFiles) -> Frontier:

@@ -22,8 +22,6 @@ from signwright.transparency.tiles import TileTree
 from signwright.transparency.witnessing import add_checkpoint_body, parse_answer, parse_size
 
 _OK, _CONFLICT = 200, 409
-#: How far a witness's clock may be ahead of ours.
-_AHEAD = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,7 @@ class _Round:
     checkpoint: Checkpoint
     note: bytes
     tree: TileTree
+    seconds: float
 
 
 async def _at_once() -> None:
@@ -39,7 +38,8 @@ async def _at_once() -> None:
 
 class Witnesses:
     """``services``: of the policy in force, asked anew each round; ``now``: aware UTC; ``first``: awaited before a
-    checkpoint goes out, raises when none may.
+    checkpoint goes out, raises when none may; ``carried``: people carry questions and answers, which takes as long as
+    the policy allows.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Witnesses:
         services: Callable[[], Services],
         now: Callable[[], datetime],
         seconds: float,
+        carried: bool = False,
         first: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._errands = errands
@@ -57,6 +58,7 @@ class Witnesses:
         self._services = services
         self._now = now
         self._seconds = seconds
+        self._carried = carried
         self._sizes = state.witness_sizes()
         self.first = first
 
@@ -67,8 +69,10 @@ class Witnesses:
         await self.first()
         services = self._services()
         trust = log_trust(services)
+        window = timedelta(minutes=services.quorum.window_minutes)
         keys = {witness.name: key for witness, key in zip(services.witnesses, trust.quorum.witnesses, strict=True)}
-        current = _Round(checkpoint, note, tree)
+        seconds = window.total_seconds() if self._carried else self._seconds
+        current = _Round(checkpoint, note, tree, seconds)
         pending = {asyncio.create_task(self._ask(name, key, current), name=name) for name, key in keys.items()}
         failures: list[str] = []
         try:
@@ -79,7 +83,7 @@ class Witnesses:
                         note = add_signatures(note, task.result())
                     except SignwrightError as problem:
                         failures.append(f"{task.get_name()}: {problem.message} ({problem.code})")
-                if (cosigned := self._counted(trust, note)) is not None:
+                if (cosigned := self._counted(trust, note, window)) is not None:
                     return note, cosigned
         finally:
             for task in pending:
@@ -87,9 +91,10 @@ class Witnesses:
             await asyncio.gather(*pending, return_exceptions=True)
         raise UnavailableError(f"no quorum of witnesses: {'; '.join(sorted(failures))}", code="no-quorum")
 
-    def _counted(self, trust: LogTrust, note: bytes) -> Cosigned | None:
+    def _counted(self, trust: LogTrust, note: bytes, window: timedelta) -> Cosigned | None:
+        """``window``: how far a witness's clock may be ahead of ours."""
         try:
-            return trust.verify(note, latest=self._now() + _AHEAD).cosigned
+            return trust.verify(note, latest=self._now() + window).cosigned
         except VerificationError:
             return None
 
@@ -99,7 +104,7 @@ class Witnesses:
         for last in (False, True):
             path = current.tree.consistency(known) if known else []
             body = add_checkpoint_body(known, path, checkpoint=current.note)
-            answer = await self._errands.run("witness", {"witness": name}, [body], seconds=self._seconds)
+            answer = await self._errands.run("witness", {"witness": name}, [body], seconds=current.seconds)
             status, content = number_field(answer.message, "status"), answer.parts[0] if answer.parts else b""
             if status == _OK:
                 lines = parse_answer(content, checkpoint=current.note, witness=key)
