@@ -81,6 +81,7 @@ def test_what_is_written_is_read_again(parts: list[bytes]) -> None:
         b"\x04\x85\x00\x00\x00\x00\x01a",
         b"\x04\xff",
         b"\x1f\x81\x01\x00",  # tag of several octets
+        b"\x1f\x01a",
     ],
 )
 def test_other_encodings_than_der_are_refused(encoding: bytes) -> None:
@@ -115,3 +116,11 @@ def test_bytes_behind_a_certificate_are_refused() -> None:
 def test_bmp_string_has_no_characters_above_its_plane(text: str) -> None:
     with pytest.raises(MalformedError):
         der.bmp_content(text)
+
+
+@pytest.mark.parametrize("change", ["one part", "a fourth part", "no part"])
+def test_certificate_has_three_parts(change: str) -> None:
+    parts = [part.encoded for part in der.read_all(der.read_one(CERTIFICATE, der.SEQUENCE).content)]
+    wrong = {"one part": parts[:1], "a fourth part": [*parts, parts[1]], "no part": []}[change]
+    with pytest.raises(MalformedError, match=r"not an X\.509 certificate"):
+        der.split_certificate(der.sequence(*wrong))

@@ -243,3 +243,9 @@ def test_any_text_is_signed_or_refused_cleanly(name: str, url: str) -> None:
         except MalformedError:
             continue
         _check_der(tbs.content)
+
+
+@pytest.mark.parametrize("url", ["https://example.org", "http://example.org/path?query=1#part"])
+def test_web_address_goes_into_the_program_information(url: str) -> None:
+    content = TEMPLATES["authenticode"].to_be_signed(operation("authenticode", url=url), signer().context()).content
+    assert url.encode() in content

@@ -220,3 +220,32 @@ def test_we_build_the_base_that_the_library_signs():
     stated = request.headers["Signature-Input"].removeprefix("sig1=")
     value = base64.b64decode(request.headers["Signature"].removeprefix("sig1=:").removesuffix(":"))
     KEY.public_key().verify(value, signature_base(parts(query="wait=5&x=%2F"), stated))
+
+
+def test_signed_header_has_an_end():
+    headers = {"content-digest": "x" * 4097}
+    with pytest.raises(AuthenticationError, match="too long"):
+        MessageParts.received("GET", "/", "", headers=headers)
+
+
+def test_digest_field_is_framed_exactly():
+    field = digest_field(hashlib.sha256(b"x").digest())
+    for text in ("sha-512" + field[7:], field[:-1] + "x", f"sha-256=:{base64.b64encode(bytes(64)).decode()}:"):
+        with pytest.raises(MalformedError, match="wanted sha-256"):
+            parse_digest_field(text)
+
+
+def test_signature_is_framed_exactly():
+    headers = signed(parts())
+    bare = headers["signature-input"].removeprefix("sig1=")
+    with pytest.raises(AuthenticationError, match="not in the form"):
+        parse_signed_message({**headers, "signature-input": bare}, parts())
+    short = f"sig1=:{base64.b64encode(bytes(48)).decode()}:"
+    for value in (headers["signature"][:-1] + "x", short):
+        with pytest.raises(AuthenticationError, match="not in our form"):
+            parse_signed_message({**headers, "signature": value}, parts())
+
+
+def test_covered_part_that_is_not_ascii_is_refused():
+    with pytest.raises(AuthenticationError, match="not ASCII"):
+        parse_signed_message(signed(parts()), parts(path="/v1/\u00e9"))

@@ -65,3 +65,14 @@ def test_session_ends_with_its_time_and_with_the_person():
     people = {"alice": d.Person(keys=(ssh_line(world.people["alice"]),), disabled=True)}
     others = {n: d.Person(groups=("release", "qa"), keys=(ssh_line(world.people[n]),)) for n in ("bob", "carol")}
     assert not session_holds(world.with_documents(people=d.People(people=people | others)).policy(), opened, now=NOW)
+
+
+def test_session_of_a_person_who_is_out_of_use_does_not_open():
+    world = World()
+    people = world.documents()["people"]
+    assert isinstance(people, d.People)
+    dave = Ed25519PrivateKey.generate()
+    rows = {**people.people, "dave": d.Person(keys=(ssh_line(dave),), disabled=True)}
+    policy = world.with_documents(people=d.People(people=rows)).policy()
+    with pytest.raises(AuthenticationError, match="not enrolled"):
+        open_session(policy, session(world, person="dave", key=dave), now=NOW)

@@ -9,9 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from signwright.errors import MalformedError, SignwrightError
+from signwright.errors import MalformedError, SignwrightError, VerificationError
 from signwright.statements.ssh_signing import sign_sshsig
-from signwright.statements.sshsig import MAGIC, SshPublicKey, verify_sshsig
+from signwright.statements.sshsig import MAGIC, SK_ED25519, SshPublicKey, verify_sshsig
 
 KEY = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))
 CURVE = ec.generate_private_key(ec.SECP256R1())
@@ -115,3 +115,27 @@ def test_curve_signature_has_two_numbers_of_their_length_and_nothing_more() -> N
             continue
         with pytest.raises(SignwrightError):
             check(EC, blob)
+
+
+def test_touch_that_is_cut_off_is_malformed() -> None:
+    """A security key's value without flags and counter behind it."""
+    token = SshPublicKey.parse(line(SK_ED25519, wire(SK_ED25519.encode(), RAW, b"ssh:")))
+    for value in (wire(SK_ED25519.encode(), bytes(64)), wire(SK_ED25519.encode(), bytes(64)) + b"\x01\x00\x00\x00"):
+        with pytest.raises(MalformedError, match="ends early"):
+            check(token, HEAD + wire(token.blob, b"space", b"", b"sha512", value))
+
+
+def test_key_type_that_is_not_accepted_is_refused_also_without_its_line() -> None:
+    with pytest.raises(MalformedError, match="is not accepted"):
+        SshPublicKey.from_blob(wire(b"ecdsa-sha2-nistp521", b"nistp256", POINT))
+
+
+def test_point_under_the_name_of_another_curve_is_refused() -> None:
+    with pytest.raises(MalformedError, match="curve is not nistp256"):
+        SshPublicKey.from_blob(wire(b"ecdsa-sha2-nistp256", b"nistp384", POINT))
+
+
+def test_value_that_names_another_type_is_refused_though_it_would_hold() -> None:
+    signer, named, reserved, algorithm, value = parts(ED, KEY)
+    with pytest.raises(VerificationError, match="another type than its key"):
+        check(ED, HEAD + wire(signer, named, reserved, algorithm, wire(SK_ED25519.encode(), value[-64:])))

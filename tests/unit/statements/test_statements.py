@@ -23,7 +23,7 @@ from signwright.statements.bundle import ReceiptBundle, _indented
 from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae, parse_envelope, statement_digest
 from signwright.statements.keyfile import load_seed, seed_text
 from signwright.statements.keys import key_id_of, public_text, sign_ed25519, verify_envelope, verifying_key
-from signwright.statements.models import Approval, Request, parse_statement
+from signwright.statements.models import Approval, Request, ScanEvidence, parse_statement, predicate_name
 from signwright.statements.parse import MAX_DEPTH, MAX_STATEMENT, strict_json
 from signwright.statements.ssh_signing import sign_sshsig
 from signwright.statements.sshsig import (
@@ -378,3 +378,31 @@ def test_a_statement_parsed_before_is_no_other_type_and_no_other_payload():
 )
 def test_a_bundle_is_laid_out_as_the_standard_library_does(value):
     assert _indented(value, "\n") == json.dumps(value, indent=1, sort_keys=True)
+
+
+def test_seed_without_its_prefix_is_refused():
+    with pytest.raises(ConfigurationError):
+        load_seed(base64.b64encode(b"s" * 32).decode())
+
+
+def test_integers_end_at_63_bits_on_both_sides():
+    assert strict_json(b"[-9223372036854775808,9223372036854775807]") == [-(2**63), 2**63 - 1]
+    for number in (2**63, -(2**63) - 1):
+        with pytest.raises(MalformedError) as caught:
+            strict_json(b"[%d]" % number)
+        assert caught.value.code == "bad-integer"
+
+
+def test_what_is_no_object_is_no_statement():
+    assert predicate_name(Envelope(b"[1]", ())) == ""
+    with pytest.raises(MalformedError, match=r"\(top\)"):
+        parse_statement(Envelope(b"[1]", ()), Request)
+
+
+def test_statement_with_a_second_subject_is_refused():
+    """Only requests and approvals speak of more than one thing."""
+    body = json.loads(WORLD.scan(b"artifact").payload)
+    body["subject"].append(body["subject"][0])
+    with pytest.raises(MalformedError, match="exactly one subject"):
+        parse_statement(Envelope(json.dumps(body).encode(), ()), ScanEvidence)
+    assert len(parse_statement(APPROVAL, Approval).subjects) == 2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signwright.errors import LimitError, MalformedError, UsageError
-from signwright.transparency.merkle import EMPTY_ROOT, leaf_hash, verify_consistency, verify_inclusion
+from signwright.transparency.merkle import EMPTY_ROOT, MAX_SIZE, leaf_hash, verify_consistency, verify_inclusion
 from signwright.transparency.tiles import ENTRIES, Tile, TileTree, bundle_entry, parse_bundle, split_tile
 from tests.support.logs import MemoryLog
 
@@ -149,3 +149,8 @@ def test_trees_of_one_log_share_roots_of_full_subtrees(sizes: list[int], data: s
         assert shared.root() == alone.root()
         assert shared.inclusion(index) == alone.inclusion(index)
         assert shared.consistency(old) == alone.consistency(old)
+
+
+def test_tree_beyond_the_largest_size_is_refused():
+    with pytest.raises(UsageError, match="no tree has"):
+        TileTree(MAX_SIZE + 1, dict[str, bytes]().__getitem__)

@@ -120,3 +120,20 @@ def test_sizes_are_read_strictly():
     for answer in (b"", b"\n", b"5", b"05\n", b"5\n\n", b"-5\n", b"5 \n", b"1" * 40 + b"\n"):
         with pytest.raises(MalformedError):
             parse_size(answer)
+
+
+def test_line_of_another_witness_under_the_same_name_or_key_id_is_dropped():
+    other = cosign(LOG.checkpoint(), witness_signer("stranger"), time=NOW)
+    for line in (
+        NoteSignature(LINE.name, other.key_id, other.value),
+        NoteSignature("stranger", LINE.key_id, bytes(72)),
+    ):
+        answer = (line.line() + LINE.line()).encode()
+        assert parse_answer(answer, checkpoint=LOG.note(), witness=witness_key("w")) == (LINE,)
+
+
+def test_size_ends_in_its_one_newline():
+    with pytest.raises(MalformedError, match="wanted a size and a newline"):
+        parse_size(b"12x")
+    with pytest.raises(MalformedError, match="wanted a size and a newline"):
+        parse_size(b"1" * 19 + b"\n" + b"2" * 40)
