@@ -137,6 +137,8 @@ class HeldPolicy:
         self.log = MemoryLog(self.keepers.world)
         self.log.append(b"genesis")
         self.policy: Policy | None = None
+        #: What else stands in the gate's message.
+        self.said: dict[str, object] = {}
 
     def offer(
         self,
@@ -159,7 +161,7 @@ class HeldPolicy:
             index, tuple(self.log.tree().inclusion(index)), self.log.note(now, witnesses=witnesses)
         ).encode()
         parts = (offer.root.encode(), offer.policy.encode(), *offer.documents.values(), leaf, proof)
-        frame = Frame({"verb": "policy", "documents": list(offer.documents)}, parts)
+        frame = Frame({**self.said, "verb": "policy", "documents": list(offer.documents)}, parts)
         self.standing.take(frame, now=now + timedelta(hours=hours))
         self.policy = self.standing.in_force()
         return self.policy

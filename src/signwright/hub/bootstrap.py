@@ -120,7 +120,7 @@ def _take_up_words(hub: Hub, engine: Engine) -> None:
     except OSError:
         return  # a hub of which the keepers' clients renew it
     try:
-        word, _ = opened_word(hub.policy, "freshness", content)
+        word, _ = opened_word(hub.policy, "freshness", content, now=hub.clock())
         before = hub.standing.freshness
         if before is not None and word.number <= before.number:
             return

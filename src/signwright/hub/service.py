@@ -140,11 +140,11 @@ class Hub:
 
         The courier is woken before open requests are decided again.
         """
-        word, ends = opened_word(self.policy, kind, content)
+        now = self.clock()
+        word, ends = opened_word(self.policy, kind, content, now=now)
         word = self.standing.resumed(word)
         if kind == "halt" and word.resumed_at is None and not self.standing.has(word):
             check_flood(self.policy, word.envelope, self.standing.unanswered(self.policy.version))
-        now = self.clock()
         if await self.database.write(partial(add_keepers_word, word=word, ends=ends, who=who, now=now)):
             self.set_standing(self.standing.with_word(word, ends))
             self.wakeups.ring("words")

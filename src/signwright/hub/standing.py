@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 
 from signwright.errors import SignwrightError
 from signwright.hub.workflow.ports import KeepersWord
 from signwright.policy.facts import VerifiedFreshness, verified_freshness
 from signwright.policy.halting import halting_keys
+from signwright.policy.incoming import check_not_ahead
 from signwright.policy.policy import Policy
 from signwright.policy.succession import has_ended, opened_halt, opened_resume
 from signwright.statements.dsse import Envelope, parse_envelope
@@ -108,8 +110,10 @@ _OPENED: dict[str, Callable[[Policy, Envelope], tuple[str, int, Sequence[str]]]]
 }
 
 
-def opened_word(policy: Policy, kind: str, content: bytes) -> tuple[KeepersWord, Sequence[str]]:
+def opened_word(policy: Policy, kind: str, content: bytes, *, now: datetime) -> tuple[KeepersWord, Sequence[str]]:
     """A word whose signature holds, and the digests of the halts that it ends; raises `SignwrightError`."""
     envelope = parse_envelope(content)
+    if kind == "freshness":
+        check_not_ahead(verified_freshness(policy, envelope), now=now)
     digest, number, ends = _OPENED[kind](policy, envelope)
     return KeepersWord(kind, digest, number, envelope.encode()), ends

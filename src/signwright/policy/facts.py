@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from signwright.errors import SignwrightError, VerificationError
+from signwright.model.times import parse_time
 from signwright.policy.policy import Policy, check_role
 from signwright.statements.dsse import Envelope
 from signwright.statements.keys import verify_envelope, verifying_key
@@ -143,6 +144,9 @@ def verified_freshness(policy: Policy, envelope: Envelope) -> VerifiedFreshness:
     if statement.subjects[0].digest.sha256 not in policy.roots:
         raise VerificationError("freshness: for another policy root", code="unknown-policy-root")
     check_role(envelope, "freshness", policy.root.freshness)
+    # So that nobody can use the numbers up: there is always a higher one a second later.
+    if statement.predicate.number > parse_time(statement.predicate.created).timestamp():
+        raise VerificationError("freshness: a number above its own time in seconds", code="freshness-number")
     return VerifiedFreshness(statement)
 
 

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
 from signwright.errors import ConfigurationError, DeniedError
 from signwright.model.framing import Frame
+from signwright.model.times import format_time, parse_time
 from signwright.policy.following import LogMemory, check_profile
 from signwright.policy.orders import consistency_rows
 from signwright.policy.policy import Policy, open_policy
@@ -89,7 +91,9 @@ class Standing:
             raise DeniedError("policy message: root, policy and the named documents are wanted", code="bad-message")
         documents = {str(name): part for name, part in zip(names, frame.parts[2:], strict=True)}
         root, index = (parse_envelope(part) for part in frame.parts[:2])
-        return open_policy(root, index, documents, pinned_root_sha256=self._memory.root_sha256)
+        policy = open_policy(root, index, documents, pinned_root_sha256=self._memory.root_sha256)
+        since = frame.message.get("in_force_from")
+        return replace(policy, in_force_from=parse_time(str(since))) if since else policy
 
     def _take_policy(self, frame: Frame, now: datetime) -> dict[str, object]:
         """Root, policy, documents, then the leaf that logged it and its proof."""
@@ -101,7 +105,8 @@ class Standing:
         policy = self._opened(Frame(message, tuple(parts)))
         if self._policy is None or policy.sha256 != self._policy.sha256:
             check_profile(policy, self._profile)
-            check_policy_change(self._policy, policy, leaf=leaf, proof=proof, now=now)
+            policy = check_policy_change(self._policy, policy, leaf=leaf, proof=proof, now=now)
+            message["in_force_from"] = policy.in_force_from and format_time(policy.in_force_from)
             self._memory.accept_policy(policy.version, policy.sha256, message, parts)
             self._policy = policy
         return {"version": policy.version, "sha256": policy.sha256}

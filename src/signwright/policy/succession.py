@@ -7,6 +7,7 @@ Gate and keyholder run the same ones, each with its own memory; none of them mak
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from signwright.errors import DeniedError, VerificationError
@@ -56,8 +57,10 @@ def in_force_from(leaf: PolicyLeaf, cosigned: datetime) -> datetime:
     return cosigned + timedelta(hours=leaf.delay_hours)
 
 
-def check_policy_change(old: Policy | None, new: Policy, *, leaf: bytes, proof: bytes, now: datetime) -> None:
+def check_policy_change(old: Policy | None, new: Policy, *, leaf: bytes, proof: bytes, now: datetime) -> Policy:
     """A policy counts when it was logged for all to see, and, if it weakens, when they had time to see it.
+
+    Returns ``new`` with the end of its delay.
 
     The cosignatures are those that the policy in force wants; the first policy brings its own. Raises `DeniedError`
     and `VerificationError`.
@@ -72,6 +75,14 @@ def check_policy_change(old: Policy | None, new: Policy, *, leaf: bytes, proof: 
     if cosigned is None or now < in_force_from(logged, cosigned):
         ready = format_time(in_force_from(logged, cosigned)) if cosigned else "its cosignatures"
         raise DeniedError(f"policy version {new.version} weakens and waits until {ready}", code="policy-waits")
+    return waited(new, logged, cosigned)
+
+
+def waited(policy: Policy, leaf: PolicyLeaf, cosigned: datetime) -> Policy:
+    """With the end of its delay, from which on it wants a freshness statement made after that: a recall that was
+    answered in time, and withheld, is in it.
+    """
+    return replace(policy, in_force_from=in_force_from(leaf, cosigned)) if leaf.delay_hours else policy
 
 
 def check_start(

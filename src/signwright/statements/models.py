@@ -21,6 +21,8 @@ from signwright.statements.parse import strict_json, validate_model
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_PREFIX = "https://signwright.dev/"
 MAX_SUBJECTS = 100
+#: Most halts that one resume ends or one freshness statement lists.
+MAX_HALTS = 64
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -187,14 +189,16 @@ class PolicyIndex(Strict):
 class Freshness(Strict):
     """Nothing newer than this was revoked when it was made. Subject: the policy root.
 
-    ``number`` only goes up; a policy below ``minimum_policy_version`` is stale; what is revoked here counts as if it
-    were disabled in the policy.
+    ``number`` only goes up, and is at most ``created`` in seconds since the epoch; a policy below
+    ``minimum_policy_version`` is stale; what is revoked here counts as if it were disabled in the policy. While any of
+    ``halts`` is not known to be over, no release is signed.
     """
 
     number: int = Field(ge=1, lt=1 << 53)
     minimum_policy_version: int = Field(ge=1, lt=1 << 53)
     revoked_credentials: Many[KeyId] = Field(default=(), max_length=256)
     revoked_people: Many[Name] = Field(default=(), max_length=256)
+    halts: Many[Hex32] = Field(default=(), max_length=MAX_HALTS)
     created: Time
     expires: Time
 
@@ -212,7 +216,7 @@ class Resume(Strict):
     force when they arrived. Subject: the policy root.
     """
 
-    halts: Many[Hex32] = Field(min_length=1, max_length=64)
+    halts: Many[Hex32] = Field(min_length=1, max_length=MAX_HALTS)
     policy_version: int = Field(ge=2, lt=1 << 53)
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
     created: Time

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from signwright.model.times import parse_time
+from signwright.model.times import format_time, parse_time
 from signwright.policy.documents import SigningPolicy
 from signwright.policy.facts import Facts
 from signwright.policy.policy import Policy
@@ -37,6 +37,11 @@ def nothing_newer_is_known(policy: Policy, rule: SigningPolicy, facts: Facts) ->
     found = f"number {said.number}, created {said.created}, expires {said.expires}"
     if created > facts.now + SKEW or facts.now >= expires or facts.now - created >= timedelta(hours=hours):
         yield Reason("freshness", "await", found, wanted, who)
+    if said.halts:
+        yield Reason("halted", "await", f"halt {said.halts[0][:16]}… in {found}", "one without open halts", who)
+    if policy.in_force_from is not None and created < policy.in_force_from:
+        since = f"one made after this policy's delay ended {format_time(policy.in_force_from)}"
+        yield Reason("freshness", "await", found, since, who)
     if policy.version < said.minimum_policy_version:
         found = f"policy version {policy.version}"
         yield Reason("stale-policy", "deny", found, f"at least {said.minimum_policy_version}", "whoever runs the hub")

@@ -17,7 +17,7 @@ from signwright.model.times import format_time
 from signwright.policy.documents import Services, SigningPolicy
 from signwright.policy.following import check_profile
 from signwright.policy.policy import Policy, open_policy
-from signwright.policy.succession import check_successor, in_force_from, policy_leaf
+from signwright.policy.succession import check_successor, in_force_from, policy_leaf, waited
 from signwright.signer.gate.keyholder import KeyholderClient
 from signwright.signer.gate.log import Log
 from signwright.signer.gate.state import State, StoredPolicy, add_policy, put_in_force, set_origin, set_policy_proof
@@ -80,7 +80,7 @@ class PolicyHolder:
         pinned = state.pinned()
         self._root_sha256, self._origin = pinned.root_sha256, pinned.origin
         stored, waiting = state.policy(), state.waiting_policy()
-        self.current: Opened | None = self._open(stored) if stored is not None else None
+        self.current: Opened | None = self._open_waited(stored) if stored is not None else None
         self.waiting: Opened | None = self._open(waiting) if waiting is not None else None
 
     @property
@@ -129,17 +129,27 @@ class PolicyHolder:
             return Accepted(waiting.policy.version, ready)
         await keyholder.load_policy(stored)
         await log.record((put_in_force(stored.version),))
-        self.current, self.waiting = waiting, None
+        self.current, self.waiting = self._waited(waiting), None
         return Accepted(waiting.policy.version, None)
 
     def _in_force_from(self, stored: StoredPolicy) -> datetime:
-        leaf = read_leaf(stored.leaf, {"policy": PolicyLeaf})
         trusted = self.current or self.waiting
         assert trusted is not None
-        cosigned = TlogProof.parse(stored.proof).verify(stored.leaf, trusted.policy.log_trust).cosigned.median_time
-        if cosigned is None:
-            raise UnavailableError("the policy leaf has no cosignature", code="no-quorum")
-        return in_force_from(leaf, cosigned)
+        return in_force_from(*_logged(stored, trusted.policy))
+
+    def _waited(self, opened: Opened) -> Opened:
+        """What comes into force after ``current``, with the end of its delay."""
+        if self.current is None:
+            return opened
+        return replace(opened, policy=waited(opened.policy, *_logged(opened.stored, self.current.policy)))
+
+    def _open_waited(self, stored: StoredPolicy) -> Opened:
+        """What was in force before this process, with the end of its delay."""
+        opened = self._open(stored)
+        before = [policy for policy in self._state.policies_after(0) if policy.version < stored.version]
+        if not before or not read_leaf(stored.leaf, {"policy": PolicyLeaf}).delay_hours:
+            return opened
+        return replace(opened, policy=waited(opened.policy, *_logged(stored, self._open(before[-1]).policy)))
 
     def _verified(self, root: bytes, policy: bytes, documents: Mapping[str, bytes]) -> Opened:
         opened = self._open(StoredPolicy(0, "", 0, root, policy, dict(documents)))
@@ -215,6 +225,15 @@ class PolicyHolder:
             policy=_kept_blob(stored.policy),
             documents={name: _kept_blob(content) for name, content in stored.documents.items()},
         )
+
+
+def _logged(stored: StoredPolicy, trusted: Policy) -> tuple[PolicyLeaf, datetime]:
+    """Its leaf, and when that was cosigned for all to see by those whom ``trusted`` names."""
+    leaf = read_leaf(stored.leaf, {"policy": PolicyLeaf})
+    cosigned = TlogProof.parse(stored.proof).verify(stored.leaf, trusted.log_trust).cosigned.median_time
+    if cosigned is None:
+        raise UnavailableError("the policy leaf has no cosignature", code="no-quorum")
+    return leaf, cosigned
 
 
 #: The policy in force is written into each receipt.

@@ -11,6 +11,7 @@ from signwright.errors import ConflictError, DeniedError, SignwrightError
 from signwright.model.times import format_time
 from signwright.policy.facts import VerifiedFreshness, verified_freshness
 from signwright.policy.halting import check_flood, halting_keys
+from signwright.policy.incoming import check_not_ahead
 from signwright.policy.policy import Policy
 from signwright.policy.rules.reason import Reason
 from signwright.policy.succession import has_ended, opened_halt, opened_resume
@@ -44,7 +45,7 @@ class KeepersWords:
         self._halted_by = {word.sha256: halting_keys(word.content) for word in state.words("halt")}
         stored = state.words("freshness")
         self._freshness: tuple[Envelope, bytes] | None = None
-        self.number = stored[-1].number if stored else 0
+        self.number, self._newest = (stored[-1].number, stored[-1].sha256) if stored else (0, "")
         # A state rebuilt from the log knows the newest statement by its leaf: the very same one is wanted again.
         self._missing = stored[-1].sha256 if stored and not stored[-1].content else None
         if stored and not self._missing:
@@ -76,8 +77,9 @@ class KeepersWords:
         """Accept a newer one; the one we have is accepted again silently. Raises `SignwrightError`."""
         async with self._taking:
             envelope = parse_envelope(content)
-            statement = verified_freshness(self._policies.in_force.policy, envelope).statement
-            said = statement.predicate
+            verified = verified_freshness(self._policies.in_force.policy, envelope)
+            check_not_ahead(verified, now=self._now())
+            statement, said = verified.statement, verified.statement.predicate
             if said.number < self.number:
                 raise ConflictError(
                     f"freshness number {said.number}; number {self.number} was accepted before", code="freshness-old"
@@ -93,9 +95,14 @@ class KeepersWords:
                 )
                 await self._append(leaf, (add_word(word),))
                 self.number, self._freshness, self._missing = said.number, (envelope, content), None
+                self._newest = statement.digest
             elif statement.digest == self._missing:
                 await self._log.record((fill_word(statement.digest, content),))
                 self._freshness, self._missing = (envelope, content), None
+            elif statement.digest != self._newest:
+                raise ConflictError(
+                    f"another freshness statement of number {said.number} was accepted", code="freshness-fork"
+                )
             return {"ok": True, "number": self.number}
 
     async def take_halt(self, content: bytes) -> dict[str, object]:

@@ -76,7 +76,7 @@ class Hub(RuleBasedStateMachine):
         self.uploaded = False
         self.fences: list[int] = []
         self.fresh = self.world.freshness()
-        word, _ = opened_word(self.policy, "freshness", self.fresh.encode())
+        word, _ = opened_word(self.policy, "freshness", self.fresh.encode(), now=self.now)
         self.db.do(partial(add_keepers_word, word=word, ends=(), who="keeper", now=self.now))
         facts = gather(self.policy, self.envelope, approvals=[], evidence=[self.fresh], now=self.now)
         quota = Quota(10, 1 << 30)
