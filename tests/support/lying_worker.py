@@ -5,6 +5,7 @@ something else than it found. All around the answer is the product's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - a child could not load it
 
 from signwright.model.framing import Frame
-from signwright.model.patch import Patch
+from signwright.model.patch import Patch, Splice, sealed
 from signwright.signer.worker.jobs import JOBS
 from signwright.signer.worker.task import Job, Task
 from signwright.signer.worker.zygote import main
@@ -38,6 +39,21 @@ def prepared(**changes: Callable[[Any], Any]) -> Lie:
 def embedded_nothing(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
     made, size = Patch.decode(parts[0]), task.views[0].size
     parts[0] = Patch(made.source_sha256, size, made.source_sha256, size, ()).encode()
+
+
+def whole(task: Task, content: bytes) -> bytes:
+    """The sealed patch that makes the artifact ``content``."""
+    view = task.views[0]
+    source = hashlib.sha256(view.read(0, view.size)).hexdigest()
+    return sealed(view, Patch(source, view.size, "", len(content), (Splice(0, view.size, content),))).encode()
+
+
+def long_value(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
+    parts[0] = whole(task, bytes(1 << 20))
+
+
+def other_value(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
+    parts[0] = whole(task, bytes(64))
 
 
 def read(**changes: Callable[[Any], Any]) -> Lie:
@@ -77,7 +93,7 @@ LIES: dict[str, dict[str, Lie]] = {
         "other-size": prepared(source_size=lambda size: size + 1),
         "not-final": prepared(final=lambda _: False),
     },
-    "embed": {"embedded-nothing": embedded_nothing},
+    "embed": {"embedded-nothing": embedded_nothing, "long-value": long_value, "other-value": other_value},
     "read": {
         "other-result": read(sha256=flipped),
         "other-length": read(size=lambda size: size + 1),

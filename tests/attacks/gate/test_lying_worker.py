@@ -10,9 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from signwright.formats.registry import FORMATS
+from signwright.model.view import BytesView
 from signwright.signer.start import signer_command
 from signwright.signer.worker.pool import WorkerPool
-from tests.support.gates import GateSite, Release, pe_program
+from signwright.statements.models import RequestedArtifact
+from tests.support.gates import GateSite, Release, pe_program, sha256
 from tests.support.workers import ROOT, worker_environment
 
 
@@ -52,6 +55,25 @@ def test_lie_of_a_worker_is_noticed_and_nothing_is_delivered(
             assert (answer.message["outcome"], answer.message["code"]) == (outcome, code), answer.message
             assert answer.message["artifacts"] == []
             assert site.keyholder.operations == operations
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("lie", "code"), [("long-value", "result-mismatch"), ("other-value", "bad-signature")])
+def test_value_that_a_worker_changes_is_no_raw_signature(
+    site: GateSite, lying_pool: WorkerPool, lie: str, code: str
+) -> None:
+    content = b"any file lie:" + lie.encode() + b";"
+    prepared = FORMATS["raw"].prepare(BytesView(content), (), FORMATS["raw"].options())
+    artifact = RequestedArtifact(size=len(content), format="raw", operations=prepared.operations)
+    request = site.world.request("test-raw", files={"notes.txt": content}, artifacts=[artifact])
+
+    async def scenario() -> None:
+        async with site.run(lying_pool) as (_, courier):
+            courier.blobs[sha256(content)] = content
+            answer = await courier.sign(request)
+            assert (answer.message["outcome"], answer.message["code"]) == ("failed", code), answer.message
+            assert answer.message["artifacts"] == []
 
     asyncio.run(scenario())
 

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which results leave the gate: beside older signatures, with timestamps of the right authority, of a size."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+from signwright.formats.registry import FORMATS
+from signwright.model.patch import Patch, Patched
+from signwright.model.view import BytesView
+from signwright.policy import documents as d
+from signwright.readers.pe import PeReader
+from signwright.signer.worker.pool import WorkerPool
+from signwright.statements.models import RequestedArtifact
+from tests.support.gates import GateSite, Release, digest_request, organisation, pe_artifact, sha256
+from tests.support.pki import default_pki
+from tests.support.world import World
+
+
+def result_of(content: bytes, answer: Any) -> bytes:
+    assert answer.message["outcome"] == "signed", answer.message
+    (row,) = answer.message["artifacts"]
+    patched = Patched(BytesView(content), Patch.decode(answer.parts[row["patch"]]))
+    return patched.read(0, patched.size)
+
+
+def test_program_that_is_signed_already_gets_a_second_signature_beside_the_first(
+    site: GateSite, pool: WorkerPool
+) -> None:
+    """Its own older signature is no signature that nobody ordered, and its content is compared without it."""
+
+    async def scenario() -> None:
+        async with site.run(pool) as (_, courier):
+            release = Release(site, courier)
+            once = result_of(release.content, await release.sign())
+            courier.blobs[sha256(once)] = once
+            artifact = pe_artifact(once, existing="append")
+            request = site.world.request("release", files={"setup.exe": once}, artifacts=[artifact])
+            words = [release.approval(person, request=request) for person in ("alice", "bob")]
+            answer = await release.sign(request=request, approvals=words, evidence=[site.world.scan(once)])
+            twice = result_of(once, answer)
+            first, both = (PeReader().read(BytesView(content)) for content in (once, twice))
+            assert [s.signature_value for s in both.signatures][:1] == [s.signature_value for s in first.signatures]
+            assert len(both.signatures) == 2
+
+    asyncio.run(scenario())
+
+
+def raw_request(site: GateSite, content: bytes) -> tuple[Any, RequestedArtifact]:
+    chosen = FORMATS["raw"]
+    prepared = chosen.prepare(BytesView(content), (), chosen.options())
+    artifact = RequestedArtifact(size=len(content), format="raw", operations=prepared.operations)
+    return site.world.request("test-raw", files={"notes.txt": content}, artifacts=[artifact]), artifact
+
+
+def with_rule(world: World, name: str, **changes: Any) -> None:
+    project = world.documents()["projects/default"]
+    assert isinstance(project, d.Project)
+    rules = {**project.signing_policies, name: project.signing_policies[name].model_copy(update=changes)}
+    world.overrides["projects/default"] = project.model_copy(update={"signing_policies": rules})
+
+
+def test_raw_signature_has_no_timestamp_also_where_one_is_required(tmp_path: Any, pool: WorkerPool) -> None:
+    world = organisation()
+    with_rule(world, "test-raw", timestamp="required")
+    site = GateSite(tmp_path, world)
+
+    async def scenario() -> None:
+        async with site.run(pool) as (_, courier):
+            courier.blobs[sha256(b"any file")] = b"any file"
+            answer = await courier.sign(raw_request(site, b"any file")[0])
+            assert answer.message["outcome"] == "signed", answer.message
+            assert "timestamp" not in courier.errands
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        site.close()
+
+
+def two_authorities(tmp_path: Any) -> GateSite:
+    """One of this host and one outside; a release has no exception for the local one."""
+    world = organisation()
+    anchor = base64.b64encode(default_pki().root).decode()
+    world.authorities = tuple(
+        d.TimestampAuthority(name=name, anchors=(anchor,), outside=outside)
+        for name, outside in (("builtin", False), ("elsewhere", True))
+    )
+    own = world.documents()["organisation"]
+    assert isinstance(own, d.Organisation)
+    kept = tuple(row for row in own.exceptions if row.name != "local-timestamp")
+    world.overrides["organisation"] = own.model_copy(update={"exceptions": kept})
+    return GateSite(tmp_path, world)
+
+
+def test_release_without_the_exception_asks_outside_authorities_only(tmp_path: Any, pool: WorkerPool) -> None:
+    site = two_authorities(tmp_path)
+
+    async def scenario() -> None:
+        async with site.run(pool) as (_, courier):
+            asked: list[object] = []
+
+            async def stamp(frame: Any) -> Any:
+                asked.append(frame.message["authority"])
+                return await courier.honest_timestamp(frame)
+
+            courier.lies["timestamp"] = stamp
+            assert (await Release(site, courier).sign()).message["outcome"] == "signed"
+            assert asked == ["elsewhere"]
+            assert (await courier.sign(digest_request(site))).message["outcome"] == "signed"
+            assert asked == ["elsewhere", "builtin"], "a test takes whoever comes first"
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        site.close()
