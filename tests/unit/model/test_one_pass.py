@@ -43,3 +43,14 @@ def test_a_failing_consumer_is_reported_and_no_thread_stays(size, inline):
     with pytest.raises(FormatError, match="this consumer fails"):
         one_pass(BytesView(bytes(size)), *consumers)
     assert threading.active_count() == before
+
+
+def test_large_artifact_is_read_by_each_consumer_in_a_thread_of_its_own():
+    seen: list[str] = []
+
+    def consumer(block: memoryview, offset: int) -> None:
+        if offset == 0:
+            seen.append(threading.current_thread().name)
+
+    one_pass(BytesView(bytes(THREADS_FROM)), [consumer, consumer], consumer)
+    assert len(set(seen)) == 3

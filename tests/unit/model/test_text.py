@@ -42,3 +42,8 @@ def test_words_of_any_language_are_taken(text: str) -> None:
 def test_whatever_is_taken_can_be_printed(text: str) -> None:
     if first_bad_character(text) is None:
         assert text.replace("\u3000", " ").replace("\xa0", " ").isprintable() or any(c.isspace() for c in text)
+
+
+@pytest.mark.parametrize(("text", "at"), [("ab\x07", 2), ("\x07", 0), ("äb\u202e", 2), ("ab", None), ("äb", None)])
+def test_place_of_a_bad_character_is_told(text: str, at: int | None) -> None:
+    assert first_bad_character(text) == at
