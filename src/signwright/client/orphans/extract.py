@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from signwright.client.orphans.anywhere import structures_in
 from signwright.client.orphans.found import Found, Proof, Stamp
 from signwright.client.trust import TrustFile
 from signwright.errors import FormatError, SignwrightError, VerificationError
@@ -30,9 +31,8 @@ from signwright.timestamps.token import imprint_of_token, verify_token
 MAX_STRUCTURES = 256
 MAX_RAW = 2048
 #: id-signedData, as it stands behind the first lengths of a ContentInfo.
-_SIGNED_DATA = bytes.fromhex(
-    "06092a864886f70d010702"
-)  #: What asn1crypto raises for nonsense, sooner or later: it parses when it is asked.
+_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
+#: What asn1crypto raises for nonsense, sooner or later: it parses when it is asked.
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 
 #: (signature value, timestamp token) to what the token proves about the value.
@@ -113,6 +113,13 @@ def signatures_in(path: str, view: View, look: Look) -> Iterator[Found]:
                 content=str(signature.content_digest),
                 stamp=look.stamp_of(value, token) if look.concerns(key) else None,
             )
+    else:
+        # A format that no reader here knows: a package, an installer, a script.
+        for encoding in structures_in(view):
+            try:
+                yield from _of_structure(path, encoding, look, content_of=_message_digest)
+            except FormatError:
+                continue  # nobody's verifier reads it either
 
 
 def raw_signature(path: str, value: bytes, content: Iterator[bytes], keys: Sequence[bytes]) -> Found | None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from hypothesis import given, settings
@@ -92,6 +94,47 @@ def test_the_twin_of_a_value_is_a_signature_too_and_of_the_same_use(curve):
     assert book.missing() == []
 
 
+def script(signature: bytes, *, width: int = 64, prefix: str = "# ") -> bytes:
+    """A signed script of PowerShell."""
+    text = base64.b64encode(signature).decode()
+    rows = [prefix + text[at : at + width] for at in range(0, len(text), width)]
+    return "\r\n".join(["Write-Host 1", "# SIG # Begin signature block", *rows, "# SIG # End signature block"]).encode()
+
+
+def pem(signature: bytes) -> bytes:
+    return b"-----BEGIN PKCS7-----\n" + base64.encodebytes(signature) + b"-----END PKCS7-----\n"
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda signature: b"MSCF" + bytes(500) + signature,
+        lambda signature: bytes((1 << 20) - 3) + signature + bytes(70_000),
+        lambda signature: bytes((1 << 20) - 10) + signature,
+        script,
+        pem,
+    ],
+    ids=["package", "in the middle", "across blocks", "script", "text"],
+)
+def test_signature_in_a_format_that_nobody_here_reads_is_found(world, around):
+    """Whoever has the key can sign what this service cannot."""
+    view, _, _ = world.sign("cms", SOURCES["cms"])
+    (found,) = found_in(world, around(view))
+    assert found.proof is Proof.MADE
+    assert found.value_sha256 == sha256_hex(signature_value("cms", view))
+
+
+def test_file_full_of_signatures_is_named(world):
+    view, _, _ = world.sign("cms", SOURCES["cms"])
+    with pytest.raises(FormatError, match="more than"):
+        found_in(world, bytes(100) + view * 257)
+
+
+def test_what_only_mentions_signatures_is_passed_over(world):
+    mark = bytes.fromhex("06092a864886f70d010702")
+    assert found_in(world, bytes(100) + mark + bytes(50) + b"\x30\x10" + mark + bytes(50)) == []
+
+
 def test_unsigned_files_have_no_signatures(world):
     assert found_in(world, SOURCES["pe"]) == []
     assert found_in(world, b"") == []
@@ -117,7 +160,8 @@ def test_flipped_bits_never_make_a_signature_of_another_key(world, at, bit, kind
     except SignwrightError:
         return
     made = [row for row in found if row.proof is Proof.MADE]
-    assert {row.key for row in made} <= {sha256_hex(world.identity.public_key)}
+    stamping = public_bytes(world.pki.timestamping().key)  # in a broken file its token is found by itself
+    assert {row.key for row in made} <= {sha256_hex(world.identity.public_key), sha256_hex(stamping)}
 
 
 def test_a_certificate_whose_key_does_not_parse_is_refused_and_not_a_crash(world):

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CMS structures in files whose format no reader here knows: in one piece, in DER or as base64 lines of a text."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+from signwright.errors import FormatError
+from signwright.model.view import BytesView, View
+from signwright.readers.cms import MAX_ENVELOPE
+
+MAX_FOUND = 256
+#: Texts up to this are searched for base64.
+MAX_TEXT = 16 << 20
+_BLOCK = 1 << 20
+#: id-signedData, the first member of a ContentInfo, and what base64 makes of the SEQUENCE around it.
+_SIGNED_DATA, _BEGIN = bytes.fromhex("06092a864886f70d010702"), b"MI"
+#: One line of base64, behind the comment signs of a script and before those that end it.
+_LINE = re.compile(rb"[ \t]*(?:#|'|//|;|<!--)?[ \t]*(?:SIG #)?[ \t]*([A-Za-z0-9+/]{1,128}={0,2})[ \t]*(?:-->)?\s*")
+
+
+def structures_in(view: View) -> Iterator[bytes]:
+    """What could be the DER of a ContentInfo with SignedData. Raises `FormatError` for a file that is full of them."""
+    for number, encoding in enumerate(chain(_binary(view), _textual(view))):
+        if number >= MAX_FOUND:
+            raise FormatError(f"more than {MAX_FOUND} signatures in one file", code="too-large")
+        yield encoding
+
+
+def _binary(view: View) -> Iterator[bytes]:
+    free = 0  # what lies within a structure is found by its reader
+    for first in range(0, view.size, _BLOCK):
+        block = view.read(first, min(_BLOCK + len(_SIGNED_DATA) - 1, view.size - first))
+        at = block.find(_SIGNED_DATA)
+        while at >= 0:
+            extent = _around(view, first + at) if first + at >= free else None
+            if extent is not None:
+                free = extent[1]
+                yield view.read(extent[0], extent[1] - extent[0])
+            at = block.find(_SIGNED_DATA, at + 1)
+
+
+def _around(view: View, position: int) -> tuple[int, int] | None:
+    """Start and end of the SEQUENCE whose first member is at ``position``; None unless it ends within the file."""
+    for header in (2, 3, 4, 5):
+        if position < header:
+            return None
+        raw = view.read(position - header, header)
+        wide = header > 2
+        if raw[0] != 0x30 or (raw[1] != 0x80 + header - 2 if wide else raw[1] >= 0x80):
+            continue
+        length = int.from_bytes(raw[2:] if wide else raw[1:])
+        if length <= MAX_ENVELOPE and position + length <= view.size:
+            return position - header, position + length
+    return None
+
+
+def _textual(view: View) -> Iterator[bytes]:
+    if not 64 <= view.size <= MAX_TEXT:
+        return
+    content = view.read(0, view.size)
+    if _BEGIN not in content or b"\0" in content[:1024]:
+        return
+    run: list[bytes] = []
+    for line in (*content.split(b"\n"), b"-"):
+        match = _LINE.fullmatch(line)
+        if match is not None:
+            run.append(match[1])
+        elif run:
+            yield from _decoded(b"".join(run))
+            run = []
+
+
+def _decoded(text: bytes) -> Iterator[bytes]:
+    if text.startswith(_BEGIN):
+        try:
+            yield from _binary(BytesView(base64.b64decode(text, validate=True)))
+        except binascii.Error:
+            return
