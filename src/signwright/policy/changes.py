@@ -167,7 +167,7 @@ def _lists(document: str, path: str, old: list[object], new: list[object]) -> It
         return
     for label in sorted({*before, *after}):
         yield from _fields(document, f"{path}[{label}]", before.get(label, _ABSENT), after.get(label, _ABSENT))
-    if set(before) == set(after) and list(before) != list(after):
+    if [row for row in before if row in after] != [row for row in after if row in before]:
         yield Change(f"{document}: {path}", f"in another order: {', '.join(after)}", "other")
 
 
