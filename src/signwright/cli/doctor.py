@@ -27,6 +27,7 @@ from signwright.client.policy_files import read_signed
 from signwright.client.trust import load_trust
 from signwright.errors import ConfigurationError, SignwrightError
 from signwright.policy.policy import Policy
+from signwright.statements.custodian import GROUP
 
 #: Definitions older than this miss what is new.
 STALE_HOURS = 72
@@ -64,6 +65,7 @@ def examine(home: Home, *, now: datetime) -> Iterator[Finding]:
         yield from examine_policy(home, policy, now)
     yield from _profile(home, policy)
     yield from _sandbox(home)
+    yield from _custodian(home, policy)
     yield from _secrets(home)
     yield from _running(home, policy)
     yield from _scanner(home, now)
@@ -130,6 +132,24 @@ def _sandbox(home: Home) -> Iterator[Finding]:
             yield Finding("ok", "sandbox", f"{process}: required; no file is parsed outside Landlock and seccomp")
         else:
             yield Finding("weak", "sandbox", f"{process}: given up by its settings; every receipt says so")
+
+
+def _custodian(home: Home, policy: Policy | None) -> Iterator[Finding]:
+    """Where requests wait for somebody, there has to be somebody."""
+    if not (home / "signer").is_dir() or policy is None:
+        return
+    try:
+        wanted = read_installed(home).custodian
+    except ConfigurationError:
+        return  # said already
+    people = [n for n, person in policy.people.people.items() if GROUP in person.groups and not person.disabled]
+    if wanted == "off":
+        return
+    what = "everything waits" if wanted == "required" else "releases wait"
+    if people:
+        yield Finding("ok", "custodian", f"{what} for one of {', '.join(sorted(people))}: signwright custodian list")
+    else:
+        yield Finding("bad", "custodian", f"{what} for a custodian, and nobody is in the group {GROUP}: people.yaml")
 
 
 def _secrets(home: Home) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ def read_installed(home: Home) -> Installed:
             users=is_installed(home),
             sandbox=gate.get("sandbox", "required") == "required",
             courier_away=not is_loopback(str(_settings(home, "courier").get("hub"))),
+            custodian=str(gate.get("custodian", "off")),
         )
     except (ValueError, TypeError, AttributeError) as problem:
         raise ConfigurationError(f"settings of the signer: {problem}", code="bad-settings") from problem

@@ -36,13 +36,14 @@ class Need:
 @dataclass(frozen=True, slots=True)
 class Installed:
     """What the settings say. ``claimed``: the profile in signer.toml; ``users``: they name one for each process;
-    ``sandbox``: it is demanded; ``courier_away``: its hub is another machine.
+    ``sandbox``: it is demanded; ``courier_away``: its hub is another machine; ``custodian``: what waits for one.
     """
 
     claimed: int
     users: bool
     sandbox: bool
     courier_away: bool
+    custodian: str = "off"
 
 
 def needs(installed: Installed, machine: Machine, policy: Policy | None) -> Iterator[Need]:
@@ -50,7 +51,7 @@ def needs(installed: Installed, machine: Machine, policy: Policy | None) -> Iter
     yield from _workstation(installed, policy)
     yield from _server(installed, machine, policy)
     yield from _signer_host(installed, machine, policy)
-    yield from _air_gap(machine)
+    yield from _air_gap(installed, machine)
 
 
 def found(rows: list[Need]) -> int:
@@ -114,8 +115,10 @@ def _signer_host(installed: Installed, machine: Machine, policy: Policy | None) 
         yield Need(2, attested, "the token's maker attests the release keys", decisive=False)
 
 
-def _air_gap(machine: Machine) -> Iterator[Need]:
+def _air_gap(installed: Installed, machine: Machine) -> Iterator[Need]:
     yield Need(3, not machine.interfaces, "no network interface is up" + _named(machine.interfaces))
+    confirmed = installed.custodian in ("release", "required")
+    yield Need(3, confirmed, 'a custodian confirms releases (custodian = "release" in signer.toml)', decisive=False)
 
 
 def _named(rows: Sequence[str]) -> str:

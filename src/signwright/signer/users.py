@@ -5,7 +5,7 @@
     gate = "signwright-gate"
     keyholder = "signwright-keyholder"
     courier = "signwright-courier"
-    operators = ["root"]                    # may ask the gate how it is, and halt it; nothing else
+    operators = ["root"]                    # may ask the gate how it is, halt it, and be custodians
     keyholder_socket = "/run/signwright/keyholder/keyholder.sock"
 
 Who is at the other end of a Unix socket the kernel says (``SO_PEERCRED``, unix(7)), not the peer.

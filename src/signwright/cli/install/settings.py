@@ -16,6 +16,7 @@ from signwright.errors import ConfigurationError
 
 #: Names from the outside to the inside; empty: before the first table.
 Table = tuple[str, ...]
+AIR_GAP = 3
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -89,10 +90,15 @@ def _table(text: str, table: Table) -> dict[str, Any]:
 
 
 def signer_toml(text: str, profile: Profile) -> tuple[str, tuple[Credential, ...]]:
-    """Sockets, profile, users; secret files become credentials. Those that are credentials already are left alone."""
+    """Sockets, profile, users; secret files become credentials. Those that are credentials already are left alone.
+
+    Without a network a custodian confirms releases, unless the file says what is wanted.
+    """
     text = set_value(text, ("gate",), "socket", layout.GATE_SOCKET)
     for table in ("gate", "keyholder"):
         text = set_value(text, (table,), "profile", profile.number)
+    if profile.number == AIR_GAP and "custodian" not in _table(text, ("gate",)):
+        text = set_value(text, ("gate",), "custodian", "release")
     credentials = []
     keys = _table(text, ("keyholder",)).get("keys", {})
     for name, entry in sorted(keys.items()):
@@ -117,7 +123,7 @@ def _users_table() -> str:
         f"gate = {q(user_of('gate'))}\n"
         f"keyholder = {q(user_of('keyholder'))}\n"
         f"courier = {q(user_of('courier'))}\n"
-        'operators = ["root"]                   # may ask the gate how it is, and halt it; nothing else\n'
+        'operators = ["root"]                   # may ask the gate how it is, halt it, and be custodians\n'
         f"keyholder_socket = {q(layout.KEYHOLDER_SOCKET)}\n"
     )
 

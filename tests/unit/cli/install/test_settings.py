@@ -87,6 +87,7 @@ def test_the_signer_gets_sockets_users_profile_and_credentials(name: str, tmp_pa
     file.write_text(changed, encoding="utf-8")
     gate = load_gate(file)
     assert (gate.socket, gate.profile) == (layout.GATE_SOCKET, PROFILES[name].number)
+    assert gate.custodian == ("release" if name == "3" else "off")
     tables = tomllib.loads(changed)
     assert tables["keyholder"]["profile"] == PROFILES[name].number
     assert tables["users"]["keyholder_socket"] == layout.KEYHOLDER_SOCKET
@@ -105,6 +106,13 @@ def test_the_second_time_changes_nothing() -> None:
     assert settings.courier_toml(courier, PROFILES["2-signer"], hub=None) == courier
     scanner = settings.scanner_toml(settings_text.scanner_toml(socket="/s"), hub_user=991)
     assert settings.scanner_toml(scanner, hub_user=991) == scanner
+
+
+@pytest.mark.parametrize("told", ["off", "required"])
+def test_what_was_said_about_the_custodian_stays(told: str) -> None:
+    text = settings.set_value(signer_text(), ("gate",), "custodian", told)
+    changed, _ = settings.signer_toml(text, PROFILES["3"])
+    assert tomllib.loads(changed)["gate"]["custodian"] == told
 
 
 def test_on_one_server_the_courier_stays_on_loopback() -> None:
