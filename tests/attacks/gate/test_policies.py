@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies that keepers signed and this gate may not follow."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from signwright.policy import documents as d
+from tests.support.gates import CountingKeyholder, GateSite
+from tests.support.gates import organisation as world_of_now
+
+
+def organisation(site: GateSite, **changes: Any) -> None:
+    own = site.world.documents()["organisation"]
+    site.world.overrides["organisation"] = own.model_copy(update=changes)
+
+
+def services(site: GateSite, **changes: Any) -> None:
+    own = site.world.services()
+    site.world.overrides["services"] = own.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("profile", "change", "code"),
+    [
+        (1, lambda site: organisation(site, freshness_hours=48), "profile-freshness"),
+        (1, lambda site: services(site, quorum=d.Quorum(outside=0, local=1, window_minutes=60)), "profile-window"),
+    ],
+    ids=["freshness", "window"],
+)
+def test_policy_that_the_profile_does_not_allow_is_refused_before_it_is_logged(
+    tmp_path: Path, profile: int, change: Any, code: str
+) -> None:
+    site = GateSite(tmp_path, settings_changes={"profile": profile})
+    site.keyholder = CountingKeyholder(site.world, site.root_sha256, profile=profile, now=site.now)
+
+    async def scenario() -> None:
+        async with site.run() as (gate, courier):
+            size = gate.parts.log.size
+            change(site)
+            refused = await courier.policy(site.world.policy_parts())
+            assert (refused.message["ok"], refused.message["code"]) == (False, code)
+            assert gate.parts.policies.in_force.policy.version == 1
+            assert gate.parts.policies.waiting is None
+            assert gate.parts.log.size == size
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        site.close()
+
+
+def test_policy_that_waits_has_no_twin_and_no_older_one_after_it(tmp_path: Path) -> None:
+    """While it waits for its time, nothing else of its version is logged in its place."""
+    world = world_of_now()
+    world.overrides["organisation"] = world.documents()["organisation"].model_copy(update={"live": True})
+    site = GateSite(tmp_path, world)
+
+    async def scenario() -> None:
+        async with site.run() as (gate, courier):
+            older = site.world.policy_parts()
+            organisation(site, freshness_hours=48)
+            taken = await courier.policy(site.world.policy_parts())
+            assert (taken.message["ok"], taken.message["version"]) == (True, 3), taken.message
+            waiting = gate.parts.policies.waiting
+            assert waiting is not None
+            size = gate.parts.log.size
+            site.world.version -= 1
+            twin = await courier.policy(site.world.policy_parts(expires=site.world.now + timedelta(days=20)))
+            assert (twin.message["ok"], twin.message["code"]) == (False, "policy-fork")
+            back = await courier.policy(older)
+            assert (back.message["ok"], back.message["code"]) == (False, "policy-rollback")
+            assert gate.parts.policies.waiting is waiting
+            assert gate.parts.policies.in_force.policy.version == 1
+            assert gate.parts.log.size == size
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        site.close()
