@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,12 +28,11 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from signwright.cli.console import warn
-from signwright.errors import ConfigurationError, MalformedError, UsageError
+from signwright.errors import UsageError
 from signwright.model.operation import Strict
-from signwright.statements.parse import validate_model
+from signwright.statements.settings import read_settings
 
 PROJECT_FILE = ".signwright.toml"
-MAX_SETTINGS = 1 << 20
 NAMES = ("url", "credentials", "trust", "project", "policy", "timeout", "output", "key", "person")
 _PATHS = ("credentials", "trust", "key")
 
@@ -157,8 +155,4 @@ def config_folder() -> Path:
 
 @lru_cache(maxsize=8)
 def _read(file: Path) -> SettingsFile:
-    try:
-        content = file.read_bytes()[: MAX_SETTINGS + 1]
-        return validate_model(SettingsFile, tomllib.loads(content.decode("utf-8")))
-    except (OSError, ValueError, MalformedError) as problem:
-        raise ConfigurationError(f"{file}: {problem}", code="bad-settings") from problem
+    return read_settings(SettingsFile, file, what="settings")

@@ -26,17 +26,16 @@ Relative paths start at the folder of the settings file; an unknown name is an e
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from signwright.errors import ConfigurationError, SignwrightError
+from signwright.errors import ConfigurationError, MalformedError
 from signwright.model.operation import Strict
 from signwright.statements.keys import verifying_key
 from signwright.statements.models import Hex32
-from signwright.statements.parse import strict_json, validate_model
+from signwright.statements.settings import read_settings
 
 _Count = Annotated[int, Field(ge=1)]
 
@@ -73,15 +72,13 @@ class HubSettings(Strict):
 
 
 def load_settings(path: Path) -> HubSettings:
-    """Read and check the file; raises `ConfigurationError` that names it."""
+    """Read and check the file; raises `ConfigurationError` that names it and the field."""
+    settings = read_settings(HubSettings, path, what="hub settings")
     try:
-        content = path.read_bytes()
-        value = strict_json(content) if path.suffix == ".json" else tomllib.loads(content.decode("utf-8"))
-        settings = validate_model(HubSettings, value)
         if verifying_key(settings.courier_key).scheme != "ed25519":
-            raise ConfigurationError("courier_key is not an Ed25519 key")
-    except (OSError, ValueError, SignwrightError) as problem:
-        raise ConfigurationError(f"hub settings {path}: {problem}", code="bad-settings") from problem
+            raise MalformedError("not an Ed25519 key")
+    except MalformedError as problem:
+        raise ConfigurationError(f"hub settings {path}: courier_key: {problem}", code="bad-settings") from problem
     folder = path.absolute().parent
     located = {
         name: str(folder / value)

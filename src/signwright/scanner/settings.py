@@ -28,17 +28,14 @@ Relative paths start at the folder of the settings file.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from signwright.errors import ConfigurationError, SignwrightError
 from signwright.model.operation import Many, Strict
-from signwright.statements.parse import strict_json, validate_model
+from signwright.statements.settings import read_settings
 
-MAX_SETTINGS = 1 << 20
 _Count = Annotated[int, Field(ge=1)]
 
 
@@ -74,16 +71,8 @@ class ScannerSettings(Strict):
 
 
 def load_settings(path: Path) -> ScannerSettings:
-    """Read and check the file; raises `ConfigurationError` that names it."""
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".json":
-            value = strict_json(content, limit=MAX_SETTINGS)
-        else:
-            value = tomllib.loads(content.decode("utf-8"))
-        settings = validate_model(ScannerSettings, value)
-    except (OSError, ValueError, SignwrightError) as problem:
-        raise ConfigurationError(f"scanner settings {path}: {problem}", code="bad-settings") from problem
+    """Read and check the file; raises `ConfigurationError` that names it and the field."""
+    settings = read_settings(ScannerSettings, path, what="scanner settings")
     folder = path.absolute().parent
     located: dict[str, object] = {
         name: str(folder / getattr(settings, name)) for name in ("socket", "key_file", "spool")

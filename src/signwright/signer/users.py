@@ -60,12 +60,13 @@ def load_users(path: Path) -> Users | None:
     Raises `ConfigurationError` for a user that does not exist, and when two processes would be one user or root.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as opened:
+            content = opened.read(MAX_SETTINGS + 1)
         if len(content) > MAX_SETTINGS:
-            raise ConfigurationError(f"{len(content)} bytes; at most {MAX_SETTINGS} are read")
+            raise ConfigurationError(f"more than {MAX_SETTINGS} bytes")
         table = tomllib.loads(content.decode("utf-8")).get("users")
         return None if table is None else _users(validate_model(UserSettings, table))
-    except (OSError, ValueError, SignwrightError) as problem:
+    except (OSError, ValueError, RecursionError, SignwrightError) as problem:
         raise ConfigurationError(f"signer settings {path}: users: {problem}", code="bad-settings") from problem
 
 

@@ -18,18 +18,15 @@ Relative paths start at the folder of the settings file.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from signwright.errors import ConfigurationError, SignwrightError
+from signwright.errors import ConfigurationError, MalformedError
 from signwright.model.operation import Strict
-from signwright.statements.parse import strict_json, validate_model
+from signwright.statements.settings import read_settings
 from signwright.transparency.note import VerifierKey
-
-MAX_SETTINGS = 1 << 20
 
 
 def _tuple(value: object) -> object:
@@ -60,18 +57,15 @@ class WitnessSettings(Strict):
 
 
 def load_settings(path: Path) -> WitnessSettings:
-    """Read and check the file; raises `ConfigurationError` that names it."""
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".json":
-            value = strict_json(content, limit=MAX_SETTINGS)
-        else:
-            value = tomllib.loads(content.decode("utf-8"))
-        settings = validate_model(WitnessSettings, value)
-        for log in settings.logs:
+    """Read and check the file; raises `ConfigurationError` that names it and the field."""
+    settings = read_settings(WitnessSettings, path, what="witness settings")
+    for index, log in enumerate(settings.logs):
+        try:
             log.verifier_keys()
-    except (OSError, ValueError, SignwrightError) as problem:
-        raise ConfigurationError(f"witness settings {path}: {problem}", code="bad-settings") from problem
+        except MalformedError as problem:
+            raise ConfigurationError(
+                f"witness settings {path}: logs.{index}.keys: {problem}", code="bad-settings"
+            ) from problem
     if len({log.origin for log in settings.logs}) != len(settings.logs):
         raise ConfigurationError(f"witness settings {path}: a log stands there twice", code="bad-settings")
     folder = path.absolute().parent

@@ -26,18 +26,16 @@ Relative paths start at the folder of the settings file. Names are those of the 
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from signwright.errors import ConfigurationError, SignwrightError
+from signwright.errors import ConfigurationError
 from signwright.identity.addresses import is_loopback
 from signwright.model.operation import Name, Strict
-from signwright.statements.parse import validate_model
+from signwright.statements.settings import read_settings
 
-MAX_SETTINGS = 1 << 20
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$", max_length=1024)]
 
 
@@ -79,15 +77,9 @@ class CourierSettings(Strict):
 
 
 def load_settings(path: Path) -> CourierSettings:
-    """Read and check the file; raises `ConfigurationError` that names it."""
-    try:
-        content = path.read_bytes()
-        if len(content) > MAX_SETTINGS:
-            raise ConfigurationError(f"{len(content)} bytes; at most {MAX_SETTINGS} are read")
-        settings = validate_model(CourierSettings, tomllib.loads(content.decode("utf-8")))
-        _check_transport(settings)
-    except (OSError, ValueError, SignwrightError) as problem:
-        raise ConfigurationError(f"courier settings {path}: {problem}", code="bad-settings") from problem
+    """Read and check the file; raises `ConfigurationError` that names it and the field."""
+    settings = read_settings(CourierSettings, path, what="courier settings")
+    _check_transport(settings, path)
     folder = path.absolute().parent
     located = {name: os.path.normpath(folder / getattr(settings, name)) for name in ("gate", "key_file")}
     if settings.ca_file is not None:
@@ -99,11 +91,13 @@ def load_settings(path: Path) -> CourierSettings:
     return settings.model_copy(update={**located, "media": settings.media.model_copy(update=places)})
 
 
-def _check_transport(settings: CourierSettings) -> None:
+def _check_transport(settings: CourierSettings, path: Path) -> None:
     if settings.media is not None and settings.media.side == "vault":
         return  # it calls no hub
     if settings.hub.startswith("https://") or is_loopback(settings.hub) or settings.plain_http:
         return
     raise ConfigurationError(
-        f"hub {settings.hub}: plain HTTP to another machine; wanted https://, or plain_http = true"
+        f"courier settings {path}: hub: {settings.hub}: plain HTTP to another machine; wanted https://,"
+        " or plain_http = true",
+        code="bad-settings",
     )

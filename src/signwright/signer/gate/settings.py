@@ -19,20 +19,20 @@ Relative paths start at the folder of the settings file.
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
-from signwright.errors import ConfigurationError, SignwrightError
+from signwright.errors import ConfigurationError
 from signwright.model.operation import Strict
 from signwright.statements.custodian import MAX_CONFIRMED
 from signwright.statements.keyfile import load_seed
-from signwright.statements.parse import validate_model
+from signwright.statements.settings import read_settings
 
-MAX_SETTINGS = 1 << 20
+#: Of signer.toml: those of the keyholder and of the users are read elsewhere.
+_TABLES = ("gate", "keyholder", "users")
 _MAX_KEY_FILE = 1024
 Seconds = Annotated[int, Field(ge=1, le=600)]
 
@@ -83,14 +83,7 @@ class GateSettings(Strict):
 
 def load_settings(path: Path) -> GateSettings:
     """Read the file's table ``gate``; raises `ConfigurationError` that names the file and the field."""
-    try:
-        content = path.read_bytes()
-        if len(content) > MAX_SETTINGS:
-            raise ConfigurationError(f"{len(content)} bytes; at most {MAX_SETTINGS} are read")
-        tables = tomllib.loads(content.decode("utf-8"))
-        settings = validate_model(GateSettings, tables.get("gate"))
-    except (OSError, ValueError, SignwrightError) as problem:
-        raise ConfigurationError(f"signer settings {path}: {problem}", code="bad-settings") from problem
+    settings = read_settings(GateSettings, path, what="signer settings", table="gate", tables=_TABLES)
     folder = path.absolute().parent
     names = ("state", "socket", "order_key", "receipt_key", "log_key")
     return settings.model_copy(update={name: os.path.normpath(folder / getattr(settings, name)) for name in names})

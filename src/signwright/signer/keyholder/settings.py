@@ -13,7 +13,7 @@ from signwright.errors import ConfigurationError, MalformedError
 from signwright.model.operation import Name, Strict
 from signwright.statements.parse import validate_model
 
-PathText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+PathText = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f-\x9f\u200b-\u206f]+$")]
 
 
 class KeySettings(Strict):
@@ -43,7 +43,7 @@ class KeyholderSettings(Strict):
 def load_settings(file: Path) -> KeyholderSettings:
     """Read signer.toml; raises `ConfigurationError`."""
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-        return validate_model(KeyholderSettings, content["keyholder"])
-    except (OSError, tomllib.TOMLDecodeError, KeyError, MalformedError) as problem:
-        raise ConfigurationError(f"{file}: {problem}", code="bad-settings") from problem
+        with file.open(encoding="utf-8") as opened:  # the gate refuses a longer one
+            return validate_model(KeyholderSettings, tomllib.loads(opened.read(1 << 20)).get("keyholder"))
+    except (OSError, ValueError, RecursionError, MalformedError) as problem:
+        raise ConfigurationError(f"{file}: [keyholder] {problem}", code="bad-settings") from problem
