@@ -27,6 +27,18 @@ REFUSALS = {
     "a policy that the credential may not use": "exit 3: submitter (submitter, submitter-kind)",
     "a flipped byte in a signed file": "exit 8: digest-mismatch",
 }
+KEEPERS = {
+    "halt by one panic key": "gate and keyholder stand still within 1 s",
+    "a request meanwhile": "exit 5: pending (halted)",
+    "key operations since the halt": "0",
+    "resume under a new policy": "version 2",
+    "the request that waited": "completed",
+    "go-live": "live with version 3",
+    "a stolen keeper's key adds an approver: in force": "version 3; version 4 waits",
+    "a release with an expired freshness statement": "exit 5: pending (freshness)",
+    "freshness renewed": "a newer number",
+    "the release that waited": "completed",
+}
 LIES = {
     "forged decision": "waiting/approvals",
     "one person approving twice": "waiting/approvals",
@@ -65,13 +77,13 @@ def test_every_fact_is_the_expected_one(told: tuple[dict[str, Any], Path]) -> No
     answer, _ = told
     assert answer["ok"] is True
     assert [fact for fact in answer["facts"] if not fact["ok"]] == []
-    assert [step["number"] for step in answer["steps"]] == list(range(8))
+    assert [step["number"] for step in answer["steps"]] == list(range(9))
     assert all(step["finished"] for step in answer["steps"])
 
 
 def test_successes_are_those_of_the_story(told: tuple[dict[str, Any], Path]) -> None:
     names = Counter(fact["step"] for fact in told[0]["facts"])
-    assert names == {0: 2, 1: 2, 2: 6, 3: 3, 4: 6, 5: 5, 6: 9, 7: 1}
+    assert names == {0: 2, 1: 2, 2: 6, 3: 3, 4: 6, 5: 5, 6: 10, 7: 9, 8: 1}
 
 
 def test_refusals_have_their_own_reasons(told: tuple[dict[str, Any], Path]) -> None:
@@ -79,8 +91,15 @@ def test_refusals_have_their_own_reasons(told: tuple[dict[str, Any], Path]) -> N
     assert {name: found[name] for name in REFUSALS} == REFUSALS
 
 
-def test_lying_hub_gets_no_key_operation(told: tuple[dict[str, Any], Path]) -> None:
+def test_keepers_halt_resume_go_live_and_renew(told: tuple[dict[str, Any], Path]) -> None:
     found = {fact["name"]: fact["found"] for fact in told[0]["facts"] if fact["step"] == 6}
+    assert found == KEEPERS
+    halt = next(fact for fact in told[0]["facts"] if fact["name"] == "halt by one panic key")
+    assert 0 < halt["seconds"] <= 1
+
+
+def test_lying_hub_gets_no_key_operation(told: tuple[dict[str, Any], Path]) -> None:
+    found = {fact["name"]: fact["found"] for fact in told[0]["facts"] if fact["step"] == 7}
     assert found == LIES
     assert told[0]["key_operations"] == 0
 

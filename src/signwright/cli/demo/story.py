@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from signwright.cli.demo import refusals
+from signwright.cli.demo import keepers, refusals
 from signwright.cli.demo.counting import key_use
 from signwright.cli.demo.lies import LIES, Loot, honest_request, loot_of, replayed_request, same_result, told
 from signwright.cli.demo.loopback import address_of
@@ -57,6 +57,7 @@ class Story:
             ("a detached CMS signature, and a program that never leaves the client", self.detached_and_digest),
             ("verify everything offline: file, receipt, trust file", self.verify_offline),
             ("five refusals", self.five_refusals),
+            ("halt, resume, go-live, freshness: what keepers can say", self.keepers_words),
             ("a lying hub in front of the same signer", self.lying_hub),
             ("nothing is left running", self.nothing_left),
         )
@@ -191,6 +192,17 @@ class Story:
         refusals.policy_not_for_this_credential(trial, report, program)
         refusals.flipped_byte(trial, report, self.signed[1][0])
 
+    def keepers_words(self) -> None:
+        keepers.halt_and_resume(self.trial, self.report)
+        keepers.go_live(self.trial, self.report)
+        self._newest.parent.mkdir()
+        keepers.freshness(self.trial, self.report, self._newest)
+
+    @property
+    def _newest(self) -> Path:
+        """The release that was made under the policy in force."""
+        return self._work / "live" / "w64.exe"
+
     def lying_hub(self) -> None:
         """The honest hub ends; a liar takes its address, and the same courier, gate and keyholder come back to it."""
         trial, report = self.trial, self.report
@@ -198,9 +210,8 @@ class Story:
             checkpoint = hub.checkpoint()
         self.pids |= processes_of(trial.home.folder)
         trial.must("down", "--home", trial.home.folder)
-        release = self._work / "release" / "t64.exe"
-        receipt = release.with_name(release.name + ".swreceipt")
-        loot = loot_of(trial.home.folder, program=self._work / "t64.exe", receipt=receipt, checkpoint=checkpoint)
+        receipt = self._newest.with_name(self._newest.name + ".swreceipt")
+        loot = loot_of(trial.home.folder, program=self._work / "w64.exe", receipt=receipt, checkpoint=checkpoint)
         before = key_use(trial.home.folder)
         with LyingHub(address_of(trial.variables["SIGNWRIGHT_URL"])) as liar, Children(trial.home) as children:
             children.start("witness", "signer")
