@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from signwright.policy import documents as d
+from signwright.signer.gate.bootstrap import create
 from tests.support.gates import CountingKeyholder, GateSite
 from tests.support.gates import organisation as world_of_now
+from tests.support.roots import Keepers
 
 
 def organisation(site: GateSite, **changes: Any) -> None:
@@ -78,6 +80,33 @@ def test_policy_that_waits_has_no_twin_and_no_older_one_after_it(tmp_path: Path)
             assert gate.parts.policies.waiting is waiting
             assert gate.parts.policies.in_force.policy.version == 1
             assert gate.parts.log.size == size
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        site.close()
+
+
+def test_policy_under_an_older_root_is_refused_before_it_is_logged(tmp_path: Path) -> None:
+    """Whoever has the keys of the first root alone makes no policy after the second."""
+    keepers = Keepers(world_of_now())
+    site = GateSite(tmp_path, keepers.world, create_state=False)
+    site.root_sha256 = keepers.pinned
+    site.keyholder = CountingKeyholder(keepers.world, keepers.pinned, now=site.now)
+    create(site.settings, root_sha256=keepers.pinned)
+    offers = [keepers.first(), keepers.second()]
+    stolen = keepers.policy(keepers.genesis, keepers.root(1, ("anna",)), "anna", version=3)
+
+    async def scenario() -> None:
+        async with site.run(policy=False) as (gate, courier):
+            for offer in offers:
+                taken = await courier.policy((offer.root, offer.policy, offer.documents, ""))
+                assert taken.message["ok"], taken.message
+            size = gate.parts.log.size
+            refused = await courier.policy((stolen.root, stolen.policy, stolen.documents, ""))
+            assert (refused.message["ok"], refused.message["code"]) == (False, "root-rollback")
+            assert gate.parts.log.size == size
+            assert gate.parts.policies.in_force.policy.version == 2
 
     try:
         asyncio.run(scenario())
