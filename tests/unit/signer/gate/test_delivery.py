@@ -13,6 +13,7 @@ from signwright.model.view import BytesView
 from signwright.policy import documents as d
 from signwright.readers.pe import PeReader
 from signwright.signer.worker.pool import WorkerPool
+from signwright.statements.dsse import Envelope
 from signwright.statements.models import RequestedArtifact
 from tests.support.gates import GateSite, Release, digest_request, organisation, pe_artifact, sha256
 from tests.support.pki import default_pki
@@ -48,11 +49,11 @@ def test_program_that_is_signed_already_gets_a_second_signature_beside_the_first
     asyncio.run(scenario())
 
 
-def raw_request(site: GateSite, content: bytes) -> tuple[Any, RequestedArtifact]:
+def raw_request(site: GateSite, content: bytes) -> Envelope:
     chosen = FORMATS["raw"]
     prepared = chosen.prepare(BytesView(content), (), chosen.options())
     artifact = RequestedArtifact(size=len(content), format="raw", operations=prepared.operations)
-    return site.world.request("test-raw", files={"notes.txt": content}, artifacts=[artifact]), artifact
+    return site.world.request("test-raw", files={"notes.txt": content}, artifacts=[artifact])
 
 
 def with_rule(world: World, name: str, **changes: Any) -> None:
@@ -70,7 +71,7 @@ def test_raw_signature_has_no_timestamp_also_where_one_is_required(tmp_path: Any
     async def scenario() -> None:
         async with site.run(pool) as (_, courier):
             courier.blobs[sha256(b"any file")] = b"any file"
-            answer = await courier.sign(raw_request(site, b"any file")[0])
+            answer = await courier.sign(raw_request(site, b"any file"))
             assert answer.message["outcome"] == "signed", answer.message
             assert "timestamp" not in courier.errands
 
@@ -111,6 +112,27 @@ def test_release_without_the_exception_asks_outside_authorities_only(tmp_path: A
             assert asked == ["elsewhere"]
             assert (await courier.sign(digest_request(site))).message["outcome"] == "signed"
             assert asked == ["elsewhere", "builtin"], "a test takes whoever comes first"
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        site.close()
+
+
+def test_policy_without_timestamps_needs_no_authority(tmp_path: Any, pool: WorkerPool) -> None:
+    world = organisation()
+    world.authorities = ()
+    project = world.documents()["projects/default"]
+    assert isinstance(project, d.Project)
+    raw = {"test-raw": project.signing_policies["test-raw"]}
+    world.overrides["projects/default"] = project.model_copy(update={"signing_policies": raw})
+    site = GateSite(tmp_path, world)
+
+    async def scenario() -> None:
+        async with site.run(pool) as (_, courier):
+            courier.blobs[sha256(b"any file")] = b"any file"
+            answer = await courier.sign(raw_request(site, b"any file"))
+            assert answer.message["outcome"] == "signed", answer.message
 
     try:
         asyncio.run(scenario())
