@@ -73,7 +73,7 @@ _TABLE: tuple[tuple[str, Effect, str], ...] = (
     (r"projects/[^:]+:signing_policies\.([^.]+)\.retention_days", "stronger", "days that {0} keeps its files"),
     (r"projects/[^:]+:signing_policies\.([^.]+)\.hold", "stronger", "{0} waits for a release by"),
     (r"projects/[^:]+:artifact_configurations\.([^.]+)", "weaker", "artifact configuration {0}"),
-    (r"projects/[^:]+:artifact_configurations\.([^.]+)\.rules\[(.+)\]", "weaker", "{0} takes files {1}"),
+    (r"projects/[^:]+:artifact_configurations\.([^.]+)\.rules\[(.+)\]", "other", "{0} takes files {1}"),
     (r"projects/[^:]+:artifact_configurations\.([^.]+)\.max_size", "weaker", "largest file of {0} in bytes"),
     (r"organisation:live", "stronger", "weakening changes wait"),
     (r"organisation:weakening_delay_hours", "stronger", "hours that a weakening change waits"),

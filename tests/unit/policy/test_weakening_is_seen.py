@@ -303,6 +303,22 @@ def test_what_allows_more_waits_and_is_told(document, path, new):
     assert waiting_parts(OLD, _policy_with(OLD, document, after)) == (document.partition("/")[0],)
 
 
+def test_rule_that_goes_waits_because_a_wider_one_may_take_its_files():
+    """Files fall to the first rule that fits: without ``setup.exe``, of which one is wanted, a hundred are."""
+    narrow = d.ArtifactRule(name="setup.exe", format="pe", min=1, max=1)
+    wide = d.ArtifactRule(name="*", format="pe", max=100)
+
+    def with_rules(*rules: d.ArtifactRule) -> Policy:
+        project = OLD.projects["default"]
+        configurations = {**project.artifact_configurations, "programs": d.ArtifactConfiguration(rules=rules)}
+        return replace(
+            OLD, projects={"default": project.model_copy(update={"artifact_configurations": configurations})}
+        )
+
+    assert waiting_parts(with_rules(narrow, wide), with_rules(wide)) == ("projects",)
+    assert waiting_parts(with_rules(wide), with_rules(narrow, wide)) == ("projects",)
+
+
 def test_a_person_with_a_dot_in_the_name_can_be_disabled_at_once():
     people = {**OLD.people.people, "bob.smith": OLD.people.people["bob"]}
     old = replace(OLD, people=d.People(people=people))
