@@ -116,3 +116,14 @@ def test_error_about_the_request_denies_and_any_other_may_be_tried_again(
 )
 def test_reasons_of_an_error_are_told_as_rows_and_nothing_else(reasons: object, told: object) -> None:
     assert failed(DeniedError("x", details={"reasons": reasons})).reasons == told
+
+
+def test_receipt_under_a_policy_that_the_state_lost_is_refused(site: GateSite) -> None:
+    async def scenario() -> None:
+        async with site.run() as (gate, _):
+            policies = gate.parts.policies
+            assert policies.authorisation(1, (b"request", (), ())).documents.keys() == site.policy_parts[2].keys()
+            with pytest.raises(UnavailableError, match="policy version 99 is missing"):
+                policies.authorisation(99, (b"request", (), ()))
+
+    asyncio.run(scenario())
