@@ -21,7 +21,8 @@ def ask_gate(
 ) -> dict[str, object]:
     """The gate's answer to one message; ``parts``: what travels beside it.
 
-    Raises `DeniedError` with the gate's own code for a refusal, `UnavailableError` when it does not answer.
+    Raises `DeniedError` with the gate's own code for a refusal, `UnavailableError` when it does not answer, or says
+    that somebody whom it needs does not.
     """
     return ask_socket(socket_of(home), message, parts, seconds=seconds)
 
@@ -59,7 +60,8 @@ def exchange(
         raise _silent(problem) from problem
     if answer.get("ok") is not True:
         hint = answer.get("hint")
-        raise DeniedError(
+        kind = UnavailableError if answer.get("unavailable") is True else DeniedError
+        raise kind(
             str(answer.get("message"))[:MAX_SAID],
             code=str(answer.get("code"))[:60],
             hint=str(hint)[:MAX_SAID] if hint else None,

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from signwright.errors import ConfigurationError, LimitError, MalformedError, SignwrightError
+from signwright.errors import ConfigurationError, LimitError, MalformedError, SignwrightError, UnavailableError
 from signwright.model.framing import Frame
 from signwright.signer.channel import STREAM_LIMIT, Channel, indexed_parts, number_field, text_field
 from signwright.signer.gate import outcome
@@ -205,7 +205,7 @@ class Server:
         try:
             fields = await verb(frame)
         except SignwrightError as problem:
-            fields = {"ok": False, "code": problem.code, "message": problem.message, "details": problem.details}
+            fields = {**_refusal(problem), "details": problem.details}
         await channel.send({"type": "done", "id": number, **fields})
 
     async def _run_console(self, channel: Channel, number: int, frame: Frame, verb: ConsoleVerb) -> None:
@@ -213,8 +213,14 @@ class Server:
         try:
             fields, parts = await verb(frame)
         except SignwrightError as problem:
-            fields = {"ok": False, "code": problem.code, "message": problem.message, "hint": problem.hint}
+            fields = {**_refusal(problem), "hint": problem.hint}
         await channel.send({"type": "done", "id": number, **fields}, parts)
+
+
+def _refusal(problem: SignwrightError) -> dict[str, object]:
+    """``unavailable``: nobody said no; asking again later may help."""
+    unavailable = isinstance(problem, UnavailableError)
+    return {"ok": False, "code": problem.code, "message": problem.message, "unavailable": unavailable}
 
 
 def _bound(path: Path, *, shared: bool) -> socket.socket:
