@@ -470,3 +470,15 @@ def test_word_that_never_was_an_approval_or_was_given_again_has_not_lapsed():
     assert told(case) == "1 of 2 approvals (alice)"
     case.approvals = [case.word("alice"), case.word("bob", artifacts_rehashed=False)]
     assert told(case) == "1 of 2 approvals (alice)"
+
+
+def test_all_that_was_counted_beside_peoples_words_is_named():
+    """The intent leaf repeats it, so that a decision can be counted again."""
+    case = Case()
+    facts = case.facts()
+    assert facts.freshness is not None
+    scans = [scan.statement.digest for scan in facts.scans]
+    assert len(scans) == 1
+    assert facts.evidence == (*scans, facts.freshness.statement.digest)
+    case.is_fresh = False
+    assert case.facts().evidence == tuple(scans)
