@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -15,12 +16,15 @@ from signwright.readers.cms import MAX_ENVELOPE
 
 MAX_FOUND = 256
 #: Texts up to this are searched for base64.
-MAX_TEXT = 16 << 20
+MAX_TEXT = 4 << 20
 _BLOCK = 1 << 20
 #: id-signedData, the first member of a ContentInfo, and what base64 makes of the SEQUENCE around it.
 _SIGNED_DATA, _BEGIN = bytes.fromhex("06092a864886f70d010702"), b"MI"
-#: One line of base64, behind the comment signs of a script and before those that end it.
-_LINE = re.compile(rb"[ \t]*(?:#|'|//|;|<!--)?[ \t]*(?:SIG #)?[ \t]*([A-Za-z0-9+/]{1,128}={0,2})[ \t]*(?:-->)?\s*")
+#: One line of base64, behind the comment signs of a script and before those that end it; and one that has no such
+#: signs, however long. Between the parts of the first, blanks can be shared out in many ways: its length has an end.
+_MAX_SHORT = 256
+_SHORT = re.compile(rb"[ \t]*(?:#|'|//|;|<!--)?[ \t]*([A-Za-z0-9+/]+={0,2})[ \t]*(?:-->)?\s*")
+_LONG = re.compile(rb"([A-Za-z0-9+/]+={0,2})\r?\n?")
 
 
 def structures_in(view: View) -> Iterator[bytes]:
@@ -66,9 +70,11 @@ def _textual(view: View) -> Iterator[bytes]:
     if _BEGIN not in content or b"\0" in content[:1024]:
         return
     run: list[bytes] = []
-    for line in (*content.split(b"\n"), b"-"):
-        match = _LINE.fullmatch(line)
+    for line in chain(io.BytesIO(content), (b"-",)):
+        match = (_SHORT if len(line) <= _MAX_SHORT else _LONG).fullmatch(line)
         if match is not None:
+            if match[1].startswith(_BEGIN) and run and not run[0].startswith(_BEGIN):
+                run = []  # a word of the text before it, which might be base64 as well
             run.append(match[1])
         elif run:
             yield from _decoded(b"".join(run))

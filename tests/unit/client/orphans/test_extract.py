@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -113,8 +114,9 @@ def pem(signature: bytes) -> bytes:
         lambda signature: bytes((1 << 20) - 10) + signature,
         script,
         pem,
+        lambda signature: b"text\n" + base64.b64encode(signature) + b"\n",
     ],
-    ids=["package", "in the middle", "across blocks", "script", "text"],
+    ids=["package", "in the middle", "across blocks", "script", "text", "one line"],
 )
 def test_signature_in_a_format_that_nobody_here_reads_is_found(world, around):
     """Whoever has the key can sign what this service cannot."""
@@ -128,6 +130,13 @@ def test_file_full_of_signatures_is_named(world):
     view, _, _ = world.sign("cms", SOURCES["cms"])
     with pytest.raises(FormatError, match="more than"):
         found_in(world, bytes(100) + view * 257)
+
+
+@pytest.mark.parametrize("line", [b" " * (3 << 20), b"\n" * (3 << 20), b"# \t" * (1 << 20), b"MI" * (1 << 20) + b"!"])
+def test_text_that_is_made_to_be_slow_is_not(world, line):
+    began = time.process_time()
+    assert found_in(world, b"MI\n" + line) == []
+    assert time.process_time() - began < 20
 
 
 def test_what_only_mentions_signatures_is_passed_over(world):
