@@ -20,7 +20,7 @@ from tests.support.source_tree import (
 )
 
 OWN_LINES = 700
-REACHED_LINES = 3500
+REACHED_LINES = 3660
 
 OWN_PACKAGES = {"statements", "policy", "transparency", "envelopes", "model", "errors"}
 THIRD_PARTY = {"cryptography", "pkcs11", "pydantic"}

@@ -98,12 +98,18 @@ class Door:
         return policy
 
     def start(self) -> None:
-        status = self.ask({"verb": "status"})[0]["start"]
-        now = format_time(self.keepers.world.now)
-        leaf = StartLeaf(nonce=status["nonce"], number=status["number"], time=now).encode()
-        proof, rows = self.logged(leaf)
-        answer, _ = self.ask({"verb": "start", "consistency": rows}, [leaf, proof])
+        answer = self.read_and_start()
         assert answer["ok"], answer
+
+    def read_and_start(self, **changes: Any) -> dict[str, Any]:
+        """What the keyholder says when its start is logged and read. ``changes``: of its leaf."""
+        status = self.ask({"verb": "status"})[0]
+        values = {**status["start"], "time": format_time(self.keepers.world.now)} | changes
+        self.logged(StartLeaf(**values).encode())
+        answer: dict[str, Any] = {}
+        for message, parts in self.log.reading(status["read"], self.log.note(self.keepers.world.now)):
+            answer, _ = self.ask(message, parts)
+        return answer
 
     def operation(
         self, *names: str, policy_sha256: str | None = None, hours: tuple[float, float] = (0, 24), **changes: Any
@@ -136,7 +142,7 @@ class Door:
 
 
 @contextmanager
-def open_door(folder: Path) -> Iterator[Door]:
+def open_door(folder: Path, *, started: bool = True) -> Iterator[Door]:
     """With two policies loaded and its start in the log; the front runs in a thread until the end."""
     identity, keepers = default_pki().code_signing("p256"), Keepers()
     for kind, made in (("release", identity), ("test", default_pki().code_signing("p256", "another"))):
@@ -162,7 +168,8 @@ def open_door(folder: Path) -> Iterator[Door]:
     thread.start()
     try:
         found = Door(keepers, ours, marks)
-        found.start()
+        if started:
+            found.start()
         yield found
     finally:
         ours.close()

@@ -29,6 +29,8 @@ from signwright.transparency.tiles import TileTree
 from tests.support.pki import Identity
 from tests.support.world import ORIGIN, World
 
+#: (message, parts) as a gate sends them.
+Message = tuple[dict[str, Any], list[bytes]]
 PolicyParts = tuple[Envelope, Envelope, dict[str, bytes], str]
 
 
@@ -37,6 +39,7 @@ class MemoryLog:
 
     def __init__(self, world: World) -> None:
         self.tiles: dict[str, bytes] = {}
+        self.leaves: list[bytes] = []
         self.frontier = Frontier()
         self.key = SignerKey(ORIGIN, ED25519, world.log_private.private_bytes_raw())
         self.witness = SignerKey("w1", COSIGNATURE_V1, world.witness_private.private_bytes_raw())
@@ -45,6 +48,7 @@ class MemoryLog:
         """Index of the first."""
         first = self.frontier.size
         growth = self.frontier.grow(leaves)
+        self.leaves += leaves
         self.tiles.update(growth.tiles)
         self.frontier = growth.frontier
         return first
@@ -65,6 +69,13 @@ class MemoryLog:
 
     def tree(self) -> TileTree:
         return TileTree(self.frontier.size, self.tiles.__getitem__)
+
+    def reading(self, first: int, note: bytes) -> list[Message]:
+        """What an honest gate has a keyholder read from ``first`` on before it starts."""
+        return [
+            ({"verb": "leaves", "id": 1, "first": first}, self.leaves[first:]),
+            ({"verb": "start", "id": 1}, [note]),
+        ]
 
 
 @dataclass
@@ -116,14 +127,12 @@ class SignerWorld:
         root, index, documents, pinned = parts or self.parts
         self.loaded = open_policy(root, index, documents, pinned_root_sha256=pinned)
 
-    def start_message(self, nonce: str, number: int) -> tuple[dict[str, Any], list[bytes]]:
-        """A keyholder's start, logged and cosigned."""
-        leaf = StartLeaf(nonce=nonce, number=number, time=format_time(self.world.now)).encode()
-        before = self.log.seen
-        index = self.log.append(leaf)
-        rows = self._consistency([(before.size, before.root), *self.followed])
+    def start_messages(self, status: dict[str, Any], **changes: Any) -> list[Message]:
+        """A keyholder's start, logged and cosigned, and all that it has to read. ``changes``: of its leaf."""
+        values = {**status["start"], "time": format_time(self.world.now)} | changes
+        self.log.append(StartLeaf(**values).encode())
         self.followed.append((self.log.seen.size, self.log.seen.root))
-        return {"verb": "start", "id": 1, "consistency": rows}, [leaf, self.proof(index)]
+        return self.log.reading(status["read"], self.log.note(self.world.now))
 
     def approved(self, request: Envelope, people: Sequence[str] = ("alice", "bob")) -> list[Envelope]:
         return [self.world.approval(request, p, policy=self.policy, checkpoint=self.log.seen) for p in people]

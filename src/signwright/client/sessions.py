@@ -26,8 +26,9 @@ from signwright.model.base64text import strict_base64
 from signwright.model.operation import Strict
 from signwright.model.times import format_time, parse_time
 from signwright.statements.keys import key_id_of, public_text
-from signwright.statements.models import Session, Text, Time, statement_payload
+from signwright.statements.models import Text, Time, statement_payload
 from signwright.statements.parse import parse_model
+from signwright.statements.session import Session
 
 LIFETIME = timedelta(hours=8)
 #: A session that ends within this time is not used again.

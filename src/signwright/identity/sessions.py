@@ -12,7 +12,8 @@ from signwright.model.times import parse_time
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope
 from signwright.statements.keys import VerifyingKey, verify_envelope, verifying_key
-from signwright.statements.models import Session, parse_statement
+from signwright.statements.models import parse_statement
+from signwright.statements.session import Session
 
 MAX_SESSION = timedelta(hours=8)
 CLOCK_SKEW = timedelta(minutes=5)

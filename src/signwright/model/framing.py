@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from signwright.errors import LimitError, MalformedError
 
@@ -62,6 +63,27 @@ def parse_header(header: bytes, *, max_body: int = MAX_BODY) -> tuple[dict[str, 
     if not sound or not all(type(n) is int and n >= 0 for n in sizes) or sum(sizes) > max_body:
         raise LimitError("message parts are out of range")
     return message, sizes
+
+
+class Receiver(Protocol):
+    """What a socket is here."""
+
+    def recv(self, size: int, /) -> bytes: ...
+
+
+def reader(channel: Receiver) -> Callable[[int], bytes]:
+    """``read_exactly`` for `read_frame` over a blocking socket; `EOFError` when the other end is gone."""
+
+    def read_exactly(length: int) -> bytes:
+        received = bytearray()
+        while len(received) < length:
+            block = channel.recv(min(length - len(received), 1 << 20))
+            if not block:
+                raise EOFError
+            received += block
+        return bytes(received)
+
+    return read_exactly
 
 
 def decode_frame(content: bytes) -> Frame:

@@ -58,6 +58,22 @@ def check_profile(policy: Policy, profile: int) -> None:
         )
 
 
+def witnessed_now(
+    policy: Policy, memory: LogMemory, note: bytes, *, said: datetime | None = None, now: datetime
+) -> tuple[Checkpoint, datetime]:
+    """(checkpoint, its cosigned time) of a signed note that a quorum cosigned just now. ``said``: another time that
+    must agree. Raises `DeniedError` and `VerificationError`.
+    """
+    if memory.clock() > int((now + window(policy)).timestamp()):
+        raise DeniedError(f"clock {format_time(now)} is behind what was signed before: it was set back", code="clock")
+    witnessed = policy.log_trust.verify(note, latest=now + window(policy))
+    median = witnessed.cosigned.median_time
+    if median is None or any(abs(time - median) > window(policy) for time in (said or now, now)):
+        found = f"leaf time {said}, cosigned {median}, clock {now}"
+        raise DeniedError(f"{found}; wanted within {window(policy)} of each other", code="wrong-time")
+    return witnessed.checkpoint, median
+
+
 def logged_leaf(
     policy: Policy,
     leaf: bytes,
@@ -75,19 +91,14 @@ def logged_leaf(
     ``said``: the leaf's own time; ``seen``: (size, hex root) of trees that others have seen. Raises `DeniedError` and
     `VerificationError`.
     """
-    if memory.clock() > int((now + window(policy)).timestamp()):
-        raise DeniedError(f"clock {format_time(now)} is behind what was signed before: it was set back", code="clock")
     parsed = TlogProof.parse(proof)
-    witnessed = parsed.verify(leaf, policy.log_trust, latest=now + window(policy))
-    median = witnessed.cosigned.median_time
-    if median is None or abs(said - median) > window(policy) or abs(now - median) > window(policy):
-        found = f"leaf time {said}, cosigned {median}, clock {now}"
-        raise DeniedError(f"{found}; wanted within {window(policy)} of each other", code="wrong-time")
+    checkpoint, median = witnessed_now(policy, memory, parsed.checkpoint, said=said, now=now)
+    parsed.check(leaf, checkpoint)
     size, root = memory.log()
     known = {*seen, (size, root.hex())} if size else seen
     for older_size, older_root in sorted(known):
-        _continues(consistency, older_size, bytes.fromhex(older_root), checkpoint=witnessed.checkpoint)
-    return parsed.index, witnessed.checkpoint, max(said, median)
+        _continues(consistency, older_size, bytes.fromhex(older_root), checkpoint=checkpoint)
+    return parsed.index, checkpoint, max(said, median)
 
 
 def _continues(rows: Sequence[Consistency], size: int, root: bytes, *, checkpoint: Checkpoint) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from signwright.envelopes.base import SignerContext, ToBeSigned
 from signwright.envelopes.templates import template_named
-from signwright.errors import DeniedError, LimitError, MalformedError
+from signwright.errors import DeniedError, KeystoreError, LimitError, MalformedError
 from signwright.model.times import parse_time
 from signwright.policy.decide import decide
 from signwright.policy.documents import Key, SigningPolicy
@@ -33,6 +33,8 @@ from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.intent import IntentLeaf, parse_intent
 
 MAX_ATTEMPTS = 3
+#: How a key can be protected, from the least on.
+PROTECTION = ("software", "claimed", "attested")
 #: Most approvals, most evidence envelopes and most consistency proofs of one order.
 MAX_ATTACHED = 256
 
@@ -48,6 +50,10 @@ class Memory(LogMemory, Protocol):
         """What the newest freshness statement ever accepted revokes."""
         ...
 
+    def freshness(self) -> tuple[int, int]:
+        """The highest number of a freshness statement that was read in the log, and when (seconds since the epoch)."""
+        ...
+
     def attempts(self, request: str, wave: int) -> int:
         """The highest attempt ever claimed, 0 before the first."""
         ...
@@ -57,6 +63,15 @@ class Memory(LogMemory, Protocol):
     def used(self, name: str, hour: int) -> int:
         """Operations under ``name`` in hour ``hour`` since the epoch and the 24 before: at least 24 h in all."""
         ...
+
+
+class OpenKey(Protocol):
+    """A key as its store opened it. ``state``: ``ready`` or why not."""
+
+    state: str
+    message: str
+    public_key: bytes
+    protection: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +201,11 @@ def _facts(policy: Policy, memory: Memory, frame: OrderFrame, rule: SigningPolic
     )
     if facts.ignored:
         raise DeniedError("; ".join(facts.ignored), code="unverified-statement")
+    said = facts.freshness.statement.predicate if facts.freshness else None
+    number, read = memory.freshness()
+    # What was signed after the log was read is newer, whatever number somebody made up there.
+    if said and said.number < number and parse_time(said.created).timestamp() <= read:
+        raise DeniedError(f"freshness number {said.number}; the log has number {number}", code="freshness-old")
     return facts
 
 
@@ -268,6 +288,22 @@ def check_attempt(memory: Memory, request: str, *, wave: int, attempt: int, leaf
     if not before < attempt <= MAX_ATTEMPTS:
         raise DeniedError(
             f"attempt {attempt} after {before}; wanted a later one, at most {MAX_ATTEMPTS}", code="wrong-attempt"
+        )
+
+
+def check_key(approved: Approved, key: OpenKey | None) -> None:
+    """The key that opened is the one the policy names, protected at least as the policy says. Raises `KeystoreError`
+    and `DeniedError`.
+    """
+    name, wanted = approved.key_name, approved.key
+    if key is None or key.state != "ready":
+        state, message = (key.state, key.message) if key else ("unknown", "not in signer.toml")
+        raise KeystoreError(f"key {name!r} is {state}: {message}", code=f"key-{state}")
+    if key.public_key != base64.b64decode(wanted.public_key):
+        raise DeniedError(f"key {name!r} in the key store is not the policy's", code="wrong-key")
+    if PROTECTION.index(key.protection) < PROTECTION.index(wanted.protection):
+        raise DeniedError(
+            f"key {name!r} is {key.protection}; the policy says {wanted.protection}", code="key-protection"
         )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keyholder's messages that are no orders: policy, start, halt, resume. Memory and clock come from outside."""
+"""The keyholder's messages that are no orders: policy, leaves, start, halt, resume. Memory and clock are not here."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Protocol
 from signwright.errors import ConfigurationError, DeniedError
 from signwright.model.framing import Frame
 from signwright.model.times import format_time, parse_time
-from signwright.policy.following import LogMemory, check_profile
-from signwright.policy.orders import consistency_rows
+from signwright.policy.following import check_profile, window
 from signwright.policy.policy import Policy, open_policy
-from signwright.policy.succession import check_policy_change, check_start, has_ended, opened_halt, opened_resume
+from signwright.policy.reading import Reading, ReadingMemory
+from signwright.policy.succession import check_policy_change, has_ended, opened_halt, opened_resume
 from signwright.statements.dsse import parse_envelope
 
 
-class StandingMemory(LogMemory, Protocol):
+class StandingMemory(ReadingMemory, Protocol):
     """Durable; none of it ever goes back."""
 
     @property
@@ -31,7 +31,11 @@ class StandingMemory(LogMemory, Protocol):
 
     def accept_policy(self, version: int, sha256: str, message: dict[str, object], parts: Sequence[bytes]) -> None: ...
 
-    def started(self, index: int, *, size: int, root: bytes, newest: int) -> None: ...
+    def wanted(self, *, due: int, created: int) -> int:
+        """The highest policy version that the log was read to have in force at the time ``due``, as far as it was read
+        at or after the time ``created``; 0 for none. Seconds since the epoch.
+        """
+        ...
 
     def halts(self) -> Sequence[tuple[str, int, int | None]]:
         """(digest, policy version in force when it came, version that its resume names or None)."""
@@ -47,8 +51,15 @@ class Standing:
 
     def __init__(self, memory: StandingMemory, *, profile: int, nonce: str, policy: Frame | None) -> None:
         self._memory, self._profile, self.nonce = memory, profile, nonce
+        self._reading = Reading(memory, nonce=nonce, number=memory.starts)
         self._policy = self._opened(policy) if policy is not None else None
-        self._verbs = {"policy": self._take_policy, "start": self._start, "halt": self._halt, "resume": self._resume}
+        self._verbs = {
+            "policy": self._take_policy,
+            "leaves": self._leaves,
+            "start": self._start,
+            "halt": self._halt,
+            "resume": self._resume,
+        }
 
     def take(self, frame: Frame, *, now: datetime) -> dict[str, object]:
         """The answer to any message but orders and ``status``; raises `SignwrightError` for one that does not hold."""
@@ -69,11 +80,18 @@ class Standing:
         version = self._policy.version
         return [digest for digest, under, resumed in self._memory.halts() if not has_ended(under, resumed, version)]
 
-    def may_sign(self) -> Policy:
-        """The policy in force; raises `DeniedError` while signing is halted."""
+    def may_sign(self, *, now: datetime) -> Policy:
+        """The policy in force; raises `DeniedError` while signing is halted, and when the log has a newer one.
+
+        A version that somebody made up in the log counts no more for a policy that the keepers signed after that.
+        """
         policy, halts = self.in_force(), self.halts()
         if halts:
             raise DeniedError(f"signing is halted ({', '.join(halt[:16] for halt in halts)})", code="halted")
+        due, created = now - window(policy), parse_time(policy.index.created)
+        wanted = self._memory.wanted(due=int(due.timestamp()), created=int(created.timestamp()))
+        if wanted > policy.version:
+            raise DeniedError(f"policy version {policy.version}; the log has version {wanted}", code="policy-behind")
         return policy
 
     def status(self) -> dict[str, object]:
@@ -82,6 +100,7 @@ class Standing:
             "policy": {"version": policy.version, "sha256": policy.sha256} if policy else None,
             "profile": self._profile,
             "start": {"nonce": self.nonce, "number": self._memory.starts},
+            "read": self._reading.size,
             "halts": self.halts(),
         }
 
@@ -111,21 +130,15 @@ class Standing:
             self._policy = policy
         return {"version": policy.version, "sha256": policy.sha256}
 
+    def _leaves(self, frame: Frame, _: datetime) -> dict[str, object]:
+        self._reading.take(frame.message.get("first"), frame.parts)
+        return {"read": self._reading.size}
+
     def _start(self, frame: Frame, now: datetime) -> dict[str, object]:
-        """This very process stands in the log now; only what is logged after it may reach a key."""
-        leaf, proof = frame.parts
-        index, checkpoint, newest = check_start(
-            self.in_force(),
-            self._memory,
-            leaf=leaf,
-            proof=proof,
-            consistency=consistency_rows(frame.message),
-            nonce=self.nonce,
-            number=self._memory.starts,
-            now=now,
-        )
-        self._memory.started(index, size=checkpoint.size, root=checkpoint.root, newest=int(newest.timestamp()))
-        return {"first_leaf": index}
+        """This very process stands in the log that it has read; only what is logged after it may reach a key."""
+        start = self._reading.started(self.in_force(), frame.parts[0], now=now)
+        self._memory.started(start)
+        return {"first_leaf": start.first_leaf}
 
     def _halt(self, frame: Frame, _: datetime) -> dict[str, object]:
         policy = self.in_force()

@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changes the standing of a signing process: the next policy, a start, a halt and its end. Pure checks.
+"""What changes the standing of a signing process: the next policy, a halt and its end. Pure checks.
 
 Gate and keyholder run the same ones, each with its own memory; none of them makes anything go back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from signwright.errors import DeniedError, VerificationError
 from signwright.model.times import format_time, parse_time
 from signwright.policy.changes import waiting_parts
-from signwright.policy.following import Consistency, LogMemory, logged_leaf, window
+from signwright.policy.following import window
 from signwright.policy.policy import Policy, check_role
 from signwright.statements.dsse import Envelope
 from signwright.statements.models import Halt, Resume, Role, Statement, parse_statement
-from signwright.transparency.checkpoint import Checkpoint
-from signwright.transparency.intent import PolicyLeaf, StartLeaf, read_leaf
+from signwright.transparency.intent import PolicyLeaf, read_leaf
 from signwright.transparency.proof import TlogProof
 
 
@@ -70,7 +68,9 @@ def check_policy_change(old: Policy | None, new: Policy, *, leaf: bytes, proof: 
     trusted = old or new
     witnessed = TlogProof.parse(proof).verify(leaf, trusted.log_trust, latest=now + window(trusted))
     cosigned = witnessed.cosigned.median_time
-    if logged != policy_leaf(old, new, now=parse_time(logged.time)):
+    said = parse_time(logged.time)
+    # Who only reads the leaf later counts the delay from its own time, which therefore must not lie ahead.
+    if logged != policy_leaf(old, new, now=said) or (cosigned is not None and said > cosigned + window(trusted)):
         raise DeniedError("the logged policy leaf says something else about this policy", code="wrong-policy-leaf")
     if cosigned is None or now < in_force_from(logged, cosigned):
         ready = format_time(in_force_from(logged, cosigned)) if cosigned else "its cosignatures"
@@ -83,28 +83,6 @@ def waited(policy: Policy, leaf: PolicyLeaf, cosigned: datetime) -> Policy:
     answered in time, and withheld, is in it.
     """
     return replace(policy, in_force_from=in_force_from(leaf, cosigned)) if leaf.delay_hours else policy
-
-
-def check_start(
-    policy: Policy,
-    memory: LogMemory,
-    *,
-    leaf: bytes,
-    proof: bytes,
-    consistency: Sequence[Consistency],
-    nonce: str,
-    number: int,
-    now: datetime,
-) -> tuple[int, Checkpoint, datetime]:
-    """Where this very process's start stands in the log: no order with an earlier intent is for it.
-
-    So an order that was made for a state that is gone (a restored copy, a second process) can never be used.
-    """
-    start = read_leaf(leaf, {"start": StartLeaf})
-    if (start.nonce, start.number) != (nonce, number):
-        raise DeniedError("the start leaf is of another process", code="wrong-start")
-    said = parse_time(start.time)
-    return logged_leaf(policy, leaf, proof, memory=memory, said=said, now=now, consistency=consistency)
 
 
 def opened_halt(policy: Policy, envelope: Envelope) -> Statement[Halt]:

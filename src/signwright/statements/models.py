@@ -110,15 +110,6 @@ class Approval(Strict):
     expires: Time
 
 
-class Session(Strict):
-    """A person lends a fresh key their name for reading and posting, 8 h at most. Subject: SHA-256 of the key."""
-
-    person: Name
-    public_key: KeyText
-    created: Time
-    expires: Time
-
-
 class Engine(Strict):
     name: Text
     version: Text
@@ -249,11 +240,10 @@ class Order(Strict):
     created: Time
 
 
-#: By name. Statements that no decision reads add themselves where they are defined (`signwright.statements.receipt`).
+#: By name. Statements that no decision reads add themselves where they are defined (receipts, sessions).
 PREDICATES: dict[str, type[Strict]] = {
     "request": Request,
     "approval": Approval,
-    "session": Session,
     "evidence": ScanEvidence,
     "policy-root": PolicyRoot,
     "policy": PolicyIndex,

@@ -123,6 +123,26 @@ class KeyOperationLeaf(Leaf):
     time: Time
 
 
+class FreshnessLeaf(Leaf):
+    """A freshness statement was accepted. ``revoked``: how many credentials and people it revokes."""
+
+    type: Literal["freshness"] = "freshness"
+    statement: Sha256
+    number: Number
+    minimum_policy_version: Number
+    revoked: Number
+    time: Time
+
+
+class HaltLeaf(Leaf):
+    """Signing was halted while ``policy_version`` was in force."""
+
+    type: Literal["halt"] = "halt"
+    statement: Sha256
+    policy_version: Number
+    time: Time
+
+
 L = TypeVar("L", bound=Leaf)
 
 

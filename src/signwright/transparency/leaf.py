@@ -15,6 +15,8 @@ from signwright.transparency.intent import (
     MAX_LEAF,
     MAX_LISTED,
     Digests,
+    FreshnessLeaf,
+    HaltLeaf,
     IntentLeaf,
     KeyOperationLeaf,
     Leaf,
@@ -60,26 +62,6 @@ class GenesisLeaf(Leaf):
     origin: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     profile: Number
     trial: bool
-    time: Time
-
-
-class FreshnessLeaf(Leaf):
-    """A freshness statement was accepted. ``revoked``: how many credentials and people it revokes."""
-
-    type: Literal["freshness"] = "freshness"
-    statement: Sha256
-    number: Number
-    minimum_policy_version: Number
-    revoked: Number
-    time: Time
-
-
-class HaltLeaf(Leaf):
-    """Signing was halted while ``policy_version`` was in force."""
-
-    type: Literal["halt"] = "halt"
-    statement: Sha256
-    policy_version: Number
     time: Time
 
 

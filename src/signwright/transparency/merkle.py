@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import reduce
 
 from signwright.errors import VerificationError
 
@@ -27,6 +28,25 @@ def leaf_hash(leaf: bytes) -> bytes:
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Hash of an inner node: SHA-256(0x01 || left || right)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class CompactRange:
+    """The first ``size`` leaves of a growing tree, kept as the roots of their full subtrees, the largest first."""
+
+    def __init__(self, size: int = 0, roots: Sequence[bytes] = ()) -> None:
+        self.size, self.roots = size, list(roots)
+
+    def append(self, leaf: bytes) -> None:
+        """``leaf``: its hash."""
+        node, above = leaf, self.size
+        while above & 1:
+            node, above = node_hash(self.roots.pop(), node), above >> 1
+        self.roots.append(node)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """Of the tree of these leaves."""
+        return reduce(lambda right, left: node_hash(left, right), reversed(self.roots)) if self.roots else EMPTY_ROOT
 
 
 def verify_inclusion(leaf: bytes, index: int, *, size: int, root: bytes, path: Sequence[bytes]) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from signwright.errors import LimitError, MalformedError
 from signwright.model.base64text import strict_base64
-from signwright.transparency.checkpoint import parse_number
+from signwright.transparency.checkpoint import Checkpoint, parse_number
 from signwright.transparency.cosignature import LogTrust, Witnessed
 from signwright.transparency.merkle import HASH_SIZE, MAX_PATH, leaf_hash, verify_inclusion
 from signwright.transparency.note import MAX_NOTE
@@ -63,6 +63,9 @@ class TlogProof:
         Raises `MalformedError`, `LimitError`, `VerificationError`. ``extra`` is never believed.
         """
         witnessed = trust.verify(self.checkpoint, latest=latest)
-        checkpoint = witnessed.checkpoint
-        verify_inclusion(leaf_hash(leaf), self.index, size=checkpoint.size, root=checkpoint.root, path=self.path)
+        self.check(leaf, witnessed.checkpoint)
         return witnessed
+
+    def check(self, leaf: bytes, checkpoint: Checkpoint) -> None:
+        """``leaf`` stands at ``index`` in the tree of a checkpoint that somebody verified."""
+        verify_inclusion(leaf_hash(leaf), self.index, size=checkpoint.size, root=checkpoint.root, path=self.path)

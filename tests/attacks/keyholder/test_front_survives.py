@@ -89,8 +89,12 @@ class Served:
 
     def start(self) -> None:
         """This process stands in the log."""
-        told = self.ask({"verb": "status", "id": 0}, [])["start"]
-        assert self.ask(*self.signer.start_message(told["nonce"], told["number"]))["ok"] is True
+        assert self.read_and_start()["ok"] is True
+
+    def read_and_start(self, **changes: Any) -> dict[str, Any]:
+        """What the keyholder says to its start. ``changes``: of its leaf."""
+        messages = self.signer.start_messages(self.ask({"verb": "status", "id": 0}, []), **changes)
+        return [self.ask(*message) for message in messages][-1]
 
     def end(self) -> object:
         """Hang up and say what ended the front."""

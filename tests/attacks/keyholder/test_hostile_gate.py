@@ -58,10 +58,10 @@ class Keyholder:
 
     def start(self) -> None:
         """Logged once for this process; a second one changes nothing."""
-        told = self.ask({"verb": "status", "id": 0}, [])[0]["start"]
         if not self.started:
-            answer = self.ask(*self.signer.start_message(told["nonce"], told["number"]))[0]
-            assert answer["ok"] is True, answer
+            for message in self.signer.start_messages(self.ask({"verb": "status", "id": 0}, [])[0]):
+                answer = self.ask(*message)[0]
+                assert answer["ok"] is True, answer
             self.started = True
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,7 @@ import pytest
 from signwright.model.times import format_time
 from signwright.statements.dsse import Envelope, statement_digest
 from signwright.statements.models import Halt, Resume, statement_payload
-from signwright.transparency.intent import StartLeaf
-from tests.support.doors import Door
+from tests.support.doors import Door, open_door
 from tests.support.roots import Keepers, signed
 
 
@@ -106,10 +106,7 @@ def test_resume_that_names_the_policy_of_the_halt_ends_nothing(door: Door) -> No
 
 
 @pytest.mark.parametrize("change", [{"nonce": "11" * 16}, {"number": 7}], ids=str)
-def test_start_of_another_process_is_not_this_ones(door: Door, change: dict[str, Any]) -> None:
-    status = door.ask({"verb": "status"})[0]["start"]
-    values = {"nonce": status["nonce"], "number": status["number"], "time": format_time(door.keepers.world.now)}
-    leaf = StartLeaf(**(values | change)).encode()
-    proof, rows = door.logged(leaf)
-    answer, _ = door.ask({"verb": "start", "consistency": rows}, [leaf, proof])
-    assert (answer["ok"], answer["code"]) == (False, "wrong-start")
+def test_start_of_another_process_is_not_this_ones(tmp_path: Path, change: dict[str, Any]) -> None:
+    with open_door(tmp_path, started=False) as door:
+        answer = door.read_and_start(**change)
+        assert (answer["ok"], answer["code"]) == (False, "wrong-start")

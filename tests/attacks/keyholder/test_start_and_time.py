@@ -20,9 +20,8 @@ def test_order_before_the_start_is_logged_is_refused(tmp_path: Path) -> None:
         assert served.ask(*served.signer.policy_message())["ok"] is True
         refused = served.ask(*honest(served.signer))
         assert (refused["ok"], refused["code"]) == (False, "not-started")
-        told = served.ask({"verb": "status", "id": 0}, [])["start"]
-        for nonce, number in (("00" * 16, told["number"]), (told["nonce"], told["number"] + 1)):
-            refused = served.ask(*served.signer.start_message(nonce, number))
+        for change in ({"nonce": "00" * 16}, {"number": 7}):
+            refused = served.read_and_start(**change)
             assert (refused["ok"], refused["code"]) == (False, "wrong-start")
         assert served.operations == 0
     finally:

@@ -13,7 +13,8 @@ from signwright.identity.sessions import open_session, session_holds, session_su
 from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.statements.keys import public_text
-from signwright.statements.models import Session, statement_payload
+from signwright.statements.models import statement_payload
+from signwright.statements.session import Session
 from tests.support.world import NOW, World, sign_ssh, ssh_line
 
 

@@ -13,11 +13,13 @@ import pytest
 
 from signwright.errors import DeniedError, LimitError, MalformedError
 from signwright.policy.orders import Approved, Claim, check_order, read_order
+from signwright.policy.reading import Started
 from signwright.signer.keyholder.state import State
 from signwright.statements.models import RequestedArtifact
+from signwright.transparency.checkpoint import Checkpoint
 from tests.support.pki import default_pki
 from tests.support.signing import SignerWorld
-from tests.support.world import World
+from tests.support.world import ORIGIN, World
 
 CONTENT = b"artifact"
 
@@ -30,7 +32,7 @@ def signer() -> SignerWorld:
 @pytest.fixture
 def state(tmp_path: Path, signer: SignerWorld) -> State:
     state = State(tmp_path / "state", genesis=signer.parts[3])
-    state.started(0, size=0, root=b"", newest=0)
+    state.started(Started(0, (0, b""), Checkpoint(ORIGIN, 0, b""), newest=0, policy_version=1))
     return state
 
 

@@ -114,7 +114,7 @@ class Gate:
         listening = await self.server.listen(Path(self.settings.socket))
         async with listening:
             on_ready()
-            await listening.serve_forever()
+            await asyncio.gather(listening.serve_forever(), parts.keyholder.read_log(parts.log))
 
     def _check_keyholder(self, status: dict[str, object]) -> None:
         if status.get("profile") != self.settings.profile:

@@ -18,6 +18,7 @@ from functools import partial
 
 from signwright.errors import DeniedError, SignwrightError
 from signwright.model.times import format_time
+from signwright.policy.following import AIR_GAP_PROFILE
 from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.policy import spki_sha256
 from signwright.signer.gate import deliver, outcome
@@ -218,6 +219,9 @@ class Cycle:
         well.
         """
         await progress("logging")
+        if self._parts.profile == AIR_GAP_PROFILE:
+            # People carry cosignatures: those of start and intent are one trip.
+            await self._parts.keyholder.begin(self._parts.log, now=self._parts.now)
         if case.opened is not self._parts.policies.in_force or self._shown_is_over(case):
             return await self._again(case.job, progress)
         # The decision that counts: nobody else can use up a quota between it and the intent.
@@ -228,8 +232,11 @@ class Cycle:
             self._parts.verifier.check_approvers_log(case)
             check_digest_mode(case.job.statement)
         self._parts.delivery.check_authorities(case)
+        if not self._parts.keyholder.started and self._parts.profile != AIR_GAP_PROFILE:
+            await self._parts.policies.start_keyholder(self._parts.log, self._parts.keyholder)
+            if case.opened is not self._parts.policies.in_force or self._refusal(case) is not None:
+                return await self._again(case.job, progress)  # that took a while
         self._parts.custodian.use_up(case)
-        await self._parts.keyholder.start(self._parts.log, now=self._parts.now)
         logged = await self._intent(case, sandbox=self._sandbox(found))
         signed: Signed | None = None
         try:
@@ -287,6 +294,7 @@ class Cycle:
         """One order for the whole wave, sent once."""
         parts = self._parts
         await parts.log.cosigned(logged.index)
+        await parts.policies.start_keyholder(parts.log, parts.keyholder)
         await progress("signing")
         order = Order(
             request=case.job.digest,

@@ -30,7 +30,9 @@ async def run_key_operation(parts: Parts, content: bytes) -> dict[str, object]:
     now = parts.now().replace(microsecond=0)
     statement = opened_key_operation(opened.policy, parse_envelope(content), now=now)
     parts.words.check_may_sign()
-    await parts.keyholder.start(parts.log, now=parts.now)
+    if not parts.keyholder.started:
+        await parts.policies.start_keyholder(parts.log, parts.keyholder)
+        return await run_key_operation(parts, content)  # a newer policy may have come into force
     attempt = parts.state.last_attempt(statement.digest) + 1
     if attempt > MAX_ATTEMPTS:
         raise DeniedError(f"{MAX_ATTEMPTS} attempts were made on this key operation", code="attempts-used")

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
+from typing import Any
 
 from signwright.errors import DeniedError, KeystoreError, MalformedError, SignwrightError, UnavailableError
 from signwright.model.framing import Frame
 from signwright.model.times import format_time
-from signwright.signer.channel import Channel, text_field
+from signwright.signer.channel import Channel, number_field, text_field
 from signwright.signer.gate.log import Log, WitnessedCheckpoint
 from signwright.signer.gate.state import StoredPolicy
 from signwright.transparency.intent import StartLeaf
@@ -23,6 +24,8 @@ from signwright.transparency.tiles import TileTree
 _STATUS_SECONDS = 120.0
 #: More checkpoints than this that the keyholder may or may not have accepted: ask it which.
 _MAX_CANDIDATES = 32
+#: Leaves that the keyholder reads at once: at most 4 KiB each, and no more parts than a message has.
+_LEAVES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,10 @@ class KeyholderClient:
         self._candidates: dict[int, bytes] = {}
         self._gone = False
         self._starting = asyncio.Lock()
-        self._started = False
+        self.started = False
+        self._beginning = asyncio.Lock()
+        self._begun: int | None = None
+        self._start_logged = False
 
     @classmethod
     async def connect(cls, descriptor: int, *, seconds: float) -> KeyholderClient:
@@ -128,24 +134,52 @@ class KeyholderClient:
         _check_accepted(frame)
         return frame
 
-    async def start(self, log: Log, *, now: Callable[[], datetime]) -> None:
-        """Have the start of the keyholder's process logged, so that it takes orders. Once; raises `SignwrightError`."""
+    async def read_log(self, log: Log) -> None:
+        """Have the keyholder read what is in the log, which may take a while, before somebody waits for it."""
         async with self._starting:
-            if self._started:
+            if not self._start_logged:
+                await self._read_to(log.size, log)
+
+    async def start(self, log: Log, *, now: Callable[[], datetime]) -> None:
+        """Have the start of the keyholder's process logged, and the log read up to it, so that it takes orders.
+
+        Once; raises `SignwrightError`, and then goes on where it was.
+        """
+        async with self._starting:
+            if self.started:
                 return
-            told = (await self.status()).get("start")
-            if not isinstance(told, dict):
-                raise MalformedError("the keyholder's status says nothing of its start")
-            leaf = StartLeaf(nonce=told["nonce"], number=told["number"], time=format_time(now())).encode()
-            index = await log.append(leaf)
+            index = await self.begin(log, now=now)
+            self._begun = None  # one that fails is logged anew
             async with self._sending:
                 witnessed = await log.cosigned(index)
-                rows = self._rows_to(witnessed, {})
-                self._candidates[witnessed.checkpoint.size] = witnessed.checkpoint.root
-                parts = [leaf, witnessed.proof(index).encode()]
-                await self._ask({"verb": "start", "consistency": rows}, parts)
-            self._accepted(witnessed.checkpoint.size)
-            self._started = True
+                size = witnessed.checkpoint.size
+                await self._read_to(size, log)
+                self._candidates[size] = witnessed.checkpoint.root
+                await self._ask({"verb": "start"}, [witnessed.note])
+            self._accepted(size)
+            self.started = True
+
+    async def begin(self, log: Log, *, now: Callable[[], datetime]) -> int:
+        """Log the start of the keyholder's process, for `start` to go on with; its index."""
+        async with self._beginning:
+            if self._begun is None and not self.started:
+                # Most of a long log is read first: cosignatures grow old. Beyond a start leaf only what is cosigned.
+                told = await self._read_to(0 if self._start_logged else log.size, log)
+                leaf = StartLeaf(nonce=told["nonce"], number=told["number"], time=format_time(now()))
+                self._start_logged = True
+                self._begun = await log.append(leaf.encode())
+            return self._begun or 0
+
+    async def _read_to(self, size: int, log: Log) -> dict[str, Any]:
+        """Send the leaves that the keyholder has not read yet; what it says of its start."""
+        status = await self.status()
+        told = status.get("start")
+        if not isinstance(told, dict):
+            raise MalformedError("the keyholder's status says nothing of its start")
+        for first in range(number_field(status, "read"), size, _LEAVES):
+            leaves = log.leaves(first, min(first + _LEAVES, size))
+            await self._ask({"verb": "leaves", "first": first}, leaves)
+        return told
 
     async def order(self, log: Log, index: int, parts: OrderParts | KeyOperationParts) -> Signed:
         """Have signed what the leaf at ``index`` announces.

@@ -126,6 +126,15 @@ class Log:
             self._nodes = {}
         return TileTree(self.frontier.size, self.files.read, nodes=self._nodes)
 
+    def leaves(self, first: int, end: int) -> list[bytes]:
+        """Contents of durable leaves, without the one at ``end``."""
+        size, found = self.frontier.size, list[bytes]()
+        for index in range(first // WIDTH, -(-end // WIDTH)):
+            width = min(WIDTH, size - index * WIDTH)
+            found += parse_bundle(self.files.read(Tile(ENTRIES, index, width).path), width)
+        start = first // WIDTH * WIDTH
+        return found[first - start : end - start]
+
     async def append(self, leaf: bytes, writes: Writes = _nothing) -> int:
         """The leaf's index, once leaf and ``writes`` are durable. Raises `UnavailableError` when the disk fails."""
         if self._broken is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from signwright.errors import ConflictError, DeniedError, MalformedError, UnavailableError
+from signwright.errors import ConflictError, DeniedError, MalformedError, SignwrightError, UnavailableError
 from signwright.model.times import format_time
 from signwright.policy.documents import Services, SigningPolicy
 from signwright.policy.following import check_profile
@@ -112,6 +113,14 @@ class PolicyHolder:
         """Put the policy that waits in force if its time has come."""
         async with self._accepting:
             return await self._advance(log, keyholder)
+
+    async def start_keyholder(self, log: Log, keyholder: KeyholderClient) -> None:
+        """Have the keyholder take orders, once. It reads in the log which policy is in force, so it gets that first."""
+        if not keyholder.started:
+            async with self._accepting:
+                with contextlib.suppress(SignwrightError):
+                    await self._advance(log, keyholder)
+                await keyholder.start(log, now=self._now)
 
     async def _advance(self, log: Log, keyholder: KeyholderClient) -> Accepted:
         waiting = self.waiting

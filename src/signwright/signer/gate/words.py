@@ -133,7 +133,9 @@ class KeepersWords:
         async with self._taking:
             statement = opened_resume(self._policies.in_force.policy, parse_envelope(content))
             said = statement.predicate
-            known = {word.sha256 for word in self._state.words("resume")}
+            known = {word.sha256: word.content for word in self._state.words("resume")}
+            if known.get(statement.digest) == b"":  # rebuilt from the log: its wire form is here again
+                await self._log.record((fill_word(statement.digest, content),))
             if statement.digest not in known:
                 word = StoredWord(statement.digest, "resume", said.policy_version, None, content)
                 _, (halts,) = fold_digests(said.halts)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from signwright.envelopes.base import ToBeSigned
 from signwright.envelopes.keys import check_signature_value
 from signwright.errors import SignwrightError
-from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.model.framing import Frame, encode_frame, read_frame, reader
 from signwright.signer.keyholder.keystores.base import DeviceGoneError, KeyStore
 from signwright.signer.keyholder.settings import KeySettings
 
@@ -76,18 +76,3 @@ def _contents(frame: Frame) -> list[ToBeSigned]:
     rows = frame.message["contents"]
     assert isinstance(rows, list)
     return [ToBeSigned(part, str(row[0]), bool(row[1])) for row, part in zip(rows, frame.parts, strict=True)]
-
-
-def reader(channel: socket.socket) -> Callable[[int], bytes]:
-    """``read_exactly`` for `read_frame` over a blocking socket; `EOFError` when the other end is gone."""
-
-    def read_exactly(length: int) -> bytes:
-        received = bytearray()
-        while len(received) < length:
-            block = channel.recv(min(length - len(received), 1 << 20))
-            if not block:
-                raise EOFError
-            received += block
-        return bytes(received)
-
-    return read_exactly

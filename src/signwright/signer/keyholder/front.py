@@ -5,7 +5,6 @@ sign.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import select
@@ -13,26 +12,20 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from signwright.errors import DeniedError, KeystoreError, SignwrightError
-from signwright.model.framing import Frame, decode_frame, encode_frame, read_frame
+from signwright.errors import KeystoreError, SignwrightError
+from signwright.model.framing import Frame, decode_frame, encode_frame, read_frame, reader
+from signwright.model.refusal import or_refusal, refusal
 from signwright.policy.key_operations import check_key_operation, read_key_operation
-from signwright.policy.orders import Approved, check_order, read_order
+from signwright.policy.orders import Approved, check_key, check_order, read_order
 from signwright.policy.standing import Standing
-from signwright.signer.keyholder.child import question, reader
+from signwright.signer.keyholder.child import question
 from signwright.signer.keyholder.pool import Pool
 from signwright.signer.keyholder.state import State
 
 #: Orders checked together share one durable commit. A group takes no further message beyond so many bytes.
 GROUP, GROUP_BYTES = 64, 16 << 20
-#: Longest message and details of a refusal, in characters: with every one escaped they still fit into a frame.
-MAX_WORDS = 1 << 17
-#: What a message that nobody foresaw can raise on its way to a refusal. A failing disk is not among it.
-UNFORESEEN = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 KEY_VERBS = ("order", "key-operation")
-PROTECTION = {"software": 0, "claimed": 1, "attested": 2}
-T = TypeVar("T")
 
 
 class Front:
@@ -87,8 +80,8 @@ class Front:
         self, gate: socket.socket, frame: Frame, work: Callable[[], tuple[dict[str, object], list[bytes]]]
     ) -> None:
         """Answer with what ``work`` gives, or with its refusal in words."""
-        found = _or_refusal(work)
-        message, parts = (_refusal(found), []) if isinstance(found, SignwrightError) else found
+        found = or_refusal(work)
+        message, parts = (refusal(found), []) if isinstance(found, SignwrightError) else found
         gate.sendall(encode_frame({"id": _id(frame), **message}, parts))
 
     def _other(self, frame: Frame) -> tuple[dict[str, object], list[bytes]]:
@@ -104,9 +97,9 @@ class Front:
         approved: list[tuple[Frame, Approved]] = []
         self._state.begin()
         for frame in frames:
-            found = _or_refusal(lambda f=frame: self._check(f))  # type: ignore[misc]
+            found = or_refusal(lambda f=frame: self._check(f))  # type: ignore[misc]
             if isinstance(found, SignwrightError):
-                gate.sendall(encode_frame({"id": _id(frame), **_refusal(found)}))
+                gate.sendall(encode_frame({"id": _id(frame), **refusal(found)}))
             else:
                 approved.append((frame, found))
         self._state.commit()
@@ -114,54 +107,26 @@ class Front:
             self._redeem(gate, frame, one)
 
     def _check(self, frame: Frame) -> Approved:
-        policy, now = self._standing.may_sign(), self._now()
+        now = self._now()
+        policy = self._standing.may_sign(now=now)
         if frame.message["verb"] == "order":
             order = read_order(frame.message, frame.parts)
             approved = check_order(policy, self._state, order, profile=self._profile, now=now)
         else:
             approved = check_key_operation(policy, self._state, read_key_operation(frame.message, frame.parts), now=now)
-        self._key_is_the_policys(approved)
+        check_key(approved, self._pool.keys.get(approved.key_name))
         checkpoint, hour = approved.checkpoint, int(now.timestamp()) // 3600
         self._state.claim(approved.claim, hour=hour, size=checkpoint.size, root=checkpoint.root)
         return approved
 
-    def _key_is_the_policys(self, approved: Approved) -> None:
-        """The key that opened is the one the policy names, protected at least as the policy says."""
-        key = self._pool.keys.get(approved.key_name)
-        if key is None or key.state != "ready":
-            state, message = (key.state, key.message) if key else ("unknown", "not in signer.toml")
-            raise KeystoreError(f"key {approved.key_name!r} is {state}: {message}", code=f"key-{state}")
-        if key.public_key != base64.b64decode(approved.key.public_key):
-            raise DeniedError(f"key {approved.key_name!r} in the key store is not the policy's", code="wrong-key")
-        if PROTECTION[key.protection] < PROTECTION[approved.key.protection]:
-            raise DeniedError(
-                f"key {approved.key_name!r} is {key.protection}; the policy says {approved.key.protection}",
-                code="key-protection",
-            )
-
     def _redeem(self, gate: socket.socket, frame: Frame, approved: Approved) -> None:
         def answer(outcome: Frame | KeystoreError) -> None:
             if isinstance(outcome, KeystoreError):
-                gate.sendall(encode_frame({"id": _id(frame), **_refusal(outcome)}))
+                gate.sendall(encode_frame({"id": _id(frame), **refusal(outcome)}))
             else:
                 gate.sendall(encode_frame({"id": _id(frame), "ok": True}, outcome.parts))
 
         self._pool.sign(approved.key_name, question(approved.contents), answer, now=time.monotonic())
-
-
-def _or_refusal(work: Callable[[], T]) -> T | SignwrightError:
-    """What ``work`` gives, or why not. A message that makes no sense is refused; it does not end the process."""
-    try:
-        return work()
-    except SignwrightError as problem:
-        return problem
-    except UNFORESEEN as problem:
-        return DeniedError(f"the message makes no sense: {type(problem).__name__}", code="bad-message")
-
-
-def _refusal(problem: SignwrightError) -> dict[str, object]:
-    details = problem.details if len(str(problem.details)) <= MAX_WORDS else {}
-    return {**details, "ok": False, "code": problem.code, "message": problem.message[:MAX_WORDS]}
 
 
 def _id(frame: Frame) -> int | None:

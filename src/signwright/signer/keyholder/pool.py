@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from signwright.errors import KeystoreError, LimitError, MalformedError
-from signwright.model.framing import Frame, read_frame
-from signwright.signer.keyholder.child import Opener, reader, spawn
+from signwright.model.framing import Frame, read_frame, reader
+from signwright.signer.keyholder.child import Opener, spawn
 from signwright.signer.keyholder.keystores.base import WrongSecretError, secret_identity
 from signwright.signer.keyholder.settings import KeySettings
 from signwright.signer.keyholder.state import State

@@ -16,6 +16,7 @@ from pathlib import Path
 from signwright.errors import ConfigurationError, DeniedError
 from signwright.model.framing import encode_frame
 from signwright.policy.orders import Claim
+from signwright.policy.reading import Learned, Started
 
 _SCHEMA = """
 CREATE TABLE policy (version INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, content BLOB NOT NULL);
@@ -27,6 +28,26 @@ CREATE TABLE used (name TEXT NOT NULL, hour INTEGER NOT NULL, count INTEGER NOT 
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE halt (sha256 TEXT PRIMARY KEY, policy_version INTEGER NOT NULL, resumed_at INTEGER);
 CREATE TABLE quarantine (key TEXT PRIMARY KEY, secret_file TEXT NOT NULL);
+"""
+#: ``wanted``: policies that the log was read to have; ``learned``: what this process reads, gone with it.
+_OPEN = """
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=FULL;
+CREATE TABLE IF NOT EXISTS wanted (version INTEGER PRIMARY KEY, due INTEGER NOT NULL, seen INTEGER NOT NULL);
+CREATE TEMP TABLE learned (
+    leaf_index INTEGER, kind TEXT, subject TEXT, wave INTEGER, number INTEGER, key TEXT, time INTEGER
+);
+"""
+#: What was learned becomes what is remembered. Each intent that we do not know counts as one operation; times that lie
+#: ahead and versions above the one in force are somebody's word and must not hold for ever.
+_LEARN = """
+INSERT INTO used SELECT key, MIN(time, :now) / 3600, 1 FROM learned
+    WHERE kind = 'intent' AND leaf_index NOT IN (SELECT leaf_index FROM claim)
+    ON CONFLICT DO UPDATE SET count = count + 1;
+INSERT OR IGNORE INTO claim SELECT leaf_index, subject, wave, number FROM learned WHERE kind = 'intent';
+INSERT OR IGNORE INTO halt SELECT subject, MIN(number, :version), NULL FROM learned WHERE kind = 'halt';
+INSERT INTO wanted SELECT number, MIN(time), :now FROM learned WHERE kind = 'policy' GROUP BY number
+    ON CONFLICT DO UPDATE SET due = MIN(due, excluded.due), seen = excluded.seen
 """
 
 
@@ -43,7 +64,7 @@ class State:
         if genesis is not None and file.exists():
             raise ConfigurationError(f"genesis over the existing state {file}", code="state-exists")
         self._db = sqlite3.connect(file, isolation_level=None)
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+        self._db.executescript(_OPEN)
         if genesis is not None:
             with self._db:
                 self._db.executescript("BEGIN;" + _SCHEMA)
@@ -82,10 +103,34 @@ class State:
             raise DeniedError("the start of this keyholder is not in the log yet", code="not-started")
         return self._started[0]
 
-    def started(self, index: int, *, size: int, root: bytes, newest: int) -> None:
-        """This process stands in the log at ``index`` of a tree of ``size``."""
-        self._follow(size, root, newest)
-        self._started = index, newest - time.clock_gettime(time.CLOCK_BOOTTIME)
+    def learn(self, rows: Sequence[Learned]) -> None:
+        """Kept aside until `started`."""
+        self.begin()
+        self._db.executemany("INSERT INTO learned VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self.commit()
+
+    def started(self, start: Started) -> None:
+        """This process stands in the log, and what it read there is what it knows."""
+        newest = self._db.execute("SELECT MAX(number) FROM learned WHERE kind = 'freshness'").fetchone()[0] or 0
+        self.begin()
+        for statement in _LEARN.split(";"):
+            self._db.execute(statement, {"now": start.newest, "version": start.policy_version})
+        if newest > self.freshness()[0]:
+            self._remember("freshness-read", f"{newest} {start.newest}")
+        self._remember("read", f"{start.read[0]} {start.read[1].hex()}")
+        self._follow(start.checkpoint.size, start.checkpoint.root, start.newest)
+        self.commit()
+        self._started = start.first_leaf, start.newest - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def freshness(self) -> tuple[int, int]:
+        """The highest number of a freshness statement that was read in the log, and when."""
+        number, _, read = self._fact("freshness-read", "0 0").partition(" ")
+        return int(number), int(read)
+
+    def wanted(self, *, due: int, created: int) -> int:
+        """The highest policy version that was due in the log at ``due``, as far as it was read since ``created``."""
+        query = "SELECT COALESCE(MAX(version), 0) FROM wanted WHERE due <= ? AND seen >= ?"
+        return int(self._db.execute(query, (due, created)).fetchone()[0])
 
     def _follow(self, size: int, root: bytes, newest: int) -> None:
         if size >= self.log()[0]:
@@ -118,8 +163,15 @@ class State:
 
     def log(self) -> tuple[int, bytes]:
         """Size and root of the newest checkpoint ever accepted; (0, empty) before the first."""
-        size, _, root = self._fact("log", "0 ").partition(" ")
-        return int(size), bytes.fromhex(root)
+        return self._tree("log")
+
+    def read(self) -> tuple[int, bytes]:
+        """How many leaves were ever read, and the roots of their full subtrees."""
+        return self._tree("read")
+
+    def _tree(self, name: str) -> tuple[int, bytes]:
+        size, _, roots = self._fact(name, "0 ").partition(" ")
+        return int(size), bytes.fromhex(roots)
 
     def attempts(self, request: str, wave: int) -> int:
         query = "SELECT COALESCE(MAX(attempt), 0) FROM claim WHERE request = ? AND wave = ?"

@@ -8,7 +8,6 @@ claim; proof would be the maker's attestation.
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 
 import pkcs11
@@ -34,6 +33,7 @@ from pkcs11.util.rsa import encode_rsa_public_key
 from signwright.envelopes import der
 from signwright.envelopes.base import ToBeSigned
 from signwright.errors import KeystoreError
+from signwright.model.key_uri import parse_uri
 from signwright.signer.keyholder.keystores.base import DeviceGoneError, WrongSecretError, read_secret
 from signwright.signer.keyholder.settings import KeySettings
 
@@ -92,22 +92,6 @@ def open_pkcs11(settings: KeySettings) -> Pkcs11Key:
         raise DeviceGoneError(f"the token is not there: {type(problem).__name__}") from problem
     except PKCS11Error as problem:
         raise KeystoreError(f"{settings.uri}: {type(problem).__name__}") from problem
-
-
-def parse_uri(uri: str) -> dict[str, bytes]:
-    """Path attributes of an RFC 7512 URI, percent-decoded; raises `KeystoreError` for attributes that we do not
-    match.
-    """
-    path = uri.removeprefix("pkcs11:").partition("?")[0]
-    names: dict[str, bytes] = {}
-    for part in filter(None, path.split(";")):
-        name, _, value = part.partition("=")
-        if name not in ("token", "serial", "object", "id", "type") or name in names:
-            raise KeystoreError(f"key URI: attribute {name!r}; wanted token, serial, object or id, each once")
-        names[name] = re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), value.encode())
-    if not uri.startswith("pkcs11:") or not ({"token", "serial"} & set(names) and {"object", "id"} & set(names)):
-        raise KeystoreError("key URI: wanted pkcs11: with token or serial, and object or id", code="bad-key-uri")
-    return names
 
 
 def _token(module: str, names: dict[str, bytes]) -> Any:
