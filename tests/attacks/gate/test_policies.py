@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.policy import documents as d
 from signwright.signer.gate.bootstrap import create
+from signwright.transparency.note import ED25519 as NOTE_ED25519
+from signwright.transparency.note import VerifierKey
 from tests.support.gates import CountingKeyholder, GateSite
 from tests.support.gates import organisation as world_of_now
 from tests.support.roots import Keepers
+from tests.support.world import ORIGIN, World
 
 
 def organisation(site: GateSite, **changes: Any) -> None:
@@ -112,3 +116,38 @@ def test_policy_under_an_older_root_is_refused_before_it_is_logged(tmp_path: Pat
         asyncio.run(scenario())
     finally:
         site.close()
+
+
+def another_gate(world: World) -> None:
+    world.gate = Ed25519PrivateKey.generate()
+
+
+def other_receipts(world: World) -> None:
+    world.receipts = Ed25519PrivateKey.generate()
+
+
+def another_log_key(world: World) -> None:
+    raw = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    world.log_key = str(VerifierKey(ORIGIN, NOTE_ED25519, raw))
+
+
+def another_log(world: World) -> None:
+    raw = world.log_private.public_key().public_bytes_raw()
+    own = world.services()
+    log = d.LogIdentity(origin="another.test/log", key=str(VerifierKey("another.test/log", NOTE_ED25519, raw)))
+    world.overrides["services"] = own.model_copy(update={"log": log})
+
+
+@pytest.mark.parametrize("change", [another_gate, other_receipts, another_log_key, another_log])
+def test_policy_of_another_signer_is_refused_before_it_is_logged(site: GateSite, change: Any) -> None:
+    change(site.world)
+    parts = site.world.policy_parts()
+
+    async def scenario() -> None:
+        async with site.run() as (gate, courier):
+            size = gate.parts.log.size
+            refused = await courier.policy(parts)
+            assert (refused.message["ok"], refused.message["code"]) == (False, "other-signer")
+            assert gate.parts.log.size == size
+
+    asyncio.run(scenario())
