@@ -12,6 +12,7 @@ import asyncio
 import os
 import socket
 import stat
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from signwright.signer.gate.outcome import Outcome
 from signwright.signer.gate.verify import open_job
 from signwright.signer.users import Users, peer_user
 
+#: Of one user: a courier that holds all of its own keeps nobody else from halting.
 MAX_CONNECTIONS = 64
 #: A request that is done sooner has no news of its progress.
 QUIET_SECONDS = 0.2
@@ -86,6 +88,7 @@ class Server:
         self._peers = peers or Peers.of(None)
         self._at_work = 0
         self._open: dict[Channel, asyncio.Task[None] | None] = {}
+        self._held: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, path: Path) -> asyncio.Server:
@@ -110,24 +113,32 @@ class Server:
         self._open[channel] = asyncio.current_task()
         try:
             user = peer_user(writer.get_extra_info("socket"))
-            if len(self._open) > MAX_CONNECTIONS or not self._peers.hear(user):
+            if not self._peers.hear(user) or self._held[user] >= MAX_CONNECTIONS:
                 return
-            async with asyncio.timeout(_FIRST_FRAME_SECONDS):
-                first = await channel.receive(max_body=_MAX_FIRST_FRAME)
-            while await self._answered_here(channel, first, user):
-                first = await channel.receive(max_body=_MAX_FIRST_FRAME)
-            if user != self._peers.courier:
-                return
-            if first.message.get("type") == "blob":
-                await self._errands.take_blob(first, channel)
-            else:
-                await self._courier(channel, first)
+            self._held[user] += 1
+            try:
+                await self._hear(channel, user)
+            finally:
+                self._held[user] -= 1
         except (SignwrightError, OSError, EOFError, TimeoutError):
             return  # a peer that does not keep to the form is hung up on; its requests are not lost, it asks again
         finally:
             self._open.pop(channel, None)
             self._errands.disconnect(channel)
             await channel.close()
+
+    async def _hear(self, channel: Channel, user: int) -> None:
+        """A connection of somebody who is heard, to its end."""
+        async with asyncio.timeout(_FIRST_FRAME_SECONDS):
+            first = await channel.receive(max_body=_MAX_FIRST_FRAME)
+        while await self._answered_here(channel, first, user):
+            first = await channel.receive(max_body=_MAX_FIRST_FRAME)
+        if user != self._peers.courier:
+            return
+        if first.message.get("type") == "blob":
+            await self._errands.take_blob(first, channel)
+        else:
+            await self._courier(channel, first)
 
     async def _answered_here(self, channel: Channel, frame: Frame, user: int) -> bool:
         """Who only asks how we are, stops us, or is a custodian takes no place of the courier's and cannot be kept out

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from signwright.signer.channel import Channel
 from signwright.signer.gate.console import Reply
 from signwright.signer.gate.cycle import Cycle
 from signwright.signer.gate.errands import Errands
-from signwright.signer.gate.server import Peers, Server
+from signwright.signer.gate.server import MAX_CONNECTIONS, Peers, Server
 from signwright.signer.users import Users
 
 OWN = os.getuid()
@@ -88,6 +89,42 @@ def test_only_an_operator_is_heard_at_the_custodians_console(tmp_path: Path) -> 
     courier = Peers(courier=OWN, operators=frozenset({OTHER}))
     assert ask(tmp_path, courier, "custodian-list") == ["hung up"]
     assert ask(tmp_path, courier, "status", "custodian-list") == [{"size": 7}, "hung up"]
+
+
+@pytest.mark.attacks
+@pytest.mark.skipif(OWN != 0, reason="another user's connections want root")
+def test_courier_that_holds_every_connection_keeps_no_operator_from_halting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them once asked how the gate is and says nothing since."""
+
+    def connect_as(user: int) -> socket.socket:
+        os.seteuid(user)  # whom SO_PEERCRED names is settled when a socket connects
+        try:
+            found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            found.connect("gate.sock")
+            return found
+        finally:
+            os.seteuid(OWN)
+
+    async def run() -> object:
+        async with gate(tmp_path, Peers(courier=OTHER, operators=frozenset({OWN}))):
+            (tmp_path / "gate.sock").chmod(0o666)
+            held = []
+            for _ in range(2 * MAX_CONNECTIONS):
+                one = Channel(*await asyncio.open_unix_connection(sock=connect_as(OTHER)))
+                held.append(one)
+                await answer(one, "status")
+            operator = Channel(*await asyncio.open_unix_connection(sock=connect_as(OWN)))
+            try:
+                return await answer(operator, "halt")
+            finally:
+                for channel in (*held, operator):
+                    await channel.close()
+
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    assert asyncio.run(run()) == {"size": 7}
 
 
 def test_the_courier_is_heard_in_everything(tmp_path: Path) -> None:
