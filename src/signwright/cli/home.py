@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from signwright.client.files import replace_file, write_private
+from signwright.client.files import read_small, replace_file, write_private
 from signwright.errors import ConfigurationError, SignwrightError, UsageError
 from signwright.model.operation import Strict
-from signwright.statements.parse import parse_model
+from signwright.statements.parse import MAX_STATEMENT, parse_model
 
 #: Processes of a home that listen on a Unix socket.
 SOCKETS = ("gate", "scanner")
@@ -70,7 +70,7 @@ class Home:
     def read(self) -> HomeFile:
         """Raises `UsageError` when this is no home."""
         try:
-            return parse_model(HomeFile, self.description.read_bytes())
+            return parse_model(HomeFile, read_small(self.description, MAX_STATEMENT))
         except OSError as problem:
             raise UsageError(
                 f"{self.folder}: not a home ({problem.strerror})", code="no-home", hint="signwright init --home DIR"

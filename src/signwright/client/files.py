@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from signwright.errors import SignwrightError, UsageError
+from signwright.errors import LimitError, SignwrightError, UsageError
 from signwright.model.view import BLOCK
 
 
@@ -25,6 +25,15 @@ def hash_file(file: BinaryIO) -> tuple[str, int]:
         digest.update(block)
         size += len(block)
     return digest.hexdigest(), size
+
+
+def read_small(path: Path, limit: int) -> bytes:
+    """The whole file. Raises `OSError`, and `LimitError` beyond ``limit`` bytes, of which no more are read."""
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise LimitError(f"more than {limit} bytes")
+    return content
 
 
 def open_input(path: Path) -> BinaryIO:

@@ -16,7 +16,7 @@ from signwright.client.files import replace_file
 from signwright.client.hub import PolicyParts
 from signwright.client.partial import check_keeper
 from signwright.client.ssh_keys import PersonKey
-from signwright.errors import ConfigurationError, DeniedError, VerificationError
+from signwright.errors import ConfigurationError, DeniedError, LimitError, MalformedError, VerificationError
 from signwright.formats.registry import FORMATS
 from signwright.model.operation import Strict
 from signwright.model.times import parse_time
@@ -50,7 +50,7 @@ def read_signed(folder: Path, *, pinned_root_sha256: str | None) -> SignedPolicy
 
 
 def read_parts(folder: Path) -> PolicyParts:
-    """What lies there; nothing is verified. Raises `ConfigurationError` for missing files."""
+    """What lies there; nothing is verified. Raises `ConfigurationError` for missing files and for no envelopes."""
     try:
         root, index = (_read(folder / name, MAX_ENVELOPE) for name in ("root.json", "policy.json"))
         files = {path: _read(path, MAX_DOCUMENT) for path in sorted((folder / "documents").rglob("*.json"))}
@@ -59,7 +59,15 @@ def read_parts(folder: Path) -> PolicyParts:
             f"signed policy {folder}: {problem.filename}: {problem.strerror}", code="no-signed-policy"
         ) from problem
     documents = {p.relative_to(folder / "documents").with_suffix("").as_posix(): c for p, c in files.items()}
-    return PolicyParts(parse_envelope(root), parse_envelope(index), documents)
+    first, second = _envelope(folder / "root.json", root), _envelope(folder / "policy.json", index)
+    return PolicyParts(first, second, documents)
+
+
+def _envelope(path: Path, content: bytes) -> Envelope:
+    try:
+        return parse_envelope(content)
+    except (MalformedError, LimitError) as problem:
+        raise ConfigurationError(f"{path}: {problem.message}", code="bad-policy-file") from problem
 
 
 def _read(path: Path, limit: int) -> bytes:
@@ -174,10 +182,18 @@ def check_draft(current: SignedPolicy, documents: Mapping[str, Strict], *, under
             n.removeprefix("projects/"): cast(Project, d) for n, d in documents.items() if n.startswith("projects/")
         },
     )
-    problems = [*problems_of(draft), *_unknown_formats(draft)]
+    problems = [*problems_of(draft), *_unreadable_anchors(draft), *_unknown_formats(draft)]
     if problems:
         raise DeniedError("policy: " + "; ".join(problems), code="bad-policy", details={"problems": problems})
     return draft
+
+
+def _unreadable_anchors(draft: Policy) -> Iterator[str]:
+    for authority in draft.services.timestamp_authorities:
+        try:
+            authority.anchor_certificates  # noqa: B018
+        except MalformedError:
+            yield f"services: timestamp authority {authority.name}: an anchor is not base64 in its one form"
 
 
 def _unknown_formats(draft: Policy) -> Iterator[str]:

@@ -7,19 +7,21 @@ Whoever can change it decides what verifies: keep it where you keep your roots.
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from signwright.errors import ConfigurationError, MalformedError
+from signwright.client.files import read_small
+from signwright.errors import ConfigurationError, LimitError, MalformedError
+from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many, Strict
 from signwright.policy.documents import Base64, LogIdentity, Quorum, TimestampAuthority, Witness
 from signwright.policy.log_trust import log_trust_of
 from signwright.policy.operators import witness_problems
+from signwright.statements.keys import verifying_key
 from signwright.statements.models import Hex32, KeyText, Text
 from signwright.statements.parse import MAX_DOCUMENT, parse_model
 from signwright.transparency.cosignature import LogTrust
@@ -48,26 +50,40 @@ class TrustFile(Strict):
 
     @property
     def roots(self) -> tuple[bytes, ...]:
-        return tuple(base64.b64decode(root) for root in self.code_signing_roots)
+        return tuple(strict_base64(root) for root in self.code_signing_roots)
 
     def problems(self) -> Iterator[str]:
-        """What makes its witnesses unusable, in words: it obeys what a policy obeys."""
+        """What makes its witnesses, roots or receipt keys unusable, in words: it obeys what a policy obeys."""
         own = [("a receipt key", text) for text in self.receipt_keys]
-        return witness_problems(self.organisation, self.log, self.witnesses, quorum=self.quorum, own_keys=own)
+        yield from witness_problems(self.organisation, self.log, self.witnesses, quorum=self.quorum, own_keys=own)
+        for index, text in enumerate(self.receipt_keys):
+            yield from _wrong(f"receipt_keys.{index}", verifying_key, text)
+        for index, text in enumerate(self.code_signing_roots):
+            yield from _wrong(f"code_signing_roots.{index}", strict_base64, text)
+        for number, authority in enumerate(self.timestamp_authorities):
+            for index, text in enumerate(authority.anchors):
+                yield from _wrong(f"timestamp_authorities.{number}.anchors.{index}", strict_base64, text)
 
     def encode(self) -> bytes:
         return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True).encode() + b"\n"
 
 
+def _wrong(field: str, read: Callable[[str], object], text: str) -> Iterator[str]:
+    try:
+        read(text)
+    except MalformedError as problem:
+        yield f"{field}: {problem.message}"
+
+
 def load_trust(file: Path) -> TrustFile:
     """Raises `ConfigurationError` naming the file."""
     try:
-        trust = parse_model(TrustFile, file.read_bytes(), limit=MAX_DOCUMENT)
+        trust = parse_model(TrustFile, read_small(file, MAX_DOCUMENT), limit=MAX_DOCUMENT)
     except OSError as problem:
         raise ConfigurationError(
             f"trust file {file}: {problem.strerror}", code="no-trust-file", hint="--trust FILE or SIGNWRIGHT_TRUST"
         ) from problem
-    except MalformedError as problem:
+    except (MalformedError, LimitError) as problem:
         raise ConfigurationError(f"trust file {file}: {problem.message}", code="bad-trust-file") from problem
     problems = list(trust.problems())
     if problems:

@@ -5,11 +5,11 @@ reads.
 
 from __future__ import annotations
 
-import base64
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many, Name, Parameter, Strict
 from signwright.statements.models import KeyId, KeyText, Mode, Text, Time
 
@@ -91,8 +91,8 @@ class TimestampAuthority(Strict):
 
     @property
     def anchor_certificates(self) -> tuple[bytes, ...]:
-        """DER."""
-        return tuple(base64.b64decode(anchor) for anchor in self.anchors)
+        """DER; raises `MalformedError`."""
+        return tuple(strict_base64(anchor) for anchor in self.anchors)
 
 
 class Scanner(Strict):

@@ -114,7 +114,7 @@ def open_roots(
 
 def _root_number(name: str) -> int:
     digits = name.removeprefix(ROOTS)
-    if not digits.isdigit() or len(digits) > 9 or str(int(digits)) != digits:
+    if not digits.isdecimal() or len(digits) > 9 or str(int(digits)) != digits:
         raise MalformedError(f"policy: {name!r} is not a root by its number", code="unknown-document")
     return int(digits)
 
