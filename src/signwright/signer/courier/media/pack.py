@@ -57,16 +57,20 @@ def read_bundle(descriptor: int | None, store: MediaStore, media: MediaSettings,
     source = _checked(descriptor, empty=False)
     side: Side = "outside" if media.side == "vault" else "vault"
     with open_descriptor(os.dup(source), "rb") as file:
-        landed = store.land(
+
+        def check_end() -> None:
+            """A device is larger than what was written to it; a file is not."""
+            if stat.S_ISREG(os.fstat(source).st_mode) and file.read(1):
+                raise MalformedError("bytes behind the end of the bundle", code="bundle-trailing")
+
+        return store.land(
             reader(file.read),
             side=side,
             key=media.other_key,
             total=media.total_bytes,
             watch=lambda done, of: tell("reading", done, of),
+            check_end=check_end,
         )
-        if stat.S_ISREG(os.fstat(source).st_mode) and file.read(1):
-            raise MalformedError("bytes behind the end of the bundle", code="bundle-trailing")
-    return landed
 
 
 def _checked(descriptor: int | None, *, empty: bool) -> int:

@@ -58,8 +58,20 @@ class MediaStore:
 
     # ── bundles ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def land(self, read: Read, *, side: Side, key: str, total: int, watch: Watch) -> Landed:
-        """Read a bundle of ``side`` to its end; raises what is wrong with it, and then nothing of it is here."""
+    def land(
+        self,
+        read: Read,
+        *,
+        side: Side,
+        key: str,
+        total: int,
+        watch: Watch,
+        check_end: Callable[[], None] = lambda: None,
+    ) -> Landed:
+        """Read a bundle of ``side`` to its end; raises what is wrong with it, and then nothing of it is here.
+
+        ``check_end``: called once everything was read, raises when there is more that must not be.
+        """
         manifest = read_manifest(read, side=side, key=key, total=total)
         free = shutil.disk_usage(self._incoming).free
         if manifest.total + SPARE > free:
@@ -72,6 +84,7 @@ class MediaStore:
                         read_blob(read, row, file.write)
                     done += row.size
                     watch(done, manifest.total)
+                check_end()
                 index = _index(manifest, Path(folder))
                 for number, row in enumerate(manifest.rows):
                     os.replace(Path(folder, str(number)), self._blobs / row.sha256)
