@@ -96,10 +96,14 @@ class Authorities:
 
 @dataclass(slots=True)
 class Round:
-    """One stamp: each authority at most once, best first, until one succeeds or the time is over."""
+    """One stamp: each authority at most once, best first, until one succeeds or the time is over.
+
+    ``anyway``: also those that failed lately, for a value that would be lost without a timestamp.
+    """
 
     authorities: Authorities
     deadline: float
+    anyway: bool = False
     failures: list[Failure] = field(default_factory=list)
     _next: int = 0
 
@@ -111,7 +115,7 @@ class Round:
             left = self.deadline - now
             if left <= 0:
                 self.failures.append(Failure(name, "timestamp-deadline", "not asked: the time was over"))
-            elif self.authorities.is_open(name, now):
+            elif not self.anyway and self.authorities.is_open(name, now):
                 wait = self.authorities.seconds_until_closed(name, now)
                 why = f"not asked: it failed {self.authorities.patience.failures} times, next try in {wait:.0f} s"
                 self.failures.append(Failure(name, "timestamp-breaker-open", why))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,24 +245,52 @@ def test_replayed_cosignature_of_an_older_checkpoint_uses_no_key(site: GateSite)
 
 
 @pytest.mark.parametrize("lie", [_server_error, _garbage, _says_no], ids=lambda lie: lie.__name__)
-def test_without_a_timestamp_nothing_leaves_the_gate(site: GateSite, lie: Any) -> None:
-    async def scenario() -> None:
+def test_without_a_timestamp_nothing_leaves_the_gate(tmp_path: Path, lie: Any) -> None:
+    async def scenario(site: GateSite) -> None:
         async with site.run() as (gate, courier):
             courier.lies["timestamp"] = lie
-            request = digest_request(site)
+            request, authorities = digest_request(site), gate.parts.policies.in_force.authorities
+            assert authorities is not None
             for attempt in (1, 2, 3):
                 answer = await courier.sign(request)
                 assert (answer.message["outcome"], answer.message["code"]) == ("failed", "no-timestamp")
                 assert (answer.message["artifacts"], len(answer.parts)) == ([], 0)
                 assert site.keyholder.operations == attempt
-            # The authority failed three times: now nobody is left to ask, and the key is not even used.
-            other = await courier.sign(digest_request(site))
-            assert (other.message["code"], site.keyholder.operations) == ("no-timestamp", 3)
+                if attempt == 2:
+                    # The authority failed three times and more: nobody is left to ask, and the key is not even used.
+                    other = await courier.sign(request)
+                    assert (other.message["code"], site.keyholder.operations) == ("no-timestamp", 2)
+                    for name in authorities.names:
+                        authorities.succeeded(name)
             courier.lies.clear()
             spent = await courier.sign(request)
             assert (spent.message["outcome"], spent.message["code"]) == ("denied", "attempts-used")
             assert site.keyholder.operations == 3
             assert gate.parts.state.open_intents() == []
+
+    site = GateSite(tmp_path, settings_changes={"limits": {"timestamp_seconds": 1}})
+    try:
+        asyncio.run(scenario(site))
+    finally:
+        site.close()
+
+
+def test_authority_that_fails_for_a_moment_costs_no_attempt(site: GateSite) -> None:
+    """The value stands already: it is the authority that is asked again, and not the key."""
+
+    async def scenario() -> None:
+        async with site.run() as (gate, courier):
+            asked: list[Frame] = []
+
+            async def at_the_third_time(frame: Frame) -> Answer:
+                asked.append(frame)
+                return await (_server_error(frame) if len(asked) < 3 else courier.honest_timestamp(frame))
+
+            courier.lies["timestamp"], before = at_the_third_time, gate.parts.log.size
+            answer = await courier.sign(digest_request(site))
+            assert (answer.message["outcome"], len(asked)) == ("signed", 3)
+            assert (site.keyholder.operations, gate.parts.log.size) == (1, before + 3), "start, intent, result"
+            assert len({frame.parts[0] for frame in asked}) == 3, "each query has a nonce of its own"
 
     asyncio.run(scenario())
 

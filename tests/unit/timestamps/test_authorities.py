@@ -10,7 +10,7 @@ import pytest
 
 from signwright.errors import ConfigurationError, SignwrightError, TimestampError
 from signwright.model.digest import Digest
-from signwright.timestamps.authorities import Attempt, Authorities, Obtained, Patience, Wanted, obtain
+from signwright.timestamps.authorities import Attempt, Authorities, Obtained, Patience, Round, Wanted, obtain
 from signwright.timestamps.codes import Check
 from tests.support.faulty_tsa import FaultyTsa
 from tests.support.pki import NOW, default_pki
@@ -124,6 +124,14 @@ def test_with_every_breaker_open_nobody_is_asked_and_the_error_says_until_when()
     with pytest.raises(TimestampError, match=r"a: not asked: it failed 2 times, next try in 60 s"):
         stamp(authorities, {"a": "good"}, clock, asked)
     assert len(asked) == 2
+
+
+def test_a_value_that_would_be_lost_is_taken_to_authorities_that_failed_lately() -> None:
+    authorities = Authorities(["a", "b"], patience=PATIENCE)
+    for _ in range(PATIENCE.failures):
+        authorities.failed("a", 0.0)
+    asked = [current.next_attempt(1.0) for current in (Round(authorities, 9.0), Round(authorities, 9.0, anyway=True))]
+    assert [one.name for one in asked if one] == ["b", "a"]
 
 
 def test_the_deadline_bounds_the_whole_round() -> None:

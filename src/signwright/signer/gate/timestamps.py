@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -17,13 +18,15 @@ from signwright.policy.documents import TimestampAuthority
 from signwright.signer.channel import number_field
 from signwright.signer.gate.errands import Errands
 from signwright.signer.gate.policy import Opened
-from signwright.timestamps.authorities import Attempt
+from signwright.timestamps.authorities import Attempt, Round
 from signwright.timestamps.query import timestamp_query
 from signwright.timestamps.reply import token_of_reply
 from signwright.timestamps.token import verify_token
 
 #: How far the clocks of gate and authority may differ.
 TOLERANCE = timedelta(minutes=1)
+#: Seconds between one round of all authorities and the next, for the same value.
+PAUSES = (0.5, 1.0, 2.0)
 _OK = 200
 
 
@@ -54,12 +57,27 @@ class Timestamps:
     async def stamp(self, opened: Opened, signature_value: bytes, *, outside_only: bool) -> Stamp:
         """A verified token over ``signature_value``; raises `TimestampError` that names each authority and its
         cause.
+
+        The key was used for this value, and each use is one of few: so authorities are asked again, after a pause that
+        grows, before the value is given up.
         """
         usable = _usable(opened, outside_only=outside_only)
         if opened.authorities is None:
             raise TimestampError("the policy lists no timestamp authority")
         imprint = Digest.of(signature_value)
         current = opened.authorities.begin(time.monotonic())
+        for pause in (*PAUSES, None):
+            stamp = await self._stamped(current, usable, imprint)
+            if stamp is not None:
+                return stamp
+            if pause is None or not usable or time.monotonic() + pause >= current.deadline:
+                break
+            await asyncio.sleep(pause)
+            current = Round(opened.authorities, current.deadline, anyway=True)
+        raise current.error()
+
+    async def _stamped(self, current: Round, usable: Mapping[str, TimestampAuthority], imprint: Digest) -> Stamp | None:
+        """The token of the first authority of one round whose token holds; None when there is none."""
         while (attempt := current.next_attempt(time.monotonic())) is not None:
             authority = usable.get(attempt.name)
             if authority is None:
@@ -71,7 +89,7 @@ class Timestamps:
                 continue
             current.succeeded(attempt.name)
             return Stamp(token, "outside" if authority.outside else "local")
-        raise current.error()
+        return None
 
     async def _ask(self, attempt: Attempt, authority: TimestampAuthority, imprint: Digest) -> bytes:
         nonce = secrets.randbits(64)
