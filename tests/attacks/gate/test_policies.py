@@ -138,7 +138,16 @@ def another_log(world: World) -> None:
     world.overrides["services"] = own.model_copy(update={"log": log})
 
 
-@pytest.mark.parametrize("change", [another_gate, other_receipts, another_log_key, another_log])
+def another_name_in_the_key(world: World) -> None:
+    own = world.services()
+    raw = world.log_private.public_key().public_bytes_raw()
+    log = d.LogIdentity(origin=ORIGIN, key=str(VerifierKey("another.test/log", NOTE_ED25519, raw)))
+    world.overrides["services"] = own.model_copy(update={"log": log})
+
+
+@pytest.mark.parametrize(
+    "change", [another_gate, other_receipts, another_log_key, another_log, another_name_in_the_key]
+)
 def test_policy_of_another_signer_is_refused_before_it_is_logged(site: GateSite, change: Any) -> None:
     change(site.world)
     parts = site.world.policy_parts()
