@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +161,7 @@ class Installation:
     def _kept(self, one: Credential) -> str:
         kept = self.home / layout.KEPT_SECRETS / one.name
         try:
-            content = self.host.at(one.source).read_text(encoding="utf-8")
+            content = _own_text(self.host.at(one.source))
         except (OSError, UnicodeDecodeError) as problem:
             raise ConfigurationError(f"secret file {one.source}: {problem}", code="no-secret") from problem
         self.host.folder(kept.parent, 0o700)
@@ -280,6 +283,18 @@ class Installation:
         found = [f"{self.home}/{name}" for name in layout.secrets_below(self.profile) if _has_files(home / name)]
         if found:
             self.host.leave(f"keys and data of another machine's processes lie here: {', '.join(found)}")
+
+
+def _own_text(file: Path) -> str:
+    """What stands in a file below the home, some of whose folders others own: no link to a file that only root reads.
+
+    Raises `OSError`.
+    """
+    with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as opened:
+        found = os.fstat(opened.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise OSError(errno.EINVAL, "not a file of one name")
+        return opened.read()
 
 
 def _is_enabled(unit: str) -> bool:

@@ -16,8 +16,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from signwright.errors import ConfigurationError, UnavailableError
-from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.errors import ConfigurationError, SignwrightError, UnavailableError
+from signwright.model import framing
+from signwright.model.framing import Frame, encode_frame
 from signwright.transparency.merkle import EMPTY_ROOT
 
 _VERSION = 1
@@ -267,18 +268,10 @@ def lock_state(path: Path) -> int:
 
 def decode_frame(content: object) -> Frame:
     """A stored frame back. It is our own writing; a damaged one raises `UnavailableError`."""
-    if not isinstance(content, bytes):
-        raise UnavailableError("gate state: a stored message is damaged", code="state")
-    at = 0
-
-    def read_exactly(length: int) -> bytes:
-        nonlocal at
-        piece, at = content[at : at + length], at + length
-        if len(piece) != length:
-            raise UnavailableError("gate state: a stored message is damaged", code="state")
-        return piece
-
-    return read_frame(read_exactly)
+    try:
+        return framing.decode_frame(content if isinstance(content, bytes) else b"")
+    except SignwrightError as problem:
+        raise UnavailableError(f"gate state: a stored message is damaged: {problem.message}", code="state") from problem
 
 
 def log_position(size: int, root: bytes) -> Write:

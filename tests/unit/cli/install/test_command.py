@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,22 @@ def test_credentials_are_named_for_the_service_manager(staged: Path) -> None:
     text = (staged / "usr/lib/systemd/system/signwright-keyholder.service.d/20-credentials.conf").read_text("utf-8")
     assert "LoadCredential=release.secret:/h/k/release.pin\n" in text
     assert "LoadCredential=test.raw.secret:/h/k/test.pass\n" in text
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_secret_that_is_a_link_to_what_root_alone_reads_is_refused(staged: Path, link: Callable[..., None]) -> None:
+    """The keyholder's user owns the folder in which its secrets lie before they are taken to root's own."""
+    settings = staged / HOME[1:] / "settings/signer.toml"
+    settings.write_text(settings.read_text("utf-8").replace("/h/k/", f"{HOME}/signer/keyholder/"), "utf-8")
+    (staged / "shadow").write_text("root:secret", "utf-8")
+    folder = staged / HOME[1:] / "signer/keyholder"
+    (folder / "test.pass").write_text("1234", "utf-8")
+    link(folder / "release.pin", staged / "shadow")
+    code, said = install("--root", staged, "--home", HOME)
+    assert code == 1
+    assert "no-secret" in said
+    kept = staged / HOME[1:] / layout.KEPT_SECRETS
+    assert not kept.exists() or all("root:secret" not in file.read_text("utf-8") for file in kept.iterdir())
 
 
 def test_a_second_time_changes_nothing(staged: Path) -> None:
