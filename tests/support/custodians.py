@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -21,8 +22,18 @@ from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.signer.gate.bootstrap import Gate
 from signwright.signer.worker.pool import WorkerPool
-from signwright.statements.custodian import Confirmation, custodian_payload, shown_sha256
+from signwright.statements.custodian import (
+    MAX_CONFIRMED,
+    Confirmation,
+    ShownApproval,
+    ShownArtifact,
+    ShownEvidence,
+    ShownRequest,
+    custodian_payload,
+    shown_sha256,
+)
 from signwright.statements.dsse import Envelope
+from signwright.statements.models import SourceRevision
 from signwright.statements.ssh_signing import sign_sshsig
 from signwright.statements.sshsig import SshPublicKey
 from signwright.transparency.leaf import CustodianLeaf, DenyLeaf, IntentLeaf, Leaf, parse_leaf
@@ -30,7 +41,40 @@ from signwright.transparency.tiles import parse_bundle
 from tests.support.gates import Courier, GateSite, digest_request, now_utc, organisation, until
 from tests.support.world import World, sign_ssh, ssh_line
 
+T = "2026-11-21T09:30:00Z"
+HEX = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(MAX_CONFIRMED + 1)]
 SETTINGS: dict[str, Any] = {"custodian": "required"}
+
+
+def shown(**changes: Any) -> ShownRequest:
+    """A release that waits, each field replaceable."""
+    values: dict[str, Any] = {
+        "request": HEX[0],
+        "project": "default",
+        "signing_policy": "release",
+        "kind": "release",
+        "mode": "artifact",
+        "key": "release",
+        "policy_version": 3,
+        "policy_sha256": HEX[1],
+        "submitter": "swk_" + "a" * 20,
+        "submitter_description": "build server",
+        "submitter_person": None,
+        "source": SourceRevision(repository="https://example.com/r", commit="ab" * 20),
+        "artifacts": (
+            ShownArtifact(name="a.exe", sha256=HEX[2], size=3, format="pe", options={"digest": "sha256"}, operations=1),
+        ),
+        "approvals": (
+            ShownApproval(person="alice", decision="approve", key="SHA256:x", statement=HEX[3], created=T, expires=T),
+        ),
+        "evidence": (ShownEvidence(kind="scan", says="clean", by="scanner", statement=HEX[4], created=T),),
+        "content_read": True,
+        "derived": False,
+        "exceptions": ("local-witness",),
+        "created": T,
+        "expires": T,
+    }
+    return ShownRequest(**(values | changes))
 
 
 def world() -> World:

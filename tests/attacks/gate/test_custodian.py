@@ -22,6 +22,7 @@ from signwright.model.framing import Frame
 from signwright.policy import documents as d
 from signwright.policy.policy import open_policy
 from signwright.signer.gate.console import CHALLENGE_SECONDS, Console
+from signwright.signer.gate.custodian import End
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.custodian import read_shown
 from signwright.statements.dsse import Envelope
@@ -408,3 +409,41 @@ def test_release_alone_waits_where_the_gate_says_so(tmp_path: Path, pool: Worker
 
     with custodian_site(tmp_path, settings_changes={"custodian": "release"}) as site:
         run(site, scenario, pool)
+
+
+def test_console_says_no_to_what_is_not_in_its_form(site: GateSite) -> None:
+    async def scenario(desk: Desk) -> None:
+        listed = await desk.ask()
+        digest = listed.rows[0].shown.request
+        for wanted in (None, digest, [digest] * 97):
+            with pytest.raises(SignwrightError, match="wanted at most 96 digests"):
+                await desk.say("custodian-follow", requests=wanted)
+        told = await desk.say("custodian-follow", requests=[digest, "ab" * 32, 7])
+        assert told.message["requests"] == {digest: {"state": "custodian", "code": "", "message": ""}}
+        signed = desk.statement(listed, site.world.people["carol"]).encode()
+        for parts in ((), (signed, signed), (b"{}",), (signed[:-1],)):
+            with pytest.raises(SignwrightError):
+                await desk.say("custodian-word", *parts)
+        await desk.still_waiting()
+
+    run(site, scenario)
+
+
+def test_end_of_a_request_is_told_to_the_console_alone(site: GateSite) -> None:
+    """Requests that no custodian had before them are nobody's business there."""
+
+    async def scenario(desk: Desk) -> None:
+        listed = await desk.ask()
+        digest = listed.rows[0].shown.request
+        await desk.word(listed)
+        assert (await desk.asked.pop()).message["outcome"] == "signed"
+        await until(lambda: (desk.gate.parts.custodian.followed(digest) or End("")).state == "published")
+        told = await desk.say("custodian-follow", requests=[digest])
+        assert told.message["requests"] == {digest: {"state": "published", "code": "", "message": ""}}
+        other = digest_request(site, b"nobody's business")
+        desk.gate.parts.custodian.settings = site.settings.model_copy(update={"custodian": "off"})
+        assert (await desk.courier.sign(other)).message["outcome"] == "signed"
+        name = parse_statement(other, Request).digest
+        assert (await desk.say("custodian-follow", requests=[name])).message["requests"] == {}
+
+    run(site, scenario)

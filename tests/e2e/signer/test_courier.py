@@ -10,7 +10,8 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from signwright.model.framing import Frame, read_frame
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.keyfile import seed_text
 from signwright.timestamps.issue import reply_to
+from tests.support.custodians import Desk, custodian_site
 from tests.support.gates import GateSite, digest_request, now_utc, pe_artifact, pe_program, sha256, until, unused_pool
 from tests.support.processes import stop
 
@@ -43,6 +45,7 @@ class SmallHub:
         self.unsigned = 0
         self.failing = 0
         self.fences: list[str] = []
+        self.progress: list[tuple[str, int]] = []
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -126,7 +129,9 @@ class SmallHub:
             return 200, "application/json", json.dumps(self._work(json.loads(body))).encode()
         if name.startswith("artifacts/sha256:"):
             return 200, "application/octet-stream", self.artifacts[name.removeprefix("artifacts/sha256:")]
-        if name.startswith("results/"):
+        if name == "progress":
+            self.progress += [(row["state"], row["fence"]) for row in json.loads(body)["jobs"]]
+        elif name.startswith("results/"):
             self.fences.append(query)
             self.results[name.removeprefix("results/")] = _frame(body)
         elif name == "log":
@@ -150,10 +155,10 @@ class SmallHub:
         head = {"head": hashlib.sha256(b"events").hexdigest(), "count": 3}
         return {"policy": policy, "jobs": jobs, "events_head": head}
 
-    def hand_out(self, name: str, request: bytes) -> None:
+    def hand_out(self, name: str, request: bytes, *, fence: int = 5) -> None:
         encoded = base64.b64encode(request).decode()
         self.jobs.append(
-            {"id": name, "fence": 5, "lease_seconds": 60, "request": encoded, "approvals": [], "evidence": []}
+            {"id": name, "fence": fence, "lease_seconds": 60, "request": encoded, "approvals": [], "evidence": []}
         )
 
 
@@ -182,7 +187,19 @@ def pool() -> Iterator[WorkerPool]:
 
 
 @pytest.fixture
-def hub(site: GateSite) -> Iterator[SmallHub]:
+def hub(site: GateSite, hub_of: Callable[[GateSite], SmallHub]) -> SmallHub:
+    return hub_of(site)
+
+
+@pytest.fixture
+def hub_of() -> Iterator[Callable[[GateSite], SmallHub]]:
+    """Makes a hub for a site, and the settings of its courier."""
+    with ExitStack() as stack:
+        yield lambda site: stack.enter_context(_small_hub(site))
+
+
+@contextmanager
+def _small_hub(site: GateSite) -> Iterator[SmallHub]:
     key = Ed25519PrivateKey.generate()
     path = site.folder / "courier.key"
     path.touch(mode=0o600)
@@ -191,8 +208,10 @@ def hub(site: GateSite) -> Iterator[SmallHub]:
     lines = [f'hub = "{made.url}"', f'gate = "{site.settings.socket}"', f'key_file = "{path}"', "wait_seconds = 1"]
     lines += ["[witnesses]", f'w1 = "{made.url}"', "[timestamp_authorities]", f'builtin = "{made.url}/tsa"']
     (site.folder / "courier.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    yield made
-    made.close()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def start_courier(site: GateSite) -> subprocess.Popen[bytes]:
@@ -243,6 +262,33 @@ def test_courier_comes_back_to_a_gate_that_was_started_again(site: GateSite, hub
     finally:
         stop(process)
     assert site.keyholder.operations == 2
+
+
+def test_job_that_waits_for_the_custodian_and_is_handed_out_again_ends_under_the_newer_lease(
+    tmp_path: Path, hub_of: Callable[[GateSite], SmallHub]
+) -> None:
+    """As after a restart of the hub: what it handed out before has lapsed, and the gate still waits for a person."""
+    with custodian_site(tmp_path) as site:
+        hub = hub_of(site)
+
+        async def scenario() -> None:
+            async with site.run(policy=False, courier=False) as (gate, courier):
+                desk = Desk(site, gate, courier)
+                process = start_courier(site)
+                try:
+                    request = digest_request(site).encode()
+                    hub.hand_out("r-one", request)
+                    await until(lambda: ("custodian", 5) in hub.progress, seconds=30)
+                    hub.hand_out("r-one", request, fence=9)
+                    await until(lambda: ("custodian", 9) in hub.progress, seconds=30)
+                    await desk.word(await desk.list())
+                    await until(lambda: "r-one" in hub.results, seconds=30)
+                finally:
+                    await asyncio.to_thread(stop, process)
+                assert hub.results["r-one"].message["outcome"] == "signed"
+                assert hub.fences == ["fence=9"]
+
+        asyncio.run(scenario())
 
 
 def test_name_without_an_address_is_an_honest_failure(site: GateSite, hub: SmallHub) -> None:

@@ -163,10 +163,22 @@ class Courier:
 
     def _begin(self, link: GateLink, job: CarriedJob) -> None:
         if job.id in self._jobs:
+            self._renew(job)
             return
         task = asyncio.create_task(self._do(link, job))
         self._jobs[job.id] = task
         task.add_done_callback(lambda _: self._jobs.pop(job.id, None))
+
+    def _renew(self, job: CarriedJob) -> None:
+        """The gate still has it (it may wait for a person for hours), and the hub handed it out again: from now on the
+        hub hears of it under the newer lease.
+        """
+        for number, known in self._names.items():
+            if known.id == job.id and known != job:
+                self._names[number] = job
+                self._states[job] = self._states.pop(known, "queued")
+                self._changed.discard(known)
+                self._changed.add(job)
 
     async def _do(self, link: GateLink, job: CarriedJob) -> None:
         """One job: to the gate and home again."""
@@ -184,7 +196,7 @@ class Courier:
             answer = await link.call(number, message, parts)
             for _ in range(DELIVERIES):
                 try:
-                    await self._deliveries.deliver(job, answer)
+                    await self._deliveries.deliver(self._names[number], answer)
                     return
                 except UnavailableError as problem:
                     _log.warning("result", job=job.id, reason=problem.message)
@@ -192,8 +204,7 @@ class Courier:
         except (UnavailableError, ConflictError) as problem:
             _log.warning("job", job=job.id, reason=problem.message)
         finally:
-            del self._names[number]
-            self._states.pop(job, None)
+            self._states.pop(self._names.pop(number), None)
 
     def _progress(self, number: int, state: str) -> None:
         job = self._names.get(number)
