@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--module", action="append", default=[], help="only modules with this in their path")
     parser.add_argument("--only", default="", help="only mutants with this in their line of the list")
+    parser.add_argument("--again", type=Path, help="only those that this earlier output has as alive or unreached")
     parser.add_argument("--tests", action="append", default=[], help="only tests of this file or folder below tests/")
     parser.add_argument("--changed", action="store_true", help="only modules that differ from the last commit")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
@@ -91,13 +93,21 @@ def _mutants(source: Path, options: argparse.Namespace) -> Trees:
     files = [file for pattern in MODULES for file in sorted(source.glob(pattern))]
     trees = {str(file.relative_to(source)): ast.parse(file.read_text(), str(file)) for file in files}
     checking = frozenset().union(*map(raising_functions, trees.values()))
+    again = _left_over(options.again.read_text()) if getattr(options, "again", None) else None
     found: Trees = {}
     for module, tree in trees.items():
         if not options.module or any(word in module for word in options.module):
             rows = [one for one in find(module, tree, checking=checking) if options.only in str(one)]
+            rows = [one for one in rows if again is None or (one.module, one.function, one.text) in again]
             if rows:
                 found[module] = (tree, rows)
     return found
+
+
+def _left_over(output: str) -> set[tuple[str, str, str]]:
+    """(module, function, change) of each mutant that an earlier run did not kill; lines may have moved since."""
+    rows = re.findall(r"^(?:alive|unreached) +([^:]+):\d+ (\S+) \| (.+)  \[\d+ tests, .*\] *$", output, re.MULTILINE)
+    return set(rows)
 
 
 def _all(trees: Trees) -> Iterable[Mutant]:
