@@ -264,7 +264,7 @@ def _say_next(home: Home, described: HomeFile, *, keeper_made: bool, profile: in
         warn(f"{home / 'keeper' / 'keeper'} decides what the policy says: move it off this machine")
     say(f"policy sources in {home / 'policy'}, trust file {home / 'trust.json'} for those who verify")
     if profile:
-        names = ", ".join(name for name in ("1", "2-hub", "2-signer", "3") if name.startswith(str(profile)))
+        names = ", ".join(name for name in ("1", "2-hub", "2-signer", "3", "3-hub") if name.startswith(str(profile)))
         say(f"next: sudo signwright install --home {home.folder} --profile {names.replace(', ', ' or ')}")
     else:
         say(f"next: signwright up --home {home.folder}; then: . {home / 'env'}")

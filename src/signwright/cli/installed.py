@@ -17,6 +17,11 @@ def is_installed(home: Home) -> bool:
     return "users" in _settings(home, "signer") if home.settings("signer").exists() else False
 
 
+def carries_media(home: Home) -> bool:
+    """Its courier is one side of an air gap; raises `ConfigurationError` when the settings do not read."""
+    return "media" in _settings(home, "courier") if home.settings("courier").exists() else False
+
+
 def read_installed(home: Home) -> Installed:
     """Raises `ConfigurationError`."""
     gate = _settings(home, "signer").get("gate", {})

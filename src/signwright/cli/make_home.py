@@ -29,6 +29,7 @@ from signwright.client.ssh_keys import PersonKey, load_person_key, make_key_file
 from signwright.client.trust import TrustFile
 from signwright.model.times import format_time
 from signwright.policy.documents import LogIdentity, Quorum, Scanner, Services, TimestampAuthority, Witness
+from signwright.policy.following import AIR_GAP_PROFILE
 from signwright.policy.write import draft_policy, draft_root
 from signwright.statements.dsse import statement_digest
 from signwright.statements.keyfile import seed_text
@@ -41,6 +42,8 @@ ROOT_DAYS, POLICY_DAYS = 1825, 365
 TRIAL_EXCEPTION_DAYS, EXCEPTION_DAYS = 365, 90
 #: How old the word that nothing was revoked may be; a week is for the smallest set-up only.
 FRESHNESS_HOURS, WORKSTATION_FRESHNESS_HOURS = 24, 168
+#: How far a cosignature and the vault's clock may lie apart across an air gap: a day's trips.
+GAP_MINUTES = 1440
 #: Longest path of a Unix socket that every system takes, in bytes.
 MAX_SOCKET_PATH = 100
 
@@ -74,6 +77,7 @@ class _Service:
 
     services: Services
     courier_key: str
+    vault_key: str | None
 
 
 def make_home(home: Home, told: Answers, *, now: datetime) -> HomeFile:
@@ -149,13 +153,22 @@ def _services(home: Home, told: Answers, sockets: dict[str, str]) -> _Service:
     services = Services(
         log=LogIdentity(origin=origin, key=log_key),
         witnesses=(Witness(name=WITNESS, key=witness_key, operator="this machine", outside=False),),
-        quorum=Quorum(outside=0, local=1),
+        quorum=Quorum(outside=0, local=1, window_minutes=GAP_MINUTES if told.profile == AIR_GAP_PROFILE else 5),
         timestamp_authorities=(TimestampAuthority(name=AUTHORITY, anchors=(anchor,), outside=False),),
         scanners=(Scanner(name=SCANNER, public_key=scanner_key),),
         gate_key=public_text(publics["order"]),
         receipt_keys=(public_text(publics["receipt"]),),
     )
-    return _Service(services, public_text(publics["courier"]))
+    return _Service(services, public_text(publics["courier"]), _vault_key(home, told))
+
+
+def _vault_key(home: Home, told: Answers) -> str | None:
+    """The public half of the key that signs what leaves a vault; None where nothing is carried."""
+    if told.profile != AIR_GAP_PROFILE:
+        return None
+    key = Ed25519PrivateKey.generate()
+    home.write_secret("courier/vault.key", seed_text(key))
+    return public_text(key)
 
 
 def _create(home: Home, process: str, *arguments: str) -> str:
@@ -282,6 +295,9 @@ def _settings(
         witness=(WITNESS, f"http://127.0.0.1:{ports.witness}"),
         authority=(AUTHORITY, f"http://127.0.0.1:{ports.tsa}/"),
     )
+    if made.vault_key is not None:
+        socket = str(Path(sockets["gate"]).with_name("courier.sock"))
+        courier += settings_text.media_toml(socket=socket, vault_key=made.vault_key, outside_key=made.courier_key)
     signer = settings_text.signer_toml(
         gate_socket=sockets["gate"],
         keyholder_state=str(home / "signer" / "keyholder" / "keyholder.sqlite3"),

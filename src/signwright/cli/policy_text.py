@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from signwright.model.times import format_time
 from signwright.policy.documents import Key, NamedException, Services
+from signwright.policy.following import ONLINE_MINUTES
 
 HEAD = "# Read `signwright policy check`, `diff` and `apply` before and after a change. Unknown names are errors.\n"
 
@@ -41,11 +42,12 @@ SERVICES = """\
 # outside: true means another operator, off this machine. A release without one leans on exception "local-witness".
 witnesses:
 {witnesses}
-# How many cosignatures an intent needs before the key may be used.
+# How many cosignatures an intent needs before the key may be used. window_minutes: how far they and the clocks may lie
+# apart; more than 5 only across an air gap, where people carry them.
 quorum:
   outside: 0
   local: 1
-
+{window}
 # In the order in which they are asked; anchors are base64 DER of the roots that their tokens must lead to.
 timestamp_authorities:
 {authorities}
@@ -145,7 +147,9 @@ def services_yaml(services: Services) -> str:
         for a in services.timestamp_authorities
     )
     scanners = "".join(f"  - name: {s.name}\n    public_key: {q(s.public_key)}\n" for s in services.scanners)
+    minutes = services.quorum.window_minutes
     return SERVICES.format(
+        window=f"  window_minutes: {minutes}\n" if minutes != ONLINE_MINUTES else "",
         head=HEAD,
         origin=q(services.log.origin),
         log_key=q(services.log.key),

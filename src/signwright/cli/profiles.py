@@ -76,8 +76,7 @@ def _workstation(installed: Installed, policy: Policy | None) -> Iterator[Need]:
 
 def _server(installed: Installed, machine: Machine, policy: Policy | None) -> Iterator[Need]:
     yield Need(1, installed.users, "settings name one user for each process (signwright install)")
-    units = ["signwright-gate.service", "signwright-keyholder.service"]
-    units += ["signwright-courier.service"] if machine.interfaces else []  # where there is no network, people carry
+    units = ["signwright-gate.service", "signwright-keyholder.service", "signwright-courier.service"]
     idle = [unit for unit in units if unit not in machine.active]
     yield Need(1, not idle if machine.systemd else False, "units of the signer are active" + _named(idle))
     wanted = {f"signwright-{process}" for process in PROFILES["2-signer"].processes}

@@ -64,6 +64,21 @@ def hub_toml(*, host: str, port: int, root_sha256: str, courier_key: str, scanne
     )
 
 
+def media_toml(*, socket: str, vault_key: str, outside_key: str) -> str:
+    """The courier's table for an air gap; the same on both sides but for ``side``."""
+    return (
+        "\n# Across an air gap people carry: signwright courier export | import. docs/air-gap.md\n"
+        "[media]\n"
+        'side = "vault"                        # or "outside"; signwright install writes it\n'
+        f"socket = {q(socket)}\n"
+        'folder = "../courier/media"\n'
+        'vault_key_file = "../courier/vault.key"\n'
+        "# Whose bundles are read; the keys authorise nothing.\n"
+        f"vault_key = {q(vault_key)}\n"
+        f"outside_key = {q(outside_key)}\n"
+    )
+
+
 def courier_toml(*, hub_url: str, gate_socket: str, witness: tuple[str, str], authority: tuple[str, str]) -> str:
     """``witness``, ``authority``: name in the policy and URL."""
     return (

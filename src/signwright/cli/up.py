@@ -14,7 +14,7 @@ import click
 from signwright.cli.console import result, say
 from signwright.cli.down import running_pid
 from signwright.cli.home import Home, HomeFile, home_of
-from signwright.cli.installed import is_installed
+from signwright.cli.installed import carries_media, is_installed
 from signwright.cli.processes import PYTHON
 from signwright.cli.supervisor import READY_SECONDS, Supervisor, can_serve
 from signwright.errors import ConflictError, UnavailableError
@@ -33,6 +33,12 @@ def up_command(folder: Path | None, detach: bool) -> None:
             f"{home.folder} is installed with one user for each process",
             code="installed",
             hint="systemctl start signwright.target",
+        )
+    if carries_media(home):
+        raise ConflictError(
+            f"{home.folder} is one side of an air gap, and `up` runs everything on one machine",
+            code="air-gap",
+            hint="sudo signwright install --profile 3 in the vault, 3-hub outside",
         )
     home.run.mkdir(mode=0o700, exist_ok=True)
     pid = running_pid(home)

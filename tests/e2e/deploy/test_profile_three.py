@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Profile 3: a machine without a network runs gate and keyholder, and nothing that could carry."""
+"""Profile 3: a machine without a network signs what people carry in, and has nothing else that could carry."""
 
 from __future__ import annotations
 
@@ -34,4 +34,7 @@ def test_a_machine_without_a_network_is_found_to_be_an_air_gap(tmp_path: Path) -
             "signwright-gate.service",
             "signwright-keyholder.service",
             "signwright-keyholder.socket",
+            "signwright-courier.service",
+            "signwright-tsa.service",
+            "signwright-witness.service",
         }

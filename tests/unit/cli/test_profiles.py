@@ -27,7 +27,7 @@ HOST = Machine(
     clock_synchronised=True,
 )
 SETTINGS = Installed(claimed=2, users=True, sandbox=True, courier_away=True)
-GAP = replace(HOST, interfaces=(), firewall=None, active=SIGNER - {"signwright-courier.service"})
+GAP = replace(HOST, interfaces=(), firewall=None)
 
 
 def found(host: Machine = HOST, settings: Installed = SETTINGS) -> int:

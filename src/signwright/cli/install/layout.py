@@ -11,6 +11,7 @@ RUN = "/run/signwright"
 GATE_SOCKET = f"{RUN}/gate/gate.sock"
 KEYHOLDER_SOCKET = f"{RUN}/keyholder/keyholder.sock"
 SCANNER_SOCKET = f"{RUN}/scanner/scanner.sock"
+MEDIA_SOCKET = f"{RUN}/courier/courier.sock"
 #: Where the keyholder's unit keeps copies of its credentials, in memory.
 SECRETS = "/run/signwright-secrets"
 #: Where root keeps what becomes those credentials. Not below a folder of the keyholder's: what root reads for somebody,
@@ -26,6 +27,8 @@ _HUB_UNITS = (
     "signwright-monitor.timer",
 )
 _SIGNER_UNITS = ("signwright-keyholder.socket", "signwright-gate.service")
+#: In a vault witness and authority are inside: nobody can ask them from there otherwise.
+_INSIDE_UNITS = ("signwright-witness.service", "signwright-tsa.service")
 _COURIER, _FIREWALL = "signwright-courier.service", "signwright-firewall.service"
 #: Started by others: the socket, the timer.
 _FOLLOWING = {
@@ -58,6 +61,11 @@ class Profile:
     def has_hub(self) -> bool:
         return "hub" in self.processes
 
+    @property
+    def side(self) -> str | None:
+        """Of an air gap; None without one."""
+        return {"3": "vault", "3-hub": "outside"}.get(self.name)
+
 
 _HUB_PROCESSES = ("hub", "scanner", "witness", "tsa", "monitor")
 PROFILES = {
@@ -72,7 +80,20 @@ PROFILES = {
             (_FIREWALL, *_SIGNER_UNITS, _COURIER),
             ("courier", "gate", "keyholder"),
         ),
-        Profile("3", 3, "signer without a network", _SIGNER_UNITS, ("courier", "gate", "keyholder")),
+        Profile(
+            "3",
+            3,
+            "signer without a network",
+            (*_SIGNER_UNITS, *_INSIDE_UNITS, _COURIER),
+            ("courier", "gate", "keyholder", "witness", "tsa"),
+        ),
+        Profile(
+            "3-hub",
+            3,
+            "the machine outside an air gap",
+            ("signwright-hub.service", "signwright-scanner.service", "signwright-monitor.timer", _COURIER),
+            ("hub", "scanner", "monitor", "courier"),
+        ),
     )
 }
 
@@ -110,9 +131,24 @@ def ownership(profile: Profile) -> tuple[Owned, ...]:
 
 
 def secrets_below(profile: Profile) -> tuple[str, ...]:
-    """Folders of the home that belong to processes which this profile has not: on another machine, or nowhere."""
+    """What of the home belongs to processes which this profile has not: on another machine, or nowhere."""
     places = {"gate": "signer/gate", "keyholder": "signer/keyholder"}
-    return tuple(places.get(process, process) for process in PROCESSES if process not in profile.processes)
+    found = [places.get(process, process) for process in PROCESSES if process not in profile.processes]
+    others_key = {"vault": "courier/courier.key", "outside": "courier/vault.key"}
+    return (*found, others_key[profile.side]) if profile.side is not None else tuple(found)
+
+
+def vault_dropins() -> list[tuple[str, str]]:
+    """(unit, drop-in): in a vault courier, witness and authority share a network of their own, which has loopback and
+    nothing else, whatever somebody plugs in; no folder of theirs is shared with it.
+    """
+    first, *others = units = ("signwright-tsa.service", "signwright-witness.service", "signwright-courier.service")
+    joins = dict.fromkeys(others, f"[Unit]\nJoinsNamespaceOf={first}\nAfter={first}\n\n")
+    confined = "[Service]\nPrivateNetwork=yes\nIPAddressDeny=any\nIPAddressAllow=localhost\n"
+    confined += "PrivateTmp=no\nTemporaryFileSystem=/tmp /var/tmp\n"
+    return [
+        (unit, f"# A vault: no network but this one's loopback.\n{joins.get(unit, '')}{confined}") for unit in units
+    ]
 
 
 def user_of(process: str) -> str:

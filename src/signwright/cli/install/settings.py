@@ -134,6 +134,8 @@ def courier_toml(text: str, profile: Profile, *, hub: str | None) -> str:
     ``hub``: URL of the hub; None leaves what is there, and is refused where that is this machine.
     """
     text = set_value(text, (), "gate", layout.GATE_SOCKET)
+    if profile.side is not None:
+        return _media_toml(text, profile.side, hub=hub)
     if profile.name != "2-signer":
         return text
     url = hub or str(_table(text, ())["hub"])
@@ -150,6 +152,17 @@ def courier_toml(text: str, profile: Profile, *, hub: str | None) -> str:
             if urlsplit(address).hostname in _LOOPBACK:
                 text = set_value(text, (table,), name, _moved(address, host))
     return text
+
+
+def _media_toml(text: str, side: str, *, hub: str | None) -> str:
+    """Which side of the gap this is."""
+    if not _table(text, ("media",)):
+        raise ConfigurationError(
+            "settings of the courier: no table [media]", code="no-media", hint="signwright init --profile 3 writes it"
+        )
+    text = set_value(text, ("media",), "side", side)
+    text = set_value(text, ("media",), "socket", layout.MEDIA_SOCKET)
+    return set_value(text, (), "hub", hub) if hub is not None and side == "outside" else text
 
 
 def _moved(url: str, host: str) -> str:

@@ -111,6 +111,7 @@ class Installation:
             self._write("signer", text)
             for source in {one.source for one in credentials if self._is_homes(one.source)}:
                 self.host.remove(source)
+        if "courier" in has:
             self._change("courier", lambda text: settings.courier_toml(text, self.profile, hub=self.hub))
         if "hub" in has:
             self._change("hub", settings.hub_toml)
@@ -197,6 +198,8 @@ class Installation:
         changed = [host.place(f"{folder}/{unit}", self._rendered(f"systemd/{unit}")) for unit in self.profile.units]
         if "signwright-firewall.service" in self.profile.units:
             self._firewall(folder)
+        if self.profile.side == "vault":
+            changed += [host.place(f"{folder}/{unit}.d/20-vault.conf", text) for unit, text in layout.vault_dropins()]
         if any(changed) and not host.staging and systemd_runs():
             host.run("have systemd read its units again", [program("systemctl") or "systemctl", "daemon-reload"])
 
@@ -234,7 +237,7 @@ class Installation:
         """Folders of the sockets: by systemd-tmpfiles, at every start of the machine too."""
         host, file = self.host, f"{self._etc('tmpfiles.d')}/signwright.conf"
         host.place(file, shipped("deploy/tmpfiles.d/signwright.conf").read_text(encoding="utf-8"))
-        if host.staging or Path(layout.RUN, "gate").is_dir():
+        if host.staging or all(Path(layout.RUN, name).is_dir() for name in ("gate", "courier")):
             return
         tool = program("systemd-tmpfiles")
         if tool is None:
@@ -302,5 +305,5 @@ def _is_enabled(unit: str) -> bool:
     return any(Path("/etc/systemd/system").glob(f"*.wants/{unit}"))
 
 
-def _has_files(folder: Path) -> bool:
-    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))
+def _has_files(place: Path) -> bool:
+    return place.is_file() or (place.is_dir() and any(path.is_file() for path in place.rglob("*")))

@@ -118,10 +118,11 @@ class Witnesses:
                     f"it has seen {known} leaves and there are {current.checkpoint.size} here: this is an older copy",
                     code="log-behind-witness",
                 )
+            self._sizes[name] = known  # rounds that begin later need not be told again
         raise UnavailableError(f"it answered {status}", code="witness-refused")
 
     def _remember(self, name: str, size: int) -> None:
-        """A hint only: a witness that knows better says so with 409."""
-        if name not in self._sizes:
+        """A hint only: a witness that knows better says so with 409, which costs a trip where people carry it."""
+        if name not in self._sizes or self._carried:
             self._state.transaction([set_witness_size(name, size)])
         self._sizes[name] = size

@@ -37,9 +37,23 @@ def test_hub_and_signer_share_no_machine_in_profile_two() -> None:
     assert "hub" in layout.secrets_below(signer)
 
 
-def test_profile_three_has_no_courier_that_runs() -> None:
-    assert "signwright-courier.service" not in PROFILES["3"].units
-    assert "courier" in PROFILES["3"].processes, "its user exists: a person runs the courier's commands as it"
+def test_between_the_sides_of_an_air_gap_only_the_courier_is_on_both() -> None:
+    vault, outside = PROFILES["3"], PROFILES["3-hub"]
+    assert set(vault.processes) & set(outside.processes) == {"courier"}
+    assert set(vault.processes) | set(outside.processes) == set(layout.PROCESSES)
+    assert "courier/courier.key" in layout.secrets_below(vault)
+    assert "courier/vault.key" in layout.secrets_below(outside)
+    assert "signer/keyholder" in layout.secrets_below(outside)
+
+
+def test_in_a_vault_what_has_a_network_has_loopback_alone() -> None:
+    dropins = dict(layout.vault_dropins())
+    networked = {f"signwright-{name}.service" for name in ("courier", "tsa", "witness")}
+    assert set(dropins) == networked
+    for text in dropins.values():
+        assert "PrivateNetwork=yes" in text
+        assert "IPAddressDeny=any\nIPAddressAllow=localhost" in text
+    assert sum("JoinsNamespaceOf=signwright-tsa.service" in text for text in dropins.values()) == 2
 
 
 def test_a_socket_and_a_timer_bring_what_they_start() -> None:

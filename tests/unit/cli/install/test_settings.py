@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from signwright.errors import ConfigurationError
 from signwright.scanner.settings import load_settings as load_scanner
 from signwright.signer.courier.settings import load_settings as load_courier
 from signwright.signer.gate.settings import load_settings as load_gate
+from signwright.statements.keys import public_text
 
 TEXT = """# who made this
 top = "old"   # why
@@ -119,6 +121,27 @@ def test_on_one_server_the_courier_stays_on_loopback() -> None:
     changed = settings.courier_toml(courier_text("http://127.0.0.1:8460"), PROFILES["1"], hub=None)
     assert tomllib.loads(changed)["witnesses"] == {"local": "http://127.0.0.1:8461"}
     assert tomllib.loads(changed)["gate"] == layout.GATE_SOCKET
+
+
+@pytest.mark.parametrize(("name", "side"), [("3", "vault"), ("3-hub", "outside")])
+def test_each_side_of_an_air_gap_knows_which_it_is(name: str, side: str, tmp_path: Path) -> None:
+    keys = [public_text(Ed25519PrivateKey.generate()) for _ in range(2)]
+    media = settings_text.media_toml(socket="/h/run/courier.sock", vault_key=keys[0], outside_key=keys[1])
+    text = courier_text("http://127.0.0.1:8460") + media
+    changed = settings.courier_toml(text, PROFILES[name], hub=None)
+    assert settings.courier_toml(changed, PROFILES[name], hub=None) == changed
+    file = tmp_path / "courier.toml"
+    file.write_text(changed, encoding="utf-8")
+    found = load_courier(file)
+    assert found.media is not None
+    assert (found.media.side, found.media.socket) == (side, layout.MEDIA_SOCKET)
+    assert found.media.other_key == (keys[0] if side == "outside" else keys[1])
+    assert found.media.vault_key_file == str(tmp_path.parent / "courier/vault.key")
+
+
+def test_a_home_that_was_not_made_for_an_air_gap_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no table"):
+        settings.courier_toml(courier_text("http://127.0.0.1:8460"), PROFILES["3"], hub=None)
 
 
 def test_on_a_signer_host_the_courier_finds_everything_on_the_hubs_machine(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ has it.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -27,6 +28,9 @@ _AT_WORK = frozenset({"queued", "verifying", "deriving", "signing", "timestampin
 #: Says nothing about the request: offered again at once.
 _LATER = frozenset({"no-policy", "no-keyholder", "no-courier", "busy"})
 FINAL = frozenset({"signed", "denied"})
+#: No key can have been used for them, or not any more.
+_ENDED = frozenset({"waiting", "failed", "unreadable", "brought"})
+_STATE = re.compile("[a-z][a-z-]{0,40}")
 
 
 @dataclass(slots=True)
@@ -74,6 +78,8 @@ class Jobs:
         notes = []
         for row in rows:
             job = self._jobs.get(row.request)
+            if job is not None and job.state == "unreadable":
+                job = None  # it is brought again
             if job is not None and (job.row == row or job.state in FINAL or job.state in _AT_WORK):
                 continue
             if job is None and len(self._jobs) >= MOST:
@@ -163,7 +169,7 @@ class Jobs:
     def held(self, over: set[str]) -> tuple[index.Held, ...]:
         """What needs not be brought again, without those that are ``over``."""
         return tuple(
-            index.Held(request=digest, state=job.state if job.state.replace("-", "").isalpha() else "at-work")
+            index.Held(request=digest, state=job.state if _STATE.fullmatch(job.state) else "at-work")
             for digest, job in sorted(self._jobs.items())
             if digest not in over and job.state != "unreadable"
         )
@@ -177,6 +183,6 @@ class Jobs:
     def keep_only(self, open_: set[str]) -> int:
         """Forget answers that the hub has; how many. What the gate is at work on stays: it may have used its key."""
         done = {digest for digest, job in self._jobs.items() if digest not in open_ and job.state not in _AT_WORK}
-        done = {digest for digest in done if self._jobs[digest].state in {*FINAL, "failed", "unreadable", "brought"}}
+        done = {digest for digest in done if self._jobs[digest].state in {*FINAL, *_ENDED}}
         self.drop(done)
         return len(done)

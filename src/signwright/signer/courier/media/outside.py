@@ -23,8 +23,10 @@ from signwright.signer.courier.media.door import Tell
 from signwright.signer.courier.media.pack import packed, read_bundle, write_bundle
 from signwright.signer.courier.media.store import MediaStore, log_path
 from signwright.signer.courier.settings import MediaSettings
+from signwright.signer.courier.standing import WORDS
 from signwright.statements.dsse import parse_envelope
 from signwright.statements.models import Hex32, Request, parse_statement
+from signwright.statements.parse import validate_model
 
 _log = structlog.get_logger("signwright.courier")
 
@@ -108,24 +110,23 @@ class Outside:
                 rows.append(job.row)
             except SignwrightError as problem:
                 notes.append(f"request {job.id} is left out: {problem.message}")
-        made = index.OutsideIndex(
-            policies=tuple(self._policy(policy) for policy in found.policies.values()),
-            words=tuple(
-                index.Word(kind=kind, envelope=self._store.put(content))  # type: ignore[arg-type]
-                for kind, content in dict.fromkeys(found.words)
-                if kind in {"freshness", "halt", "resume"}
-            ),
-            jobs=tuple(rows),
-            answers=self._state.answers,
-            open=tuple(sorted(self._jobs)),
-            published=self._state.published,
-            events=index.EventsHead.model_validate(found.events) if found.events else None,
-        )
+        told = self._told(found) | {"jobs": tuple(rows), "answers": self._state.answers}
+        told |= {"open": tuple(sorted(self._jobs)), "published": self._state.published}
+        made = validate_model(index.OutsideIndex, told)
         manifest = await asyncio.to_thread(packed, self._store, "outside", made, total=self._media.total_bytes)
         size = await asyncio.to_thread(write_bundle, descriptor, self._store, manifest, key=self._key, tell=tell)
         self._keep()
         return {**self._summary(), "bytes": size, "new_requests": len(rows), "answers": len(made.answers)} | {
             "notes": notes
+        }
+
+    def _told(self, found: _Found) -> dict[str, object]:
+        """Members of the index about what the hub sends along; what it must not be is found out when that is made."""
+        words = [word for word in dict.fromkeys(found.words) if word[0] in WORDS]
+        return {
+            "policies": tuple(self._policy(policy) for policy in found.policies.values()),
+            "words": tuple({"kind": kind, "envelope": self._store.put(content)} for kind, content in words),
+            "events": found.events,
         }
 
     async def _ask_hub(self) -> _Found:
@@ -148,18 +149,25 @@ class Outside:
     def _take_jobs(self, work: Work) -> None:
         for job in work.jobs:
             try:
-                statement = parse_statement(parse_envelope(job.request), Request)
+                row = self._row(job)
             except SignwrightError as problem:
                 _log.warning("job", job=job.id, reason=problem.message)
                 continue
-            wanted = statement.predicate.mode == "artifact"
-            row = index.Job(
-                request=self._store.put(job.request),
-                approvals=tuple(dict.fromkeys(map(self._store.put, job.approvals))),
-                evidence=tuple(dict.fromkeys(map(self._store.put, job.evidence))),
-                artifacts=tuple(dict.fromkeys(s.digest.sha256 for s in statement.subjects)) if wanted else (),
-            )
             self._jobs[row.request] = KeptJob(id=job.id, fence=job.fence, lease_seconds=job.lease_seconds, row=row)
+
+    def _row(self, job: CarriedJob) -> index.Job:
+        """Its blobs are kept; raises what is wrong with a job that nobody could carry."""
+        statement = parse_statement(parse_envelope(job.request), Request)
+        if len(statement.subjects) != len(statement.predicate.artifacts):
+            raise MalformedError("a request with other subjects than artifacts", code="bad-request")
+        by_content = statement.predicate.mode == "artifact"
+        told = {
+            "request": self._store.put(job.request),
+            "approvals": tuple(dict.fromkeys(map(self._store.put, job.approvals))),
+            "evidence": tuple(dict.fromkeys(map(self._store.put, job.evidence))),
+            "artifacts": tuple(dict.fromkeys(s.digest.sha256 for s in statement.subjects)) if by_content else (),
+        }
+        return validate_model(index.Job, told)
 
     async def _bring_artifacts(self, row: index.Job, tell: Tell) -> None:
         statement = parse_statement(parse_envelope(self._store.read(row.request, "request")), Request)
@@ -175,9 +183,8 @@ class Outside:
 
     def _policy(self, policy: CarriedPolicy) -> index.PolicySet:
         documents = tuple(dict.fromkeys(map(self._store.put, policy.documents.values())))
-        return index.PolicySet(
-            root=self._store.put(policy.root), policy=self._store.put(policy.policy), documents=documents
-        )
+        told = {"root": self._store.put(policy.root), "policy": self._store.put(policy.policy)}
+        return validate_model(index.PolicySet, {**told, "documents": documents})
 
     # ── in from the vault ───────────────────────────────────────────────────────────────────────────────────────
 

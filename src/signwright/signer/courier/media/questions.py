@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,11 +25,12 @@ Said = tuple[int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """``size``: leaves of the tree that it is about."""
+    """``size``: leaves of the tree that it is about; ``knowing``: answers of this witness before it was asked."""
 
     sha256: str
     body: bytes
     size: int
+    knowing: int
     answer: asyncio.Future[Said]
 
 
@@ -37,6 +39,7 @@ class Questions:
 
     def __init__(self) -> None:
         self._parked: dict[str, list[Parked]] = {}
+        self._answers: Counter[str] = Counter()
         self._latest: dict[tuple[str, str], Said | None] = {}
 
     def forget(self) -> None:
@@ -51,7 +54,8 @@ class Questions:
         """What the witness says, whenever that comes; raises `MalformedError` for what is no add-checkpoint body."""
         size = Checkpoint.parse(parse_note(AddCheckpoint.parse(body).checkpoint).text).size
         rows = self._parked.setdefault(witness, [])
-        one = Parked(hashlib.sha256(body).hexdigest(), body, size, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[Said] = asyncio.get_running_loop().create_future()
+        one = Parked(hashlib.sha256(body).hexdigest(), body, size, self._answers[witness], answer)
         rows.append(one)
         if len(rows) > MOST:
             _refuse(rows.pop(0))
@@ -65,11 +69,11 @@ class Questions:
         return said
 
     def waiting(self) -> Iterator[tuple[str, Parked]]:
-        """(witness, question): of each witness the one about the largest tree, the newest of these."""
+        """(witness, question): of those that were asked knowing its last answer the one about the largest tree."""
         for witness, rows in sorted(self._parked.items()):
             open_ = [one for one in rows if not one.answer.done()]
             if open_:
-                yield witness, max(enumerate(open_), key=lambda pair: (pair[1].size, pair[0]))[1]
+                yield witness, max(enumerate(open_), key=lambda pair: (pair[1].knowing, pair[1].size, pair[0]))[1]
 
     def unheard(self) -> list[tuple[str, str]]:
         """(witness, origin) whose newest checkpoint nobody has brought yet."""
@@ -85,6 +89,7 @@ class Questions:
         asked = [one for one in rows if one.sha256 == sha256 and not one.answer.done()]
         if not asked:
             return False
+        self._answers[witness] += 1
         for one in asked:
             one.answer.set_result(said)
         # What is left is about larger trees; the gate gives up those about smaller ones.

@@ -174,7 +174,10 @@ class Vault:
         self.open_link()
         landed = await asyncio.to_thread(read_bundle, descriptor, self._store, self._media, tell=tell)
         assert isinstance(landed.index, index.OutsideIndex)
-        notes = self._take(landed, landed.index)
+        try:
+            notes = self._take(landed, landed.index)
+        finally:
+            self._clean()
         self._wake.set()
         if not await self._settle(errands, tell):
             notes.append("the gate is still at work")
@@ -202,7 +205,6 @@ class Vault:
         unknown = len(set(brought.open) - self.jobs.known)
         if unknown:
             notes.append(f"{unknown} requests are thought to be here and are not: export, and they are brought again")
-        self._clean()
         return notes
 
     def _policy(self, row: index.PolicySet) -> CarriedPolicy:
@@ -225,14 +227,10 @@ class Vault:
                 await self._standing.ask()
         results, over = self.jobs.results()
         files, complete = self._store.log_files(self._published, most=index.MOST_FILES)
-        made = index.VaultIndex(
-            questions=tuple(self._questions()),
-            results=results,
-            held=self.jobs.held(over),
-            log=tuple(files),
-            complete=complete,
-            signer=self._signer(),
-        )
+        told: dict[str, object] = {"questions": tuple(self._questions()), "results": results}
+        told["held"] = self.jobs.held(over)
+        told |= {"log": tuple(files), "complete": complete, "signer": self._signer()}
+        made = validate_model(index.VaultIndex, told)
         manifest = await asyncio.to_thread(packed, self._store, "vault", made, total=self._media.total_bytes)
         size = await asyncio.to_thread(write_bundle, descriptor, self._store, manifest, key=self._key, tell=tell)
         self.jobs.drop(over)
@@ -241,12 +239,9 @@ class Vault:
         return answer
 
     def _questions(self) -> list[index.Question]:
-        rows = [
-            index.Question(kind="cosign", witness=witness, question=self._store.put(one.body))
-            for witness, one in self.questions.waiting()
-        ]
+        rows = [_question("cosign", witness, self._store.put(one.body)) for witness, one in self.questions.waiting()]
         rows += [
-            index.Question(kind="latest", witness=witness, question=self._store.put(origin.encode()))
+            _question("latest", witness, self._store.put(origin.encode()))
             for witness, origin in self.questions.unheard()
         ]
         return rows
@@ -276,6 +271,10 @@ class Vault:
 
     def _clean(self) -> None:
         self._store.keep_only(self.jobs.blobs)
+
+
+def _question(kind: str, witness: str, sha256: str) -> index.Question:
+    return validate_model(index.Question, {"kind": kind, "witness": witness, "question": sha256})
 
 
 def _in_force(standing: Standing) -> bool:
