@@ -18,7 +18,7 @@ from signwright.signer.worker.pool import WorkerPool
 from signwright.transparency.leaf import CustodianLeaf, IntentLeaf
 from tests.support.custodians import Desk, custodian_site, run
 from tests.support.gates import GateSite, Release, now_utc, until
-from tests.support.world import sign_ssh
+from tests.support.world import key_id, sign_ssh
 
 
 @pytest.fixture
@@ -69,6 +69,28 @@ def test_what_changes_after_the_confirmation_wants_another_one(site: GateSite, p
         assert (await desk.asked[0]).message["outcome"] == "signed"
         statements = [leaf.statement for leaf in desk.leaves() if isinstance(leaf, CustodianLeaf)]
         assert statements == [first.message["statement"], second.message["statement"]]
+
+    run(site, scenario, pool)
+
+
+def test_submitter_who_is_revoked_after_the_confirmation_gets_nothing(site: GateSite, pool: WorkerPool) -> None:
+    async def scenario(desk: Desk) -> None:
+        release = Release(site, desk.courier)
+        desk.asked.append(asyncio.create_task(release.sign()))
+        await until(lambda: desk.gate.parts.custodian.count == 1)
+
+        async def revoked_meanwhile(frame: Frame) -> None:
+            del desk.courier.lies["fetch"]
+            gone = (key_id(site.world.release_credential),)
+            newer = site.world.freshness(2, root_sha256=site.root_sha256, revoked_credentials=gone)
+            await desk.gate.parts.words.take_freshness(newer.encode())
+            await desk.courier.honest_fetch(frame)
+
+        desk.courier.lies["fetch"] = revoked_meanwhile  # type: ignore[assignment]
+        await desk.word(await desk.list())
+        answer = (await desk.asked.pop()).message
+        assert (answer["outcome"], answer["code"]) == ("denied", "submitter")
+        assert site.keyholder.operations == 0
 
     run(site, scenario, pool)
 

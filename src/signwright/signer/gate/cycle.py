@@ -259,7 +259,10 @@ class Cycle:
 
     def _shown_is_over(self, case: Case) -> bool:
         custodian = self._parts.custodian
-        return custodian.wanted(case) and not custodian.holds(self._gathered(case.job))
+        if not custodian.wanted(case):
+            return False
+        found = self._look(case.job)
+        return isinstance(found, Outcome) or not custodian.holds(found)
 
     def _sandbox(self, found: Sequence[Derived]) -> str:
         return self._parts.workers.pool.sandbox.replace("+", "-") if found else NO_WORKER
