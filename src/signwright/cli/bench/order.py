@@ -45,6 +45,7 @@ _ORDERS = 4
 #: Seconds after which the keyholder has begun with an order; less than any check takes.
 _PAUSE = 0.0003
 _WARM_UP = 5
+_READ_AT_ONCE = 64
 _KEY_SECONDS = 60.0
 
 #: Message and parts of a frame.
@@ -69,7 +70,8 @@ def measured(home: Home, bench: Bench) -> Figure:
         _wait_for_keys(gate)
         told = gate.status()
         log = LogAtHand(home, told["log"])
-        _check(gate.ask([log.start(told["start"])])[0])
+        for answer in gate.ask(log.start(told["start"], read=told["read"])):
+            _check(answer)
         seen = log.seen
         kinds: dict[str, Callable[[], Release]] = {TEST: site.test, RELEASE: lambda: site.release(seen)}
         for number in range(_WARM_UP + _ORDERS * bench.scale.requests):
@@ -147,7 +149,8 @@ class LogAtHand:
         self._log_key = SignerKey(origin, ED25519, log_key.private_bytes_raw())
         witness = (home / "witness" / "witness.key").read_text(encoding="ascii").strip()
         self._witness = SignerKey.parse(witness, algorithm=COSIGNATURE_V1)
-        growth = Frontier().grow(leaves(home.folder))
+        self._before = list(leaves(home.folder))
+        growth = Frontier().grow(self._before)
         self._frontier, self._tiles = growth.frontier, dict(growth.tiles)
         self.seen = SeenCheckpoint(origin=origin, size=growth.size, root=growth.root.hex())
         known = {self.seen.size: self.seen.root, int(str(told["size"])): str(told["root"])}
@@ -157,13 +160,20 @@ class LogAtHand:
     def size(self) -> int:
         return self._frontier.size
 
-    def start(self, told: Mapping[str, object]) -> Message:
-        """What logs the start of the keyholder's process. ``told``: by its status."""
-        leaf = StartLeaf(
-            nonce=str(told["nonce"]), number=int(str(told["number"])), time=format_time(datetime.now(UTC))
-        ).encode()
-        rows, proof = self._append(leaf)
-        return {"verb": "start", "id": 1, "consistency": rows}, [leaf, proof]
+    def start(self, told: Mapping[str, object], *, read: int) -> list[Message]:
+        """What logs the start of the keyholder's process, as it tells of it, and has it read the log up to there.
+
+        ``read``: the number of leaves that it has read.
+        """
+        now = format_time(datetime.now(UTC))
+        leaf = StartLeaf(nonce=str(told["nonce"]), number=int(str(told["number"])), time=now).encode()
+        _, proof = self._append(leaf)
+        unread: list[Message] = [
+            ({"verb": "leaves", "id": 1, "first": first}, self._before[first : first + _READ_AT_ONCE])
+            for first in range(read, len(self._before), _READ_AT_ONCE)
+        ]
+        own: Message = {"verb": "leaves", "id": 1, "first": len(self._before)}, [leaf]
+        return [*unread, own, ({"verb": "start", "id": 1}, [TlogProof.parse(proof).checkpoint])]
 
     def order(self, site: Site, release: Release) -> Message:
         """An order as the gate would send it; raises `UnavailableError` for what the policy does not allow."""
