@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 #: Where a function's own statements end.
@@ -192,7 +192,7 @@ def _still_taking(change: Change) -> Change:
     takes = any(isinstance(n, ast.Attribute) and n.attr in TAKING for n in ast.walk(old))
     if not takes or not isinstance(new, ast.Constant):
         return change
-    both = ast.BoolOp(ast.Or() if new.value else ast.And(), [old, new])
+    both = ast.BoolOp(ast.Or() if new.value else ast.And(), [cast(ast.expr, old), new])
     return Change(change.parent, change.field, change.index, old, _at(both, old))
 
 

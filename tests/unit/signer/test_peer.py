@@ -227,3 +227,24 @@ def listening_stranger(path: Path) -> Iterator[None]:
         os.waitpid(pid, 0)
         os.close(read)
         os.close(write)
+
+
+def test_a_keyholder_that_the_gate_may_not_reach_is_not_waited_for(tmp_path: Path) -> None:
+    """A wrong group does not mend itself."""
+    with tempfile.TemporaryDirectory(prefix="signwright-") as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder) / "k.sock"
+        own = os.geteuid()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen(1)
+            path.chmod(0)
+            began = time.monotonic()
+            if own == 0:
+                os.seteuid(65534)  # root may connect to everything
+            try:
+                with pytest.raises(UnavailableError, match="Permission denied"):
+                    reach_keyholder(users(path), patience=60)
+            finally:
+                os.seteuid(own)
+            assert time.monotonic() - began < 30

@@ -5,17 +5,24 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from typing import Any
 
+import pytest
+
+from signwright.errors import TimestampError
 from signwright.formats.registry import FORMATS
 from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView
 from signwright.policy import documents as d
 from signwright.readers.pe import PeReader
+from signwright.signer.gate.errands import Errands
+from signwright.signer.gate.timestamps import Timestamps
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.dsse import Envelope
 from signwright.statements.models import RequestedArtifact
-from tests.support.gates import GateSite, Release, digest_request, organisation, pe_artifact, sha256
+from tests.support.gates import Answer, GateSite, Release, digest_request, organisation, pe_artifact, sha256
+from tests.support.keyholders import now_utc
 from tests.support.pki import default_pki
 from tests.support.world import World
 
@@ -129,12 +136,49 @@ def test_policy_without_timestamps_needs_no_authority(tmp_path: Any, pool: Worke
     site = GateSite(tmp_path, world)
 
     async def scenario() -> None:
-        async with site.run(pool) as (_, courier):
+        async with site.run(pool) as (gate, courier):
             courier.blobs[sha256(b"any file")] = b"any file"
             answer = await courier.sign(raw_request(site, b"any file"))
             assert answer.message["outcome"] == "signed", answer.message
+            stamps = Timestamps(Errands(), now=now_utc)
+            with pytest.raises(TimestampError, match="lists no timestamp authority"):
+                await stamps.stamp(gate.parts.policies.in_force, b"value", outside_only=False)
 
     try:
         asyncio.run(scenario())
     finally:
         site.close()
+
+
+@pytest.mark.parametrize("change", [{"status": 500}, {"status": 201}, {"extra": True}], ids=str)
+def test_timestamp_comes_with_status_200_and_nothing_else(site: GateSite, change: dict[str, Any]) -> None:
+    """The token in it would hold."""
+
+    async def scenario() -> None:
+        async with site.run() as (_, courier):
+
+            async def stamp(frame: Any) -> Answer:
+                honest = await courier.honest_timestamp(frame)
+                more = [b"more"] if "extra" in change else []
+                return Answer(status=change.get("status", 200), parts=[*honest.parts, *more])
+
+            courier.lies["timestamp"] = stamp
+            answer = await courier.sign(digest_request(site))
+            assert (answer.message["outcome"], answer.message["code"]) == ("failed", "no-timestamp"), answer.message
+
+    asyncio.run(scenario())
+
+
+def test_whoever_failed_lately_is_named_with_the_time_that_is_left(site: GateSite) -> None:
+    async def scenario() -> None:
+        async with site.run() as (_, courier):
+
+            async def fails(_: Any) -> Answer:
+                return Answer(status=500, parts=[b""])
+
+            courier.lies["timestamp"] = fails
+            for _unused in range(4):
+                answer = await courier.sign(digest_request(site))
+            assert re.search(r"the next one is asked again in [1-9][0-9]* s", str(answer.message["message"]))
+
+    asyncio.run(scenario())
