@@ -64,7 +64,8 @@ def _freshness(home: Home, policy: Policy, now: datetime) -> Iterator[Finding]:
         yield Finding("bad", "freshness", problem.message)
         return
     left = known.left(now)
-    level: Level = "bad" if left is None or left <= timedelta() else "weak" if known.gets_old(now) else "ok"
+    none = left is None or left <= timedelta() or (known.freshness is not None and known.freshness.predicate.halts)
+    level: Level = "bad" if none else "weak" if known.gets_old(now) else "ok"
     number = f"number {known.freshness.predicate.number}, " if known.freshness else ""
     yield Finding(level, "freshness", number + age_words(known, now))
     for halt in known.halts:

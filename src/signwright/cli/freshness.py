@@ -11,13 +11,16 @@ import click
 
 from signwright.cli import hubs, settings
 from signwright.cli.console import json_result, result, say, warn
+from signwright.cli.keepers_log import wait_options
 from signwright.cli.policy_shared import YES, confirm
 from signwright.cli.standing import age_words, standing_json, standing_lines, warn_ahead
-from signwright.errors import DeniedError, UsageError
+from signwright.errors import DeniedError, SignwrightError, UsageError, VerificationError
 from signwright.statements.keys import verifying_key
+from signwright.statements.models import MAX_HALTS
 
 if TYPE_CHECKING:
     from signwright.client.hub import Hub
+    from signwright.client.logged_words import LoggedWords
     from signwright.client.ssh_keys import PersonKey
     from signwright.client.standing import Known
     from signwright.policy.policy import Policy
@@ -41,8 +44,9 @@ def command() -> None:
 @hubs.output_option
 def show(**flags: Any) -> None:
     """The newest freshness statement, open halts and a policy that waits, verified on this machine."""
-    _, known = _known(flags)
+    hub, known = _known(flags)
     now = hubs.now()
+    _warn_of_log(hub, known)
     if settings.output_format(flags["output"]) == "json":
         json_result(standing_json(known, now))
         return
@@ -57,22 +61,34 @@ def show(**flags: Any) -> None:
 @click.option("--revoke-credential", "credentials_gone", metavar="KEYID", multiple=True, help="it counts no longer")
 @click.option("--revoke-person", "people_gone", metavar="NAME", multiple=True, help="their word counts no longer")
 @click.option("--unrevoke", metavar="WHO", multiple=True, help="a KeyId or name that was revoked and counts again")
+@click.option("--halt", "halt_files", type=_PATH, multiple=True, help="a halt that may not have reached the signer")
+@click.option("--resume", "resume_files", type=_PATH, multiple=True, help="a signed resume that the hub does not show")
+@click.option("--over", metavar="HALT", multiple=True, help="a halt that is over, whatever this client has seen")
+@click.option("--number", type=click.IntRange(1), help="go on with this one, above what the log and the hub show")
+@click.option("--minimum-policy", type=click.IntRange(1), help="lowest policy version that counts from now on")
+@click.option("--without-log", is_flag=True, help="sign whatever the log says, or when it cannot be read")
 @click.option("--hours", type=click.IntRange(1, 168), help="how long it holds (default: as the policy allows)")
 @click.option("--sign-only", type=_PATH, help="sign, keep it in this file for the next keeper, and send nothing")
 @click.option("--from", "from_file", type=_PATH, help="send what keepers signed with --sign-only")
 @click.option("--home", type=_PATH, help="also write it into this home (SIGNWRIGHT_HOME), whose keeper's key is meant")
 @YES
+@wait_options
 @hubs.hub_options
 @hubs.output_option
 def renew(**flags: Any) -> None:
     """Say again, as of now, that nothing was revoked beside what is listed.
 
     What was revoked before stays revoked. The number goes up by one, and the policy version in force becomes the
-    lowest that counts.
+    lowest that counts. Every halt is named that is not known to be over: until one follows that names none, no release
+    is signed.
+
+    Before it signs, the newest freshness statement in the witnessed log must be the one that the hub shows: else
+    another keeper's revocation is kept from you. Afterwards it waits until the log has yours.
     """
     hub, known = _known({**flags, "key": None, "person": None})
     _check_names(known, flags)
-    envelope = _begun(known, flags)
+    logged = _logged(hub, known, flags)
+    envelope = _begun(known, flags, logged)
     show_words(known, envelope)
     confirm("sign and send this?" if flags["sign_only"] is None else "sign this?", yes=flags["yes"])
     keys = [hubs.person_key(file) for file in _key_files(flags)]
@@ -85,6 +101,8 @@ def renew(**flags: Any) -> None:
         return
     home = _home(flags["home"])
     send(hub, known, envelope, folder=home / "policy" / "signed" if home is not None else None)
+    if logged is not None and not flags["no_wait"]:
+        _wait(hub, known, envelope, seconds=flags["wait"])
     known = _known({**flags, "key": None, "person": None})[1]
     if settings.output_format(flags["output"]) == "json":
         json_result(standing_json(known, hubs.now()))
@@ -97,7 +115,71 @@ def _known(flags: dict[str, Any]) -> tuple[Hub, Known]:
 
     hub = hubs.caller_of(flags["hub"], flags["credentials"], flags["key"], flags["person"]).hub
     policy = hubs.policy_of(hub, hubs.needed_trust(flags["trust"]))
-    return hub, look(hub, policy)
+    return hub, look(hub, policy, now=hubs.now())
+
+
+def _logged(hub: Hub, known: Known, flags: dict[str, Any]) -> LoggedWords | None:
+    """What the witnessed log has; raises `VerificationError` when the hub shows another newest statement than it."""
+    from signwright.cli.keepers_log import logged_words
+    from signwright.client.logged_words import check_shown
+
+    if flags["without_log"]:
+        warn("without the log: nobody can tell whether the hub hides a revocation or a halt")
+        return None
+    logged = logged_words(hub, known.policy)
+    try:
+        check_shown(logged, known.shown)
+    except VerificationError as problem:
+        if flags["number"] is None:
+            raise
+        warn(problem.message)
+        if flags["number"] <= logged.number:
+            raise UsageError(f"--number {flags['number']}: the log has {logged.number}", code="usage") from problem
+    return logged
+
+
+def _warn_of_log(hub: Hub, known: Known) -> None:
+    """What does not fit together, for people; nothing is decided here."""
+    from signwright.cli.keepers_log import logged_words
+    from signwright.client.logged_words import check_shown
+
+    try:
+        logged = logged_words(hub, known.policy)
+        check_shown(logged, known.shown)
+    except SignwrightError as problem:
+        warn(problem.message)
+        return
+    if known.freshness is not None and known.freshness.predicate.number > logged.number:
+        warn(f"freshness number {known.freshness.predicate.number} is not in the witnessed log yet")
+
+
+def _wait(hub: Hub, known: Known, envelope: Envelope, *, seconds: float) -> None:
+    from signwright.cli.keepers_log import wait_for_word
+    from signwright.client.logged_words import check_taken
+    from signwright.statements.models import Freshness, parse_statement
+
+    own = parse_statement(envelope, Freshness)
+    wait_for_word(
+        hub,
+        known.policy,
+        own.digest,
+        what="freshness",
+        seconds=seconds,
+        check=lambda logged: check_taken(logged, own),
+    )
+
+
+def _halts(known: Known, logged: LoggedWords | None, flags: dict[str, Any]) -> list[str]:
+    """Every halt that is not known to be over."""
+    from signwright.client.halt_notes import open_halts
+    from signwright.client.partial import read_partial
+    from signwright.policy.succession import opened_halt, opened_resume
+
+    given = [opened_halt(known.policy, read_partial(file)).digest for file in flags["halt_files"]]
+    resumes = [read_partial(file) for file in flags["resume_files"]]
+    for envelope in resumes:
+        opened_resume(known.policy, envelope)  # one that is handed over must hold
+    return open_halts(known, logged, given=given, resumes=[*known.resumes, *resumes], over=flags["over"])
 
 
 def _check_names(known: Known, flags: dict[str, Any]) -> None:
@@ -109,7 +191,7 @@ def _check_names(known: Known, flags: dict[str, Any]) -> None:
         raise UsageError(f"not enrolled: {', '.join(strange)}", code="unknown-name", hint="signwright people list")
 
 
-def _begun(known: Known, flags: dict[str, Any]) -> Envelope:
+def _begun(known: Known, flags: dict[str, Any], logged: LoggedWords | None) -> Envelope:
     """What somebody signed already, or a new draft."""
     from signwright.client.partial import read_partial
     from signwright.client.standing import next_freshness
@@ -117,14 +199,32 @@ def _begun(known: Known, flags: dict[str, Any]) -> Envelope:
 
     begun = flags["from_file"] or (flags["sign_only"] if flags["sign_only"] and flags["sign_only"].exists() else None)
     gone = frozenset(flags["credentials_gone"]), frozenset(flags["people_gone"])
+    halts = _halts(known, logged, flags)
     if begun is not None:
-        if any(gone) or flags["unrevoke"]:
-            raise UsageError(f"{begun} says what is revoked", code="usage", hint="leave names out")
-        return read_partial(begun)
+        if any(gone) or flags["unrevoke"] or flags["number"] or flags["minimum_policy"]:
+            raise UsageError(f"{begun} says what is revoked", code="usage", hint="leave names and numbers out")
+        return _with_all(read_partial(begun), halts, begun)
     payload = next_freshness(
-        known, now=hubs.now(), hours=flags["hours"], revoke=gone, unrevoke=frozenset(flags["unrevoke"])
+        known,
+        now=hubs.now(),
+        hours=flags["hours"],
+        revoke=gone,
+        unrevoke=frozenset(flags["unrevoke"]),
+        halts=halts,
+        number=flags["number"],
+        minimum_policy_version=flags["minimum_policy"] or 1,
     )
     return Envelope(payload, ())
+
+
+def _with_all(envelope: Envelope, halts: list[str], file: Path) -> Envelope:
+    """The next keeper signs no draft that leaves out a halt which that keeper's client knows."""
+    from signwright.statements.models import Freshness, parse_statement
+
+    missing = sorted(set(halts) - {*parse_statement(envelope, Freshness).predicate.halts})
+    if missing and len(halts) <= MAX_HALTS:
+        raise DeniedError(f"{file} leaves out halt {missing[0]}", code="halt-left-out", hint="begin a new draft")
+    return envelope
 
 
 def _key_files(flags: dict[str, Any]) -> list[Path | None]:
@@ -154,6 +254,8 @@ def show_words(known: Known, envelope: Envelope) -> None:
         say(f"revoked: {name}")
     if not said.revoked_credentials and not said.revoked_people:
         say("revoked: nobody")
+    for digest in said.halts:
+        warn(f"open halt {digest}: no release is signed until a freshness statement names it no more")
 
 
 def signed_by(known: Known, envelope: Envelope, keys: list[PersonKey]) -> tuple[Envelope, object]:
@@ -187,17 +289,24 @@ def renew_with(hub: Hub, signed: Policy, keeper: Path | None, *, folder: Path | 
     """After a policy was loaded: one freshness statement more, when this keeper's key alone may make it; else a word
     about the one that there is. ``folder``: where the signed policy lies.
     """
+    from signwright.client.halt_notes import open_halts
     from signwright.client.standing import look, next_freshness
 
     now = hubs.now()
     policy = hub.policy().open(pinned_root_sha256=signed.roots[0])  # a version that weakens may have to wait
-    known = look(hub, policy)
+    known = look(hub, policy, now=now)
     role = policy.root.freshness
     if keeper is not None and role.threshold == 1 and keeper.is_file():
         key = hubs.person_key(keeper)
         if key.public.material in {verifying_key(text).material for text in role.keys}:
-            envelope = key.sign_statement(next_freshness(known, now=now), "freshness")
+            try:
+                logged = _logged(hub, known, {"without_log": False, "number": None})
+            except SignwrightError as problem:
+                warn(f"freshness is not renewed: {problem.message} (signwright freshness renew)")
+                return
+            halts = open_halts(known, logged, resumes=known.resumes)
+            envelope = key.sign_statement(next_freshness(known, now=now, halts=halts), "freshness")
             send(hub, known, envelope, folder=folder)
-            say(f"freshness renewed; {age_words(look(hub, policy), now)}")
+            say(f"freshness renewed; {age_words(look(hub, policy, now=now), now)}")
             return
     warn_ahead(known, now)

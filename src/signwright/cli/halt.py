@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signwright.cli import hubs, settings
-from signwright.cli.console import is_terminal, json_result, result, say
+from signwright.cli.console import is_terminal, json_result, result, say, warn
+from signwright.cli.keepers_log import wait_options
 from signwright.cli.policy_shared import YES, confirm
-from signwright.errors import UsageError, VerificationError
+from signwright.errors import SignwrightError, UsageError, VerificationError
 from signwright.model.text import check_text
 
 if TYPE_CHECKING:
+    from signwright.client.hub import Hub
+    from signwright.client.trust import TrustFile
     from signwright.statements.dsse import Envelope
 
 _PATH = click.Path(path_type=Path)
@@ -26,6 +29,7 @@ HOME = click.option("--home", type=_PATH, help="the signer's home (SIGNWRIGHT_HO
 @click.command("halt")
 @click.option("--reason", required=True, metavar="TEXT", help="why; stands in what you sign and is logged as a digest")
 @YES
+@wait_options
 @LOCAL
 @SOCKET
 @HOME
@@ -36,7 +40,8 @@ def halt_command(**flags: Any) -> None:
     """Stop all signing, now. Any one panic key of the policy root is enough.
 
     It lasts until the policy keepers sign a resume and load a newer policy. The signer host's own socket (--local)
-    works whatever the hub does.
+    works whatever the hub does. Through the hub, this waits until the witnessed log has the halt: if it never comes,
+    the hub holds it back. This client then knows it all the same, and names it whenever it renews freshness.
     """
     from signwright.client.keepers_words import draft_halt
 
@@ -51,8 +56,9 @@ def halt_command(**flags: Any) -> None:
     from signwright.statements.models import Halt, parse_statement
 
     digest = parse_statement(envelope, Halt).digest
+    file = _noted(trust.policy_root_sha256, envelope)
     try:
-        hand_in("halt", envelope, flags)
+        hub = hand_in("halt", envelope, flags)
     except VerificationError as problem:
         if problem.code == "too-few-keepers":
             problem.hint = "the policy root lists the panic keys: signwright root show"
@@ -61,7 +67,31 @@ def halt_command(**flags: Any) -> None:
         json_result({"halt": digest})
     else:
         result(digest)
+    if hub is not None and not flags["no_wait"]:
+        _wait(hub, trust, digest, file, seconds=flags["wait"])
     say("halted; to end it: signwright resume --key FILE " + digest[:16])
+
+
+def _noted(root_sha256: str, envelope: Envelope) -> Path | None:
+    """Kept on this machine; one that cannot be kept halts all the same."""
+    from signwright.client.halt_notes import note_halt
+
+    try:
+        return note_halt(root_sha256, envelope)
+    except OSError as problem:
+        warn(f"this halt cannot be remembered here: {problem.strerror}; tell every freshness keeper of it")
+        return None
+
+
+def _wait(hub: Hub, trust: TrustFile, digest: str, file: Path | None, *, seconds: float) -> None:
+    from signwright.cli.keepers_log import wait_for_word
+
+    try:
+        wait_for_word(hub, hubs.policy_of(hub, trust), digest, what="halt", seconds=seconds, check=lambda _: None)
+    except SignwrightError as problem:
+        handed = f"signwright freshness renew --halt {file}" if file else "signwright freshness renew"
+        problem.hint = f"the hub may hold it back: {handed} ends releases; --local on the signer host halts at once"
+        raise
 
 
 def trust_flag(flags: dict[str, Any]) -> Path | None:
@@ -73,8 +103,8 @@ def trust_flag(flags: dict[str, Any]) -> Path | None:
     return flags["trust"]  # type: ignore[no-any-return]
 
 
-def hand_in(kind: str, envelope: Envelope, flags: dict[str, Any]) -> None:
-    """To the gate where that was asked for, else to the hub."""
+def hand_in(kind: str, envelope: Envelope, flags: dict[str, Any]) -> Hub | None:
+    """To the gate where that was asked for, else to the hub, which is returned."""
     from signwright.cli.gate_socket import ask_gate, ask_socket
     from signwright.cli.home import home_of
 
@@ -89,3 +119,5 @@ def hand_in(kind: str, envelope: Envelope, flags: dict[str, Any]) -> None:
         key = None if machine else flags.get("key")  # a panic key need not be an enrolled person's
         hub = hubs.caller_of(flags["hub"], flags["credentials"], key, flags.get("person")).hub
         hub.carry(kind, envelope)  # type: ignore[arg-type]
+        return hub
+    return None

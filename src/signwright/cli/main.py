@@ -163,6 +163,7 @@ EXIT_BY_CLASS: dict[type[errors.SignwrightError], int] = {
     errors.UsageError: 2,
     errors.DeniedError: 3,
     errors.RejectedError: 4,
+    errors.PendingError: 5,
     errors.AuthenticationError: 6,
     errors.UnavailableError: 7,
     errors.VerificationError: 8,

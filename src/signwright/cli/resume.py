@@ -70,7 +70,7 @@ def _known(flags: dict[str, Any]) -> Known:
 
     if not flags["local"] and flags["socket"] is None:
         hub = hubs.caller_of(flags["hub"], flags["credentials"], None, None).hub
-        return look(hub, hubs.policy_of(hub, hubs.needed_trust(flags["trust"])))
+        return look(hub, hubs.policy_of(hub, hubs.needed_trust(flags["trust"])), now=hubs.now())
     from signwright.cli.home import home_of
     from signwright.client.policy_files import read_signed
 

@@ -41,6 +41,8 @@ def standing_lines(known: Known, now: datetime) -> Iterator[str]:
         yield f"fresh     number {said.number}, {age_words(known, now)}"
         for name in (*said.revoked_credentials, *said.revoked_people):
             yield f"revoked   {name}"
+        for digest in said.halts:
+            yield f"HALTED    so the freshness statement says: no release is signed ({digest})"
     for halt in known.halts:
         word = halt.statement.predicate
         yield f"HALTED    {word.created}: {word.reason} ({halt.digest})"
@@ -59,6 +61,9 @@ def age_words(known: Known, now: datetime) -> str:
     created = known.freshness.predicate.created
     if left <= timedelta():
         return f"created {created}: too old, no release can be signed (signwright freshness renew)"
+    if known.freshness.predicate.halts:
+        halts = len(known.freshness.predicate.halts)
+        return f"created {created}, names {halts} open halt(s): no release can be signed (renew it after the resume)"
     more = "; renew it now (signwright freshness renew)" if known.gets_old(now) else ""
     return f"created {created}, holds for {_span(left)} more{more}"
 
@@ -81,7 +86,7 @@ def tell_standing(hub: Hub, policy: Policy, now: datetime) -> None:
     from signwright.client.standing import look
 
     try:
-        warn_ahead(look(hub, policy), now)
+        warn_ahead(look(hub, policy, now=now), now)
     except SignwrightError as problem:
         warn(problem.message)
     except OSError as problem:  # a build machine need not have a place that outlives the build

@@ -98,7 +98,7 @@ def review(hub: Hub, reference: str, *, trust: TrustFile, now: datetime, read_ar
     view = hub.request(reference)
     request = requested(hub, view)
     words = hub.words(view.id)
-    standing = look(hub, policy)
+    standing = look(hub, policy, now=now)
     evidence = (*words.evidence, *standing.evidence)
     facts = gather(policy, words.request, approvals=words.approvals, evidence=evidence, now=now)
     rule = policy.signing_policy(request.predicate.project, request.predicate.signing_policy)

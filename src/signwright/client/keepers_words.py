@@ -15,7 +15,7 @@ from signwright.client.ssh_keys import PersonKey
 from signwright.model.times import format_time
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import Freshness, Halt, Resume, statement_payload
+from signwright.statements.models import MAX_HALTS, Freshness, Halt, Resume, statement_payload
 
 #: Name of the subject of each of them.
 SUBJECT = "policy-root"
@@ -30,13 +30,15 @@ def draft_freshness(
     hours: int,
     revoked_credentials: Sequence[str] = (),
     revoked_people: Sequence[str] = (),
+    halts: Sequence[str] = (),
 ) -> bytes:
-    """Nothing beside this was revoked, as of ``now``."""
+    """Nothing beside this was revoked, as of ``now``. ``halts``: digests of those that are not over."""
     said = Freshness(
         number=number,
         minimum_policy_version=minimum_policy_version,
         revoked_credentials=tuple(sorted(set(revoked_credentials))),
         revoked_people=tuple(sorted(set(revoked_people))),
+        halts=tuple(sorted(set(halts))[:MAX_HALTS]),  # one is enough to stop releases
         created=format_time(now),
         expires=format_time(now + timedelta(hours=hours)),
     )

@@ -7,6 +7,7 @@ a renewal never forgets what was revoked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,9 +16,10 @@ from signwright.client.files import write_private
 from signwright.client.hub import Hub, StandingView, WaitingView
 from signwright.client.keepers_words import draft_freshness
 from signwright.client.sessions import state_folder
-from signwright.errors import ConfigurationError, SignwrightError, VerificationError
+from signwright.errors import ConfigurationError, SignwrightError, UsageError, VerificationError
 from signwright.model.times import parse_time
 from signwright.policy.facts import VerifiedFreshness, verified_freshness
+from signwright.policy.incoming import check_not_ahead
 from signwright.policy.policy import Policy
 from signwright.policy.succession import opened_halt
 from signwright.statements.dsse import Envelope, parse_envelope
@@ -43,7 +45,7 @@ class OpenHalt:
 class Known:
     """``freshness`` and ``halts`` hold under ``policy``; ``waiting`` and ``gate_halts`` (digests) are the hub's word.
 
-    ``newest``: the envelope of ``freshness``.
+    ``newest``: the envelope of ``freshness``; ``shown`` and ``resumes``: as the hub shows them, verified or not.
     """
 
     policy: Policy
@@ -52,6 +54,8 @@ class Known:
     halts: tuple[OpenHalt, ...]
     waiting: WaitingView | None
     gate_halts: tuple[str, ...]
+    resumes: tuple[Envelope, ...] = ()
+    shown: Envelope | None = None
 
     @property
     def evidence(self) -> tuple[Envelope, ...]:
@@ -70,18 +74,20 @@ class Known:
         return min(parse_time(said.expires), parse_time(said.created) + self.limit()) - now
 
     def gets_old(self, now: datetime) -> bool:
-        """Whether it is time to renew."""
-        left = self.left(now)
-        return left is None or left <= self.limit() * (1 - WARN_AFTER)
+        """Whether it is time to renew; one that names halts is to be followed by one that does not."""
+        left, said = self.left(now), self.freshness
+        return left is None or left <= self.limit() * (1 - WARN_AFTER) or bool(said and said.predicate.halts)
 
 
-def look(hub: Hub, policy: Policy, *, folder: Path | None = None) -> Known:
+def look(hub: Hub, policy: Policy, *, now: datetime, folder: Path | None = None) -> Known:
     """`shown`, remembered; raises `VerificationError` when it shows an older freshness statement than this client has
-    seen (``freshness-rollback``).
+    seen (``freshness-rollback``), and `DeniedError` for one from the future.
     """
     view = hub.standing()
-    newest = view.freshness.opened() if view.freshness else None
-    follow_freshness(policy, newest, holds=_verified(policy, view) is not None, folder=folder)
+    newest, verified = view.freshness.opened() if view.freshness else None, _verified(policy, view)
+    if verified is not None:
+        check_not_ahead(verified, now=now)
+    follow_freshness(policy, newest, holds=verified is not None, folder=folder)
     return shown(view, policy)
 
 
@@ -96,6 +102,8 @@ def shown(view: StandingView, policy: Policy) -> Known:
         halts=tuple(OpenHalt(opened_halt(policy, row.opened()), row.number) for row in view.halts),
         waiting=view.waiting_policy,
         gate_halts=view.gate.halts if view.gate else (),
+        resumes=tuple(row.opened() for row in view.resumes),
+        shown=newest,
     )
 
 
@@ -164,11 +172,17 @@ def next_freshness(
     hours: int | None = None,
     revoke: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset()),
     unrevoke: frozenset[str] = frozenset(),
+    halts: Sequence[str] = (),
+    number: int | None = None,
+    minimum_policy_version: int = 1,
     folder: Path | None = None,
 ) -> bytes:
     """The payload of the next one: everything that was revoked stays so, unless it is named in ``unrevoke``.
 
-    ``hours``: how long it holds, at most and by default as long as the policy allows; ``revoke``: credentials, people.
+    ``hours``: how long it holds, at most and by default as long as the policy allows; ``revoke``: credentials, people;
+    ``halts``: digests of those that are not over; ``number``: instead of the next one; ``minimum_policy_version``: a
+    higher one than that in force, such as of a policy that somebody holds back. Raises `UsageError` for a number that
+    is no higher one, or higher than numbers may be now.
     """
     last = max(
         (one.predicate for one in (known.freshness, remembered(known.policy, folder=folder)) if one is not None),
@@ -179,10 +193,16 @@ def next_freshness(
     if last is not None:
         credentials, people = credentials | {*last.revoked_credentials}, people | {*last.revoked_people}
     limit = known.policy.organisation.freshness_hours
+    lowest, highest = (last.number + 1 if last else 1), int(now.timestamp())
+    if not lowest <= (number or lowest) <= highest:
+        found = f"freshness number {number or lowest}; wanted one from {lowest} to {highest}, the time in seconds"
+        raise UsageError(found, code="freshness-number")
+    least = max(minimum_policy_version, last.minimum_policy_version if last else 1)
     return draft_freshness(
         known.policy.root_sha256,
-        number=last.number + 1 if last else 1,
-        minimum_policy_version=max(known.policy.version, last.minimum_policy_version if last else 1),
+        number=number or lowest,
+        minimum_policy_version=max(known.policy.version, least),
+        halts=halts,
         now=now,
         hours=min(hours or limit, limit),
         revoked_credentials=sorted(credentials - unrevoke),
