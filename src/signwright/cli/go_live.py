@@ -10,21 +10,14 @@ import click
 
 from signwright.cli.console import result, say, warn
 from signwright.cli.policy import policy_folder
-from signwright.cli.policy_shared import CREDENTIALS, DAYS, DIR, HOME, HUB, KEY, TRUST, YES, confirm, signed_last
+from signwright.cli.policy_shared import POSTING, SIGNING, confirm, signed_last
 from signwright.cli.policy_sign import next_signed, post
 from signwright.errors import ConflictError
 
 
 @click.command("go-live")
-@DIR
-@HOME
-@TRUST
-@KEY
-@YES
-@click.option("--no-post", is_flag=True, help="sign and write, do not hand it to the hub")
-@DAYS
-@HUB
-@CREDENTIALS
+@SIGNING
+@POSTING
 def command(
     folder: Path | None,
     home: Path | None,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,25 @@ KEY = click.option("--key", "key_file", type=PATH, help="the keeper's SSH key; d
 DAYS = click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="how long it holds")
 HUB = click.option("--hub", "hub_url", metavar="URL", help="address of the hub (SIGNWRIGHT_URL)")
 CREDENTIALS = click.option("--credentials", type=PATH, help="credential file (SIGNWRIGHT_CREDENTIALS)")
+NO_POST = click.option("--no-post", is_flag=True, help="sign and write, do not hand it to the hub")
+Options = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def _together(*options: Options) -> Options:
+    """Several options as one, in the order in which ``--help`` shows them."""
+
+    def all_of(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return all_of
+
+
+#: Where the sources are; what whoever signs them says besides; how what was signed reaches the hub.
+SOURCES = _together(DIR, HOME, TRUST)
+SIGNING = _together(SOURCES, KEY, YES)
+POSTING = _together(NO_POST, DAYS, HUB, CREDENTIALS)
 
 
 def signed_last(sources: Path, trust: Path | None, home: Path | None) -> SignedPolicy:

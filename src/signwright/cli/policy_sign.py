@@ -12,14 +12,9 @@ import click
 from signwright.cli.console import result, say, warn
 from signwright.cli.policy import policy_folder
 from signwright.cli.policy_shared import (
-    CREDENTIALS,
     DAYS,
-    DIR,
-    HOME,
-    HUB,
-    KEY,
-    TRUST,
-    YES,
+    POSTING,
+    SIGNING,
     checked,
     confirm,
     keeper_of,
@@ -34,11 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command("sign")
-@DIR
-@HOME
-@TRUST
-@KEY
-@YES
+@SIGNING
 @DAYS
 @click.option("--restart", is_flag=True, help="give up what was signed of the next version and begin again")
 def sign(
@@ -82,16 +73,9 @@ def sign(
 
 
 @click.command("apply")
-@DIR
-@HOME
-@TRUST
-@KEY
-@YES
-@click.option("--no-post", is_flag=True, help="sign and write, do not hand it to the hub")
+@SIGNING
+@POSTING
 @click.option("--post-only", is_flag=True, help="hand the policy that was signed last to the hub")
-@DAYS
-@HUB
-@CREDENTIALS
 def apply(
     folder: Path | None,
     home: Path | None,

@@ -13,7 +13,7 @@ import click
 
 from signwright.cli.console import json_result, result, say
 from signwright.cli.policy import policy_folder
-from signwright.cli.policy_shared import DIR, HOME, OUTPUT, TRUST, checked, differences, signed_last, waiting_words
+from signwright.cli.policy_shared import OUTPUT, SOURCES, checked, differences, signed_last, waiting_words
 from signwright.cli.policy_sign import apply, sign
 from signwright.cli.policy_try import try_draft
 from signwright.cli.settings import output_format
@@ -37,9 +37,7 @@ command.add_command(try_draft)
 
 
 @command.command()
-@DIR
-@HOME
-@TRUST
+@SOURCES
 def check(folder: Path | None, home: Path | None, trust: Path | None) -> None:
     """Read the sources strictly; report every problem with file and line, and every weak setting in words."""
     sources = policy_folder(folder, home)
@@ -48,9 +46,7 @@ def check(folder: Path | None, home: Path | None, trust: Path | None) -> None:
 
 
 @command.command()
-@DIR
-@HOME
-@TRUST
+@SOURCES
 @OUTPUT
 def diff(folder: Path | None, home: Path | None, trust: Path | None, output: str | None) -> None:
     """Who gains or loses what, from the signed policy to the sources, and from when on."""
@@ -74,9 +70,7 @@ def diff(folder: Path | None, home: Path | None, trust: Path | None, output: str
 
 
 @command.command()
-@DIR
-@HOME
-@TRUST
+@SOURCES
 @OUTPUT
 @click.option("--next", "following", is_flag=True, help="the version that keepers are signing, and who is missing")
 def show(folder: Path | None, home: Path | None, trust: Path | None, output: str | None, following: bool) -> None:

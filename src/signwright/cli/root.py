@@ -13,15 +13,10 @@ import click
 from signwright.cli.console import json_result, result, say, warn
 from signwright.cli.policy import policy_folder
 from signwright.cli.policy_shared import (
-    CREDENTIALS,
-    DAYS,
-    DIR,
-    HOME,
-    HUB,
-    KEY,
     OUTPUT,
-    TRUST,
-    YES,
+    POSTING,
+    SIGNING,
+    SOURCES,
     checked,
     confirm,
     differences,
@@ -50,9 +45,7 @@ def command() -> None:
 
 
 @command.command()
-@DIR
-@HOME
-@TRUST
+@SOURCES
 @OUTPUT
 def show(folder: Path | None, home: Path | None, trust: Path | None, output: str | None) -> None:
     """The root in use, and the next one with who has signed it and who is missing."""
@@ -96,9 +89,7 @@ def _next_json(following: NextRoot) -> dict[str, object]:
 
 
 @command.command()
-@DIR
-@HOME
-@TRUST
+@SOURCES
 @click.option("--add", multiple=True, metavar="ROLE=FILE.pub", help="give a key a role; may be repeated")
 @click.option("--remove", multiple=True, metavar="ROLE=KEY", help="take a role away; KEY: SHA256:… or FILE.pub")
 @click.option("--threshold", multiple=True, metavar="ROLE=N", help="how many keys of a role must sign")
@@ -145,11 +136,7 @@ def new(
 
 
 @command.command()
-@DIR
-@HOME
-@TRUST
-@KEY
-@YES
+@SIGNING
 def sign(folder: Path | None, home: Path | None, trust: Path | None, key_file: Path | None, yes: bool) -> None:
     """Sign the next root as one of the keepers in use, or of those that it names; the change is shown first."""
     from signwright.client.partial import write_partial
@@ -169,15 +156,8 @@ def sign(folder: Path | None, home: Path | None, trust: Path | None, key_file: P
 
 
 @command.command()
-@DIR
-@HOME
-@TRUST
-@KEY
-@YES
-@click.option("--no-post", is_flag=True, help="sign and write, do not hand it to the hub")
-@DAYS
-@HUB
-@CREDENTIALS
+@SIGNING
+@POSTING
 def apply(
     folder: Path | None,
     home: Path | None,
