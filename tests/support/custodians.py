@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -35,7 +36,7 @@ from signwright.statements.custodian import (
 from signwright.statements.dsse import Envelope
 from signwright.statements.models import SourceRevision
 from signwright.statements.ssh_signing import sign_sshsig
-from signwright.statements.sshsig import SshPublicKey
+from signwright.statements.sshsig import MAGIC, SK_ED25519, SshPublicKey, string, to_be_signed
 from signwright.transparency.leaf import CustodianLeaf, DenyLeaf, IntentLeaf, Leaf, parse_leaf
 from signwright.transparency.tiles import parse_bundle
 from tests.support.gates import Courier, GateSite, digest_request, now_utc, organisation, until
@@ -113,6 +114,22 @@ def person(key: Ed25519PrivateKey) -> PersonKey:
         SshPublicKey.parse(ssh_line(key)),
         lambda namespace, message: sign_sshsig(key, namespace=namespace, message=message),
     )
+
+
+def security_key(key: Ed25519PrivateKey, *, flags: int) -> PersonKey:
+    """What ``ssh-keygen`` and a FIDO token make together (OpenSSH PROTOCOL.u2f); ``flags``: 1 when it was touched."""
+    raw, application = key.public_key().public_bytes_raw(), b"ssh:"
+    blob = b"".join(map(string, (SK_ED25519.encode(), raw, application)))
+
+    def sign(namespace: str, message: bytes) -> bytes:
+        seen = hashlib.sha256(to_be_signed(namespace, message)).digest()
+        token = bytes([flags]) + (7).to_bytes(4, "big")
+        core = key.sign(hashlib.sha256(application).digest() + token + seen)
+        value = string(SK_ED25519.encode()) + string(core) + token
+        parts = (blob, namespace.encode(), b"", b"sha512", value)
+        return MAGIC + (1).to_bytes(4, "big") + b"".join(map(string, parts))
+
+    return PersonKey(SshPublicKey.parse(f"{SK_ED25519} {base64.b64encode(blob).decode()}"), sign)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from signwright.client.custodian import Listed, read_list
+from signwright.client.custodian import Listed, read_list, signed_word
 from signwright.errors import SignwrightError
 from signwright.model.framing import Frame
 from signwright.policy import documents as d
@@ -25,13 +25,13 @@ from signwright.signer.gate.console import CHALLENGE_SECONDS, Console
 from signwright.signer.gate.custodian import End
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.custodian import read_shown
-from signwright.statements.dsse import Envelope
-from signwright.statements.keys import public_text, sign_ed25519
+from signwright.statements.dsse import Envelope, EnvelopeSignature
+from signwright.statements.keys import public_text, sign_ed25519, ssh_namespace
 from signwright.statements.models import Request, parse_statement
 from signwright.transparency.leaf import CustodianLeaf, IntentLeaf
-from tests.support.custodians import SETTINGS, Desk, custodian_site, run
-from tests.support.gates import Courier, GateSite, Release, digest_request, until
-from tests.support.world import key_id
+from tests.support.custodians import SETTINGS, Desk, custodian_site, run, security_key, world
+from tests.support.gates import Courier, GateSite, Release, digest_request, now_utc, until
+from tests.support.world import key_id, ssh_line
 
 
 @pytest.fixture
@@ -388,14 +388,44 @@ def test_revoked_custodian_confirms_nothing(site: GateSite) -> None:
     run(site, scenario)
 
 
-def test_only_security_keys_count_where_the_gate_says_so(tmp_path: Path) -> None:
+def test_only_security_keys_that_were_touched_count_where_the_gate_says_so(tmp_path: Path) -> None:
+    held = Ed25519PrivateKey.generate()
+    touched, untouched = security_key(held, flags=1), security_key(held, flags=0)
+    made = world()
+    people = made.documents()["people"]
+    assert isinstance(people, d.People)
+    carol = d.Person(groups=("custodian",), keys=(ssh_line(made.people["carol"]), touched.public.line))
+    made.with_documents(people=d.People(people={**people.people, "carol": carol}))
+
     async def scenario(desk: Desk) -> None:
         listed = await desk.ask()
         with pytest.raises(SignwrightError, match="not signed by a security key"):
             await desk.word(listed)
+        said = signed_word(listed, listed.rows, touched, reason=None, now=now_utc())
+        value = untouched.sign(ssh_namespace("custodian"), said.pae)
+        lazy = Envelope(said.payload, (EnvelopeSignature(touched.public.fingerprint, "sshsig", value),))
+        with pytest.raises(SignwrightError, match="nobody touched the security key"):
+            await desk.say("custodian-word", lazy.encode())
         await desk.still_waiting()
+        await desk.say("custodian-word", said.encode())
+        assert (await desk.asked.pop()).message["outcome"] == "signed"
 
-    with custodian_site(tmp_path, settings_changes={**SETTINGS, "custodian_keys": "security-key"}) as site:
+    changes = {**SETTINGS, "custodian_keys": "security-key"}
+    with custodian_site(tmp_path, world=made, settings_changes=changes) as site:
+        run(site, scenario)
+
+
+@pytest.mark.parametrize("wanted", ["release", "required"])
+def test_request_under_no_policy_is_denied_and_waits_for_nobody(tmp_path: Path, wanted: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        payload = digest_request(site).payload.replace(b'"signing_policy":"test"', b'"signing_policy":"none"')
+        request = sign_ed25519(payload, site.world.test_credential)
+        answer = (await desk.courier.sign(request)).message
+        assert answer["outcome"] == "denied"
+        assert "none" in str(answer["message"])
+        assert site.keyholder.operations == 0
+
+    with custodian_site(tmp_path, settings_changes={"custodian": wanted}) as site:
         run(site, scenario)
 
 

@@ -128,11 +128,9 @@ class Console:
         return self._custodian.settings.custodian_keys == "any" or key.text.startswith(_SECURITY_KEY)
 
     def _challenge(self) -> str:
-        now = self._monotonic()
-        fresh = {text: until for text, until in self._challenges.items() if until > now}
-        self._challenges = dict([*fresh.items()][-(MAX_CHALLENGES - 1) :])
+        self._challenges = dict([*self._challenges.items()][-(MAX_CHALLENGES - 1) :])
         challenge = secrets.token_hex(32)
-        self._challenges[challenge] = now + CHALLENGE_SECONDS
+        self._challenges[challenge] = self._monotonic() + CHALLENGE_SECONDS
         return challenge
 
     def _use_challenge(self, challenge: str) -> None:
