@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,99 @@ def test_group_does_not_wait_for_ever_while_others_keep_coming(tmp_path: Path) -
         assert await first == 0
         assert sorted(await asyncio.gather(*others)) == list(range(1, len(others) + 1))
         assert log.tree().root() == log.frontier.root()
+        running.cancel()
+
+    asyncio.run(scenario())
+
+
+class Carriers:
+    """Answers to rounds of cosignatures come when a test says so. ``asked``: sizes, in the order of the questions."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self._answers: dict[int, asyncio.Future[None]] = {}
+
+    async def collect(self, checkpoint: Checkpoint, note: bytes, tree: TileTree) -> tuple[bytes, Cosigned]:
+        del tree
+        self.asked.append(checkpoint.size)
+        self._answers[checkpoint.size] = answer = asyncio.get_running_loop().create_future()
+        await answer
+        return note, Cosigned(1, 0, ("w1",), ())
+
+    def answer(self, size: int, problem: Exception | None = None) -> None:
+        if problem is None:
+            self._answers[size].set_result(None)
+        else:
+            self._answers[size].set_exception(problem)
+
+    def gone(self, size: int) -> bool:
+        return self._answers[size].cancelled()
+
+
+async def carried_log(folder: Path, carriers: Carriers) -> tuple[Log, asyncio.Task[None]]:
+    create_state(folder / "state", root_sha256="00" * 32)
+    (folder / "tiles").mkdir()
+    signer = SignerKey("log.example", ED25519, hashlib.sha256(b"log").digest())
+    state = State(folder / "state")
+    log = Log(state, TileFiles(folder / "tiles"), signer, Frontier(), carriers.collect, carried=True)
+    return log, asyncio.create_task(log.run())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_where_people_carry_a_leaf_does_not_wait_for_the_answer_about_another(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        carriers = Carriers()
+        log, running = await carried_log(tmp_path, carriers)
+        first = asyncio.create_task(log.cosigned(await log.append(b"one")))
+        await until(lambda: carriers.asked == [1])
+        second = asyncio.create_task(log.cosigned(await log.append(b"two")))
+        await until(lambda: carriers.asked == [1, 2])
+        carriers.answer(2)
+        answers = await asyncio.gather(first, second)
+        assert {answer.checkpoint.size for answer in answers} == {2}
+        await until(lambda: carriers.gone(1))
+        running.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_where_people_carry_an_answer_settles_what_it_covers_and_larger_trees_are_asked_anew(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        carriers = Carriers()
+        log, running = await carried_log(tmp_path, carriers)
+        first = asyncio.create_task(log.cosigned(await log.append(b"one")))
+        await until(lambda: carriers.asked == [1])
+        second = asyncio.create_task(log.cosigned(await log.append(b"two")))
+        await until(lambda: carriers.asked == [1, 2])
+        carriers.answer(1)
+        assert (await first).checkpoint.size == 1
+        await until(lambda: carriers.asked == [1, 2, 2])  # with a proof from where the witness is now
+        assert not second.done()
+        carriers.answer(2)
+        assert (await second).checkpoint.size == 2
+        running.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_where_people_carry_a_round_that_failed_is_said_to_all_whom_it_covered(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        carriers = Carriers()
+        log, running = await carried_log(tmp_path, carriers)
+        first = asyncio.create_task(log.cosigned(await log.append(b"one")))
+        await until(lambda: carriers.asked == [1])
+        late = asyncio.create_task(log.cosigned(0))
+        await asyncio.sleep(0)
+        carriers.answer(1, UnavailableError("the window passed", code="no-quorum"))
+        for waiter in (first, late):
+            with pytest.raises(UnavailableError):
+                await waiter
+        await until(lambda: carriers.asked == [1, 1])  # the next medium may have better luck
         running.cancel()
 
     asyncio.run(scenario())

@@ -278,8 +278,13 @@ class Outside:
                 frame = decode_frame(self._store.read(row.result, "result"))
                 await self._deliver(job, frame)
                 done[job.id] = str(frame.message.get("outcome"))
-            except (ConflictError, MalformedError) as problem:
+            except ConflictError as problem:
                 notes.append(f"result of {job.id}: {problem.message}")
+            except SignwrightError as problem:
+                notes.append(
+                    f"result of {job.id}: {problem.message}; import again, or export and let it be brought anew"
+                )
+                continue
             self._jobs.pop(row.request, None)
         return done
 

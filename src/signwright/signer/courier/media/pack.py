@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Iterable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -25,7 +24,7 @@ def packed(store: MediaStore, side: Side, index: OutsideIndex | VaultIndex, *, t
     if len(named) > MAX_ROWS:
         raise LimitError(f"a bundle of {len(named)} blobs; at most {MAX_ROWS}", code="bundle-too-large")
     rows = tuple(Row(role=role, sha256=sha256, size=store.size(sha256)) for role, sha256 in named)  # type: ignore[arg-type]
-    manifest = Manifest(side=side, serial=time.time_ns(), rows=rows)
+    manifest = Manifest(side=side, serial=store.next_serial(), rows=rows)
     for row in rows:
         if row.size > LIMITS[row.role]:
             raise LimitError(f"a blob of role {row.role} with {row.size} bytes", code="bundle-too-large")

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ _CHECKPOINT_PATH = "checkpoint"
 M = TypeVar("M", bound=Strict)
 #: Hears (bytes so far, bytes in all).
 Watch = Callable[[int, int], None]
+
+
+class _Serial(Strict):
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +216,13 @@ class MediaStore:
             return parse_model(model, (self.folder / name).read_bytes(), limit=LIMITS["index"])
         except (OSError, MalformedError, LimitError):
             return None
+
+    def next_serial(self) -> int:
+        """Larger than every one before, whatever became of the clock; durable before a bundle bears it."""
+        before = self.load("serial.json", _Serial)
+        serial = max(time.time_ns(), before.last + 1 if before is not None else 0)
+        self.save("serial.json", _Serial(last=serial))
+        return serial
 
     def save(self, name: str, content: Strict) -> None:
         _write(self.folder / name, content.model_dump_json().encode())
