@@ -61,6 +61,7 @@ def halt_command(**flags: Any) -> None:
         hub = hand_in("halt", envelope, flags)
     except VerificationError as problem:
         if problem.code == "too-few-keepers":
+            _forgotten(trust, envelope, flags)
             problem.hint = "the policy root lists the panic keys: signwright root show"
         raise
     if settings.output_format(flags["output"]) == "json":
@@ -81,6 +82,23 @@ def _noted(root_sha256: str, envelope: Envelope) -> Path | None:
     except OSError as problem:
         warn(f"this halt cannot be remembered here: {problem.strerror}; tell every freshness keeper of it")
         return None
+
+
+def _forgotten(trust: TrustFile, envelope: Envelope, flags: dict[str, Any]) -> None:
+    """A halt that no panic key signed is none. The gate is believed that; a hub is not."""
+    from signwright.client.halt_notes import forget_halt
+    from signwright.policy.succession import opened_halt
+
+    if not flags["local"] and flags["socket"] is None:
+        machine = settings.setting("credentials", flags["credentials"]) is not None
+        hub = hubs.caller_of(flags["hub"], flags["credentials"], None if machine else flags["key"], flags["person"]).hub
+        try:
+            opened_halt(hubs.policy_of(hub, trust), envelope)
+            return
+        except VerificationError as problem:
+            if problem.code != "too-few-keepers":
+                return
+    forget_halt(trust.policy_root_sha256, envelope)
 
 
 def _wait(hub: Hub, trust: TrustFile, digest: str, file: Path | None, *, seconds: float) -> None:

@@ -43,6 +43,14 @@ def note_halt(root_sha256: str, halt: Envelope, *, folder: Path | None = None) -
     return file
 
 
+def forget_halt(root_sha256: str, halt: Envelope, *, folder: Path | None = None) -> None:
+    """It was none: no panic key signed it."""
+    digest, base = parse_statement(halt, Halt).digest, _base(folder)
+    notes = _read(base, root_sha256)
+    _write(base, root_sha256, {*notes.told} - {digest}, notes.over)
+    (base / f"halt-{digest[:16]}.json").unlink(missing_ok=True)
+
+
 def open_halts(
     known: Known,
     logged: LoggedWords | None,

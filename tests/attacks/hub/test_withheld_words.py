@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.client.credentials import encode_credentials, new_credential
 from signwright.client.keepers_words import draft_halt, draft_resume
@@ -29,6 +30,14 @@ from tests.support.world import sign_ssh
 PENDING, LIE, USAGE = 5, 8, 2
 
 
+def write_key(file: Path, key: Ed25519PrivateKey) -> Path:
+    """As ssh-keygen does."""
+    form = serialization.PrivateFormat.OpenSSH
+    file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    file.chmod(0o600)
+    return file
+
+
 class Liar:
     """What the hub hands out and takes. ``passes_on``: what it does with a word that it was given."""
 
@@ -40,13 +49,8 @@ class Liar:
         self.taken: list[tuple[str, Envelope]] = []
         self.passes_on: Callable[[str, Envelope], None] = lambda *_: None
         self.standing: dict[str, Any] = {"policy_version": self.policy.version}
-        self.key = folder / "keeper"
-        self.key.write_bytes(
-            self.world.keeper.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-            )
-        )
-        self.key.chmod(0o600)
+        self.refusal = b""
+        self.key = write_key(folder / "keeper", self.world.keeper)
         credential = folder / "ci.json"
         credential.write_bytes(encode_credentials([new_credential("release")]))
         credential.chmod(0o600)
@@ -118,7 +122,7 @@ def liar(tmp_path: Path) -> Iterator[Liar]:
             envelope = parse_envelope(content)
             made.taken.append((kind, envelope))
             made.passes_on(kind, envelope)
-            self._say(201, b'{"sha256": "", "number": 1}')
+            self._say(*((422, made.refusal) if made.refusal else (201, b'{"sha256": "", "number": 1}')))
 
         def _say(self, status: int, body: bytes) -> None:
             self.send_response(status)
@@ -274,6 +278,21 @@ def test_resume_leaf_ends_a_halt_that_is_known_from_the_log_alone(liar: Liar, cl
     assert liar.last().halts == (halt,)  # the statement before names it: a signed resume is wanted now
     assert renew(liar, cli, "--over", halt[:12], client="ben").code == 0
     assert liar.last().halts == ()
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_halt_that_the_hub_calls_unsigned_is_forgotten_when_that_is_true(
+    liar: Liar, cli: Cli, tmp_path: Path, honest: bool
+) -> None:
+    key = write_key(tmp_path / "somebody", liar.world.people["alice"]) if honest else liar.key
+    liar.refusal = b'{"code": "too-few-keepers", "title": "signed by 0 of its keepers; 1 wanted", "status": 422}'
+    ran = cli("halt", "--reason", "drill", "--key", key)
+    assert ran.code != 0
+    halt = statement_digest("halt", liar.taken[-1][1])
+    liar.refusal = b""
+    follow(liar)
+    assert renew(liar, cli).code == 0
+    assert liar.last().halts == (() if honest else (halt,))
 
 
 # ── a freshness statement that is held back, or shown to one keeper and not to another

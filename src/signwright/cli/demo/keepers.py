@@ -107,8 +107,9 @@ def _let_expire(trial: TrialHome) -> int:
     """Hand in a keeper's statement that holds for a second, so that nobody waits a week for an old one; its number."""
     trust = load_trust(trial.home / "trust.json")
     with trial.hub() as hub:
-        known = look(hub, hub.policy().open(pinned_root_sha256=trust.policy_root_sha256), folder=trial.folder / "seen")
         now = datetime.now(UTC)
+        policy = hub.policy().open(pinned_root_sha256=trust.policy_root_sha256)
+        known = look(hub, policy, now=now, folder=trial.folder / "seen")
         keeper = load_person_key(_keeper(trial), lambda _: "")
         payload = next_freshness(known, now=now, folder=trial.folder / "seen")
         statement = parse_statement(keeper.sign_statement(payload, "freshness"), Freshness)
