@@ -80,6 +80,9 @@ def read_yaml(file: Path) -> Source:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as problem:
         raise ConfigurationError(f"{file}: {problem.strerror}", code="no-policy-source") from problem
+    except yaml.reader.ReaderError as problem:
+        line = text.count("\n", 0, problem.position) + 1
+        raise PolicyProblems([f"{file}:{line}: character U+{problem.character:04X} is not allowed"]) from problem
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as problem:
         mark = getattr(problem, "problem_mark", None)
         line = mark.line + 1 if mark else 1
@@ -161,6 +164,15 @@ def _dotted(place: tuple[str | int, ...]) -> str:
     return ".".join(map(str, place)) or "(top)"
 
 
+def read_document(name: str, file: Path) -> Strict:
+    """The document ``name`` from its file; raises `PolicyProblems` (file, line, field) and `ConfigurationError`."""
+    source = read_yaml(file)
+    try:
+        return DOCUMENTS.get(name, Project).model_validate(source.content)
+    except ValidationError as problem:
+        raise PolicyProblems(list(_model_problems(source, problem))) from problem
+
+
 def read_sources(folder: Path) -> dict[str, Strict]:
     """Name → document from ``folder/*.yaml`` and ``folder/projects/*.yaml``; raises `PolicyProblems` with all."""
     files = {name: folder / f"{name}.yaml" for name in DOCUMENTS}
@@ -173,13 +185,10 @@ def read_sources(folder: Path) -> dict[str, Strict]:
     found: dict[str, Strict] = {}
     for name, file in files.items():
         try:
-            source = read_yaml(file)
-            found[name] = DOCUMENTS.get(name, Project).model_validate(source.content)
+            found[name] = read_document(name, file)
         except PolicyProblems as problem:
             listed = problem.details["problems"]
             problems += [str(line) for line in listed] if isinstance(listed, list) else []
-        except ValidationError as problem:
-            problems += _model_problems(source, problem)
         except ConfigurationError as problem:
             problems.append(problem.message)
     if problems:
@@ -189,9 +198,11 @@ def read_sources(folder: Path) -> dict[str, Strict]:
 
 def _model_problems(source: Source, problem: ValidationError) -> Iterator[str]:
     for row in problem.errors(include_url=False):
-        place = tuple(row["loc"])
+        place, found = tuple(row["loc"]), row.get("input")
+        if row["type"] == "too_short" and isinstance(found, list) and len(found) >= row["ctx"]["min_length"]:
+            continue  # only because an item is wrong, of which another line speaks
         text = "unknown field" if row["type"] == "extra_forbidden" else row["msg"]
-        shown = "" if row["type"] in ("missing", "extra_forbidden") else f" (found {str(row.get('input'))[:60]!r})"
+        shown = "" if row["type"] in ("missing", "extra_forbidden") else f" (found {str(found)[:60]!r})"
         yield f"{source.file}:{source.line_of(place)}: {_dotted(place)}: {text}{shown}"
 
 
