@@ -152,26 +152,29 @@ class Cycle:
         return Outcome("signed", finished=finished, bundles=tuple(finished.bundles(self._parts.policies)))
 
     async def _authorised(self, job: Job, progress: Progress) -> Outcome:
-        """Decide, and go on when the decision is to allow; after a custodian's confirmation everything is decided
-        again.
+        """Decide, and go on when the decision is to allow. After a custodian's confirmation everything is decided
+        again, and so it is when a newer policy came, or what was confirmed is not how it is any more.
         """
         custodian = self._parts.custodian
         while True:
             await progress("verifying")
             case = self._gathered(job)
             if job.statement.predicate.mode == "digest" and not custodian.wanted(case):
-                return await self._wave(case, [], progress)
-            refusal = self._refusal(case) or custodian.no_room(case)
-            if refusal is not None:
-                return refusal
-            async with self._content(case, progress) as found:
-                if custodian.holds(case):
-                    return await self._wave(case, found, progress)
-            # While somebody is waited for, no artifact is kept.
-            await progress(WAITING)
-            refusal = await custodian.ask(case, self._look)
-            if refusal is not None:
-                return refusal
+                end = await self._wave(case, [], progress)
+            else:
+                end = self._refusal(case) or custodian.no_room(case) or await self._with_content(case, progress)
+            if end is not None:
+                return end
+
+    async def _with_content(self, case: Case, progress: Progress) -> Outcome | None:
+        """None when it has to be decided again."""
+        custodian = self._parts.custodian
+        async with self._content(case, progress) as found:
+            if custodian.holds(case):
+                return await self._wave(case, found, progress)
+        # While somebody is waited for, no artifact is kept.
+        await progress(WAITING)
+        return await custodian.ask(case, self._look)
 
     def _gathered(self, job: Job) -> Case:
         case = self._parts.verifier.gather(job, self._parts.policies.in_force)
@@ -214,16 +217,16 @@ class Cycle:
                 f"{MAX_ATTEMPTS} attempts were made on this request", code="attempts-used", hint="send a new request"
             )
 
-    async def _wave(self, case: Case, found: Sequence[Derived], progress: Progress) -> Outcome:
+    async def _wave(self, case: Case, found: Sequence[Derived], progress: Progress) -> Outcome | None:
         """Log the intent, have it cosigned and signed, deliver; whatever goes wrong after the intent is logged as
-        well.
+        well. None, before the intent, when it has to be decided again.
         """
         await progress("logging")
         if self._parts.profile == AIR_GAP_PROFILE:
             # People carry cosignatures: those of start and intent are one trip.
             await self._parts.keyholder.begin(self._parts.log, now=self._parts.now)
-        if case.opened is not self._parts.policies.in_force or self._shown_is_over(case):
-            return await self._again(case.job, progress)
+        if self._is_over(case):
+            return None
         # The decision that counts: nobody else can use up a quota between it and the intent.
         refusal = self._refusal(case)
         if refusal is not None:
@@ -234,8 +237,8 @@ class Cycle:
         self._parts.delivery.check_authorities(case)
         if not self._parts.keyholder.started and self._parts.profile != AIR_GAP_PROFILE:
             await self._parts.policies.start_keyholder(self._parts.log, self._parts.keyholder)
-            if case.opened is not self._parts.policies.in_force or self._refusal(case) is not None:
-                return await self._again(case.job, progress)  # that took a while
+            if self._is_over(case) or self._refusal(case) is not None:
+                return None  # that took a while
         self._parts.custodian.use_up(case)
         logged = await self._intent(case, sandbox=self._sandbox(found))
         signed: Signed | None = None
@@ -251,18 +254,14 @@ class Cycle:
         await self._result(logged, "signed", values=signed.values, digests=digests, where=where, writes=writes)
         return self._signed(finished)
 
-    async def _again(self, job: Job, progress: Progress) -> Outcome:
-        """A newer policy came into force on the way, or what a custodian confirmed is no longer how it is: the
-        request is decided again from the start.
-        """
-        return await self._authorised(job, progress)
-
-    def _shown_is_over(self, case: Case) -> bool:
-        custodian = self._parts.custodian
-        if not custodian.wanted(case):
+    def _is_over(self, case: Case) -> bool:
+        """A newer policy came into force on the way, or what a custodian confirmed is not how it is any more."""
+        if case.opened is not self._parts.policies.in_force:
+            return True
+        if not self._parts.custodian.wanted(case):
             return False
         found = self._look(case.job)
-        return isinstance(found, Outcome) or not custodian.holds(found)
+        return isinstance(found, Outcome) or not self._parts.custodian.holds(found)
 
     def _sandbox(self, found: Sequence[Derived]) -> str:
         return self._parts.workers.pool.sandbox.replace("+", "-") if found else NO_WORKER
