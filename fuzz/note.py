@@ -9,7 +9,7 @@ from signwright.errors import LimitError, MalformedError, VerificationError
 from signwright.transparency.checkpoint import Checkpoint, verify_checkpoint
 from signwright.transparency.cosignature import LogTrust, Quorum, WitnessKey
 from signwright.transparency.note import VerifierKey, parse_note
-from signwright.transparency.tiles import Tile, bundle_entry, parse_bundle
+from signwright.transparency.tiles import Tile, bundle_entry, parse_bundle, split_tile
 from signwright.transparency.witnessing import AddCheckpoint, parse_answer, parse_size
 
 KEY = VerifierKey.parse("PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW")
@@ -30,6 +30,7 @@ def one_input(data: bytes) -> None:
         lambda: parse_size(data),
         lambda: _same(Checkpoint.parse(data).text(), data),
         *(lambda width=width: _bundle(data, width) for width in WIDTHS),
+        *(lambda width=width: _same(b"".join(split_tile(data, width)), data) for width in WIDTHS),
         lambda: _same(str(VerifierKey.parse(text)).encode(), data),
         lambda: _same(Tile.parse(text).path.encode(), data),
     )

@@ -9,6 +9,7 @@ import pytest
 
 from fuzz import run
 from fuzz.mutate import mutations
+from tests.support.samples import samples
 
 HARNESSES = run.harness_names()
 MUTATIONS = 1500
@@ -27,6 +28,16 @@ def test_parser_survives_its_corpus_and_mutations_of_it(name):
 
 def test_every_corpus_belongs_to_a_harness():
     assert {path.name for path in (run.HERE / "corpus").iterdir()} == set(HARNESSES)
+
+
+def test_corpora_hold_every_statement_leaf_and_document():
+    kinds = {"statement": "statement", "leaf": "leaf", "document": "policy"}
+    for name, sample in samples().items():
+        kind, _, rest = name.partition(" ")
+        if kind in kinds and rest != "custodian":
+            file = run.HERE / "corpus" / kinds[kind] / rest.replace("/", "-")
+            assert file.is_file(), f"write the sample {name!r} of tests/support/samples.py to {file}"
+            assert sample.read(file.read_bytes())
 
 
 def test_mutations_repeat_for_the_same_seed_and_differ_for_another():

@@ -97,7 +97,7 @@ def test_a_wrong_value_is_named_by_file_line_and_field_with_what_was_found(folde
     for number, (place, before) in enumerate(list(places(value))[1:]):
         for other in WRONG[number % 3 :: 3]:
             changed = replaced(value, place, other)
-            if type(other) is type(before) and other == before or judge.fits(changed):
+            if (type(other) is type(before) and other == before) or judge.fits(changed):
                 continue
             lines = folder.write(folder.name, changed)
             said, tried = folder.problems(), tried + 1
