@@ -174,7 +174,7 @@ def test_exception_for_one_more_signing_policy_is_told_with_its_place():
     (change,) = changes({"organisation": exceptions("a/b")}, {"organisation": exceptions("a/b", "a/c")})
     assert change.effect == "weaker"
     assert change.where == "organisation: exceptions[no-scan a/c]"
-    assert change.text.startswith("exception no-scan a/c")
+    assert change.text.startswith("exception no-scan a/c (name no-scan, scope a/c, owner carol, reason x, expires ")
 
 
 def test_rule_that_is_put_before_another_is_told_also_where_a_third_falls_away():

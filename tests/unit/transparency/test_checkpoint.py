@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -130,3 +131,9 @@ def test_every_flipped_bit_and_truncation_is_noticed():
                 verify_checkpoint(bytes(changed), origin=ORIGIN, keys=keys)
         with pytest.raises(SignwrightError):
             verify_checkpoint(note[:at], origin=ORIGIN, keys=keys)
+
+
+@pytest.mark.parametrize("changes", [{"origin": ""}, {"origin": "a\nb"}, {"size": -1}, {"root": bytes(31)}], ids=str)
+def test_checkpoint_that_nobody_could_read_is_not_signed(changes: dict[str, object]):
+    with pytest.raises(MalformedError):
+        sign_checkpoint(replace(Checkpoint(ORIGIN, 1, bytes(32)), **changes), log_key())  # type: ignore[arg-type]

@@ -55,6 +55,7 @@ def test_a_body_without_proof_is_written_as_specified():
         b"old 1",
         b"old 1\n",
         b"new 1\n\n",
+        b"1\n\nx",
         b"old  1\n\nx",
         b"old 01\n\nx",
         b"old -1\n\nx",
