@@ -67,6 +67,17 @@ def test_systemd_reads_every_unit_without_a_word(placed: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_systemd_reads_what_a_vault_adds_without_a_word(placed: Path) -> None:
+    analyze = require_tool("systemd-analyze", "systemd")
+    for unit, text in layout.vault_dropins():
+        folder = placed / f"{unit}.d"
+        folder.mkdir()
+        (folder / "20-vault.conf").write_text(text, encoding="utf-8")
+    units = [str(placed / unit) for unit, _ in layout.vault_dropins()]
+    done = subprocess.run([analyze, "verify", "--man=no", *units], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_unit_with_a_mistake_is_noticed(placed: Path) -> None:
     analyze = require_tool("systemd-analyze", "systemd")
     unit = placed / "signwright-gate.service"
