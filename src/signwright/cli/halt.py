@@ -59,7 +59,7 @@ def halt_command(**flags: Any) -> None:
     file = _noted(trust.policy_root_sha256, envelope)
     try:
         hub = hand_in("halt", envelope, flags)
-    except VerificationError as problem:
+    except SignwrightError as problem:
         if problem.code == "too-few-keepers":
             _forgotten(trust, envelope, flags)
             problem.hint = "the policy root lists the panic keys: signwright root show"
