@@ -18,7 +18,8 @@ byte revoked;                        /* when honest keepers signed policy 3 */
 byte halted;                         /* when somebody signed a halt */
 
 /* Freshness statements that exist: when the newest one was signed before the keepers' answer, and the newest one after
- * it, which wants policy 3 and revokes Norman. Older ones serve the attacker less. */
+ * it, which wants policy 3 and revokes Norman. Older ones serve the attacker less, and so do those that name an open
+ * halt: no release is signed on them. */
 byte fresh_before, fresh_after;
 #define BEFORE 1
 #define AFTER 3
@@ -34,7 +35,7 @@ byte fresh_before, fresh_after;
 #define WATCH_HALT_HEARD 64
 #define WATCH_WEAKENED 128           /* no invariant: policy 2 comes into force some time */
 #ifndef WATCH
-#define WATCH 117                     /* without those that README.md calls findings */
+#define WATCH 127                     /* all of them */
 #endif
 bool I5_REVOKED = true, I5_HALT = true, DELAY_KEPT = true, RECALL = true, I4_REVOKED = true, I4_CLOCK = true, HALT_HEARD = true;
 bool WEAKENED = true;
@@ -89,17 +90,17 @@ inline take_policy() {
     fi
 }
 
-/* What waits counts as soon as its time has come by the keyholder's clock. FRESH_AFTER, proposed: and as soon as a
- * freshness statement that was signed after that time still lets it count. */
+/* What waits comes into force as soon as its time has come by the keyholder's clock, and then wants a freshness statement
+ * that was signed after that time: one that still lets it count. */
 #ifdef NO_CHECK_DELAY
 #define waited true
 #else
 #define waited (clock >= weak_logged + DELAY)
 #endif
-#ifdef FRESH_AFTER
-#define still_wanted (fresh >= weak_logged + DELAY)
-#else
+#ifdef NO_CHECK_FRESH_AFTER
 #define still_wanted true
+#else
+#define still_wanted (policy != 2 || fresh >= weak_logged + DELAY)
 #endif
 
 #ifdef NO_CHECK_FRESH_AGE
@@ -145,9 +146,9 @@ inline take_order() {
     select(cosigned : 1 .. LAST);
     if :: kind = BEFORE; fresh = fresh_before :: kind = AFTER; fresh = fresh_after fi;
     if :: norman = true :: norman = false fi;
-    policy = (mine.policy == 1 && mine.pending && waited && still_wanted -> 2 : mine.policy);
+    policy = (mine.policy == 1 && mine.pending && waited -> 2 : mine.policy);
     if
-    :: cosigned >= started && cosigned <= tick && same_time && not_back && not_behind && fresh_enough &&
+    :: cosigned >= started && cosigned <= tick && same_time && not_back && not_behind && fresh_enough && still_wanted &&
        new_enough(policy) && (!norman || (not_revoked && not_known_revoked)) && may_go ->
         mine.floor = (clock > mine.floor -> clock : mine.floor);
         if :: kind == AFTER -> mine.revoked = true; knew = true :: else fi;
@@ -182,15 +183,16 @@ proctype Keyholder() {
     od
 }
 
-/* Time goes on; keepers, panic keys and freshness keys are honest. HALT_ENDS_FRESHNESS, proposed: whoever signs
- * freshness knows of a halt before anybody can keep it back, and signs no more until it is over. UNTOLD_KEEPER: of two
- * people with freshness keys one knows only what the hub shows. */
-#ifdef HALT_ENDS_FRESHNESS
-#define goes_on (halted == NEVER)
+/* Time goes on; keepers, panic keys and freshness keys are honest. Whoever signs freshness knows of a halt before anybody
+ * can keep it back, and names it until it is over: by their own notes, by the log, or told by who halted, who sees that
+ * the log does not have it. Two people have freshness keys: who revokes sees that the log does not have it, and tells the
+ * other; who renews sees in the log that somebody else did before. NO_CHECK_OWN_LEAF: one knows only what the hub shows. */
+#if defined(NO_CHECK_HALT_NAMED) || defined(NO_CHECK_HALT_KNOWN)
+#define goes_on true                 /* no rule minds the name, or nobody looks beyond the hub */
 #else
-#define goes_on true
+#define goes_on (halted == NEVER)
 #endif
-#ifdef UNTOLD_KEEPER
+#ifdef NO_CHECK_OWN_LEAF
 #define not_answered true
 #else
 #define not_answered (revoked == NEVER)
