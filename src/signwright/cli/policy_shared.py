@@ -14,7 +14,8 @@ import click
 
 from signwright.cli.console import is_terminal, say, warn
 from signwright.cli.policy import read_sources
-from signwright.errors import SignwrightError, UsageError
+from signwright.cli.policy_places import with_places
+from signwright.errors import DeniedError, SignwrightError, UsageError
 from signwright.model.operation import Strict
 from signwright.model.times import format_time
 
@@ -84,9 +85,14 @@ def checked(
         policy = check_draft(current, documents, under=under)
     except SignwrightError as problem:
         listed = problem.details.get("problems")
-        for line in listed if isinstance(listed, list) and len(listed) > 1 else []:
+        if not isinstance(listed, list):
+            raise
+        placed = with_places([str(line) for line in listed], sources)
+        for line in placed if len(placed) > 1 else ():
             say(f"problem: {line}")
-        raise
+        if placed == listed:
+            raise
+        raise DeniedError("policy: " + "; ".join(placed), code=problem.code, details={"problems": placed}) from problem
     for line in () if quiet else weaknesses(policy, now=datetime.now(UTC)):
         say(f"weak: {line}")
     return documents, policy

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from signwright.cli.policy import PolicyProblems, read_document, read_sources
-from signwright.errors import ConfigurationError
+from signwright.cli.policy_shared import checked
+from signwright.client.hub import PolicyParts
+from signwright.client.policy_files import read_signed, write_signed
+from signwright.errors import ConfigurationError, SignwrightError
 from signwright.policy.documents import DOCUMENTS, Project
 from tests.support.bad_input import Place, Schema, places, replaced
-from tests.support.samples import full_documents
+from tests.support.samples import full_documents, world
 
 #: Name of a document → plain data of one with every member in use.
 SOURCES = {name: document.model_dump(mode="json") for name, document in full_documents().items()}
@@ -230,3 +233,29 @@ def test_problems_of_all_sources_are_told_at_once(tmp_path):
     with pytest.raises(PolicyProblems) as caught:
         read_sources(whole.folder)
     assert len(caught.value.details["problems"]) == len(SOURCES)
+
+
+WHOLE = (
+    ("projects/default", ("signing_policies", "release", "key"), "gone", ("signing_policies", "release")),
+    ("projects/default", ("signing_policies", "test", "artifact_configuration"), "gone", ("signing_policies", "test")),
+    ("people", ("people", "bob", "keys"), ["ssh-ed25519 AAAA"], ("people", "bob")),
+    ("keys", ("keys", "test", "purposes"), ["raw"], ("keys", "test")),
+    ("services", ("gate_key",), "ed25519:AAAA", ("gate_key",)),
+    ("services", ("receipt_keys",), ["ed25519:AAAA"], ("receipt_keys",)),
+    ("services", ("quorum", "local"), 9, ("quorum",)),
+    ("services", ("scanners", 0, "public_key"), "ed25519:AAAA", ("scanners",)),
+    ("services", ("timestamp_authorities", 0, "anchors"), ["AAAAA"], ("timestamp_authorities",)),
+)
+
+
+@pytest.mark.parametrize(("name", "place", "value", "where"), WHOLE)
+def test_a_problem_of_the_whole_policy_is_named_by_file_and_line(tmp_path, name, place, value, where):
+    whole = Folder(tmp_path / "policy", name)
+    plain = {other: document.model_dump(mode="json") for other, document in world().documents().items()}
+    lines = {n: whole.write(n, replaced(v, place, value) if n == name else v) for n, v in plain.items()}
+    root, index, documents, digest = world().policy_parts()
+    write_signed(whole.folder / "signed", PolicyParts(root, index, documents))
+    current = read_signed(whole.folder / "signed", pinned_root_sha256=digest)
+    with pytest.raises(SignwrightError) as caught:
+        checked(whole.folder, current, quiet=True)
+    assert f"{whole.file}:{lines[name][where]}: " in caught.value.message
