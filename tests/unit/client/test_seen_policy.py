@@ -49,3 +49,18 @@ def test_damaged_memory_is_no_fresh_start(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(ConfigurationError, match="does not read"):
         follow_policy(policy, folder=tmp_path)
+
+
+def test_memory_of_another_root_is_not_this_ones(tmp_path: Path) -> None:
+    """A file that came under this root's name says nothing about it."""
+    world, other = World(), World()
+    older = other.policy()
+    other.policy()
+    follow_policy(older, folder=tmp_path)
+    (place,) = tmp_path.iterdir()
+    place.unlink()
+    world.policy()
+    follow_policy(world.policy(), folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.rename(place)
+    follow_policy(older, folder=tmp_path)
