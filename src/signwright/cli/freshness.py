@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from signwright.statements.dsse import Envelope
 
 _PATH = click.Path(path_type=Path)
+#: A lowest policy version may be so far above the newest one that is known.
+_AHEAD = 8
 
 
 @click.group()
@@ -204,6 +206,9 @@ def _begun(known: Known, flags: dict[str, Any], logged: LoggedWords | None) -> E
         if any(gone) or flags["unrevoke"] or flags["number"] or flags["minimum_policy"]:
             raise UsageError(f"{begun} says what is revoked", code="usage", hint="leave names and numbers out")
         return _with_all(read_partial(begun), halts, begun)
+    highest = max(known.policy.version, known.waiting.version if known.waiting else 0) + _AHEAD
+    if (flags["minimum_policy"] or 0) > highest:  # nothing takes it back
+        raise UsageError(f"--minimum-policy {flags['minimum_policy']}: at most {highest} now", code="usage")
     payload = next_freshness(
         known,
         now=hubs.now(),

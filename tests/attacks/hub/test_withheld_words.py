@@ -360,6 +360,12 @@ def test_statement_that_is_in_the_log_is_good(liar: Liar, cli: Cli) -> None:
     assert liar.last().minimum_policy_version == 7
 
 
+def test_mistyped_lowest_policy_is_refused(liar: Liar, cli: Cli) -> None:
+    """It never goes down again."""
+    assert renew(liar, cli, "--minimum-policy", 700).code == USAGE
+    assert liar.taken == []
+
+
 @pytest.mark.parametrize("number", [1, 1 << 52])
 def test_number_is_a_higher_one_that_leaves_room(liar: Liar, cli: Cli, number: int) -> None:
     ran = renew(liar, cli, "--number", number)

@@ -91,9 +91,15 @@ def resumed_without_a_new_policy(look: Look[ResumeLeaf]) -> str | None:
 
 def freshness_back(look: Look[FreshnessLeaf]) -> str | None:
     last = look.history.freshness
-    if last is None or look.leaf.number > last:
+    if last is None or look.leaf.number >= last:
         return None
     return f"freshness statement {look.leaf.number} after {last}"
+
+
+def freshness_twice(look: Look[FreshnessLeaf]) -> str | None:
+    if look.leaf.number != look.history.freshness:
+        return None
+    return f"two freshness statements of number {look.leaf.number}: a keeper may not know what another revoked"
 
 
 def key_operation(look: Look[KeyOperationLeaf]) -> str | None:

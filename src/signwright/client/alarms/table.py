@@ -37,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     warning("resume", ResumeLeaf, life.resumed),
     error("bad-resume", ResumeLeaf, life.resumed_without_a_new_policy),
     error("freshness-rollback", FreshnessLeaf, life.freshness_back),
+    error("freshness-fork", FreshnessLeaf, life.freshness_twice),
     warning("key-operation", KeyOperationLeaf, life.key_operation),
     error("policy-rollback", PolicyLeaf, policies.rollback),
     warning("weakened-policy", PolicyLeaf, policies.weakened),
