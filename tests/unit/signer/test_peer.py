@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 
 from signwright.errors import AuthenticationError, ConfigurationError, UnavailableError
 from signwright.signer.gate.reach import reach_keyholder
-from signwright.signer.peer import Peer, create_state, listening_socket
+from signwright.signer.peer import Peer, create_state, listening_socket, main
 from signwright.signer.users import Users
 from tests.support.processes import wait_until
 
@@ -134,9 +135,12 @@ from pathlib import Path
 from signwright.errors import SignwrightError
 from signwright.signer.peer import listening_socket
 kind, count = sys.argv[1:]
-made = socket.socket(socket.AF_UNIX if kind != "inet" else socket.AF_INET)
-if kind == "listens":
-    made.bind("inherited.sock"); made.listen()
+kinds = {"datagrams": socket.SOCK_DGRAM, "packets": socket.SOCK_SEQPACKET}
+made = socket.socket(socket.AF_INET if kind == "inet" else socket.AF_UNIX, kinds.get(kind, socket.SOCK_STREAM))
+if kind != "inet":
+    made.bind("inherited.sock")
+if kind not in ("silent", "datagrams"):
+    made.listen()
 os.dup2(made.fileno(), 3)
 environment = {"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "x", "KEPT": "1"}
 try:
@@ -153,6 +157,8 @@ except SignwrightError as problem:
         ("listens", "2", "2 sockets were handed over"),
         ("silent", "1", "no listening Unix stream socket"),
         ("inet", "1", "no listening Unix stream socket"),
+        ("datagrams", "1", "no listening Unix stream socket"),
+        ("packets", "1", "no listening Unix stream socket"),
     ],
 )
 def test_a_socket_of_the_service_manager_is_used(tmp_path: Path, kind: str, count: str, said: str) -> None:
@@ -248,3 +254,27 @@ def test_a_keyholder_that_the_gate_may_not_reach_is_not_waited_for(tmp_path: Pat
             finally:
                 os.seteuid(own)
             assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "has no table [users]"),
+        (
+            '[users]\ngate = "{0}"\nkeyholder = "{1}"\ncourier = "{2}"\nkeyholder_socket = "/nowhere/k"\n',
+            "runs as user",
+        ),
+    ],
+    ids=["one user for everything", "another user"],
+)
+def test_a_door_that_is_not_the_keyholders_own_is_not_opened(
+    tmp_path: Path, table: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, before = tmp_path / "signer.toml", os.umask(0o022)
+    names = [row.pw_name for row in pwd.getpwall() if row.pw_uid not in (0, os.getuid())][:3]
+    file.write_text(table.format(*names) + "[gate]\nprofile = 1\n", encoding="utf-8")
+    try:
+        assert main(["--settings", str(file)]) == 1
+    finally:
+        os.umask(before)
+    assert said in capsys.readouterr().err
