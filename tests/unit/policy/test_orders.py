@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from signwright.errors import DeniedError, LimitError, MalformedError
-from signwright.policy.orders import Approved, Claim, check_order, read_order
+from signwright.errors import DeniedError, LimitError, MalformedError, VerificationError
+from signwright.policy.orders import MAX_ATTACHED, Approved, Claim, check_order, read_order
 from signwright.policy.reading import Started
 from signwright.signer.keyholder.state import State
 from signwright.statements.models import RequestedArtifact
 from signwright.transparency.checkpoint import Checkpoint
+from signwright.transparency.proof import TlogProof
 from tests.support.pki import default_pki
 from tests.support.signing import SignerWorld
 from tests.support.world import ORIGIN, World
@@ -141,3 +142,43 @@ def test_consistency_proof_is_found_among_others_by_size_and_root(signer: Signer
     with pytest.raises(DeniedError) as refused:
         check(signer, state, message | {"consistency": decoys}, parts)
     assert refused.value.code == "log-fork"
+
+
+@pytest.mark.parametrize("change", ["index", "no path", "another path", "another leaf"])
+def test_intent_that_is_not_at_its_place_in_the_log_is_refused(signer: SignerWorld, state: State, change: str) -> None:
+    message, parts = order(signer)
+    honest = TlogProof.parse(parts[4])
+    wrong = {
+        "index": replace(honest, index=honest.index - 1),
+        "no path": replace(honest, path=()),
+        "another path": replace(honest, path=(bytes(32), *honest.path[1:])),
+        "another leaf": replace(honest, index=0, path=tuple(signer.log.tree().inclusion(0))),
+    }[change]
+    with pytest.raises(VerificationError, match="inclusion proof"):
+        check(signer, state, message, [*parts[:4], wrong.encode(), *parts[5:]])
+    assert check(signer, state, message, parts).key_name == "release"
+
+
+def test_no_more_envelopes_than_anybody_needs_are_read(signer: SignerWorld) -> None:
+    message, parts = order(signer)
+    head, word, verdict = parts[:5], parts[5], parts[-1]
+    for approvals, evidence in ((MAX_ATTACHED + 1, 0), (0, MAX_ATTACHED + 1)):
+        many = [*head, *[word] * approvals, *[verdict] * evidence]
+        with pytest.raises(LimitError, match="more than"):
+            read_order(message | {"approvals": approvals, "evidence": evidence}, many)
+    most = [*head, *[word] * MAX_ATTACHED, *[verdict] * MAX_ATTACHED]
+    frame = read_order(message | {"approvals": MAX_ATTACHED, "evidence": MAX_ATTACHED}, most)
+    assert (len(frame.approvals), len(frame.evidence)) == (MAX_ATTACHED, MAX_ATTACHED)
+
+
+@pytest.mark.parametrize(("approvals", "evidence"), [(-1, None), (None, -1)])
+def test_counts_that_are_negative_are_refused_though_they_add_up(
+    signer: SignerWorld, approvals: int | None, evidence: int | None
+) -> None:
+    message, parts = order(signer)
+    left = len(parts) - 5
+    counts = {"approvals": left + 1 if approvals is None else approvals}
+    counts["evidence"] = left + 1 if evidence is None else evidence
+    assert counts["approvals"] + counts["evidence"] == left
+    with pytest.raises(MalformedError, match="do not add up"):
+        read_order(message | counts, parts)
