@@ -57,6 +57,7 @@ typedef Durable {
 Durable mine, snapshot;
 bool has_snapshot;
 byte started = 1;                    /* when its start leaf was cosigned: no order from before it counts */
+bool read_after;                     /* this process read in the log that there is a statement that revokes */
 
 #define copy_state(to, from) \
     to.policy = from.policy; to.pending = from.pending; to.revoked = from.revoked; \
@@ -139,6 +140,17 @@ inline take_policy() {
 #define not_back (clock >= mine.floor)
 #endif
 
+/* At its start the keyholder reads the log. GATE_LOGS: the gate became hostile only now, so halts and freshness statements
+ * that it had before are there. A gate that was hostile all along has logged neither. */
+inline catch_up() {
+#if defined(GATE_LOGS) && !defined(NO_CHECK_CATCH_UP)
+    mine.halt = heard; read_after = knew
+#else
+    skip
+#endif
+}
+#define not_older_than_read (!read_after || kind == AFTER || fresh > started)
+
 /* An order with a freshness statement, with or without Norman's approval, under a checkpoint that was cosigned at any
  * time since the start leaf: an old one may have been kept for later. */
 inline take_order() {
@@ -149,7 +161,7 @@ inline take_order() {
     policy = (mine.policy == 1 && mine.pending && waited -> 2 : mine.policy);
     if
     :: cosigned >= started && cosigned <= tick && same_time && not_back && not_behind && fresh_enough && still_wanted &&
-       new_enough(policy) && (!norman || (not_revoked && not_known_revoked)) && may_go ->
+       not_older_than_read && new_enough(policy) && (!norman || (not_revoked && not_known_revoked)) && may_go ->
         mine.floor = (clock > mine.floor -> clock : mine.floor);
         if :: kind == AFTER -> mine.revoked = true; knew = true :: else fi;
         if :: policy == 2 -> mine.policy = 2; mine.pending = false :: else fi;
@@ -178,7 +190,7 @@ proctype Keyholder() {
 #ifdef RESTORE_KEYHOLDER
     :: atomic { !has_snapshot -> copy_state(snapshot, mine); has_snapshot = true; printf("keyholder: snapshot\n") }
     :: atomic { has_snapshot && started < tick -> copy_state(mine, snapshot); started = tick; mine.floor = tick;
-        printf("keyholder: RESTORED\n") }
+        catch_up(); printf("keyholder: RESTORED\n") }
 #endif
     od
 }

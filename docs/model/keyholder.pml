@@ -10,7 +10,7 @@ typedef Durable {
     byte log;                        /* size of the newest checkpoint; its root is that of the one cosigned history */
     byte claimed;                    /* set of log indexes */
     byte attempts[2];                /* by request: the highest one claimed */
-    byte must_have;                  /* CATCH_UP: highest policy version that a leaf has told of ... */
+    byte must_have;                  /* highest policy version that a leaf has told of ... */
     byte read;                       /* ... below this index */
 }
 Durable mine, snapshot;
@@ -55,11 +55,14 @@ inline believe_checkpoint(size) {
 #define log_continues(size) (size >= mine.log)
 #endif
 
-/* Proposed, not built: the keyholder reads each leaf up to its start leaf, once. What a snapshot made it forget it learns
- * again from the one history that the outside witness has cosigned. It goes on where it last read, not at its memory of
- * the log: that one jumps with each order over leaves that nobody showed it. */
+/* The keyholder reads each leaf up to its start leaf, once. What a snapshot made it forget it learns again from the one
+ * history that the outside witness has cosigned. It goes on where it last read, not at its memory of the log: that one
+ * jumps with each order over leaves that nobody showed it. policy/reading.py. */
 inline read_the_gap() {
-#ifdef CATCH_UP
+#ifdef NO_CHECK_READ_PLACE
+    if :: mine.read < mine.log -> mine.read = mine.log :: else fi;
+#endif
+#ifndef NO_CHECK_CATCH_UP
     do
     :: mine.read <= index ->
         leaf = seen[mine.read];

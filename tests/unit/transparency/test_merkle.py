@@ -14,6 +14,7 @@ from signwright.errors import VerificationError
 from signwright.transparency.merkle import (
     EMPTY_ROOT,
     MAX_SIZE,
+    CompactRange,
     leaf_hash,
     node_hash,
     verify_consistency,
@@ -189,3 +190,13 @@ def test_an_inner_node_is_no_leaf():
 def test_endless_paths_are_refused_before_they_are_hashed():
     with pytest.raises(VerificationError, match="at most"):
         verify_inclusion(LEAVES[0], 0, size=MAX_SIZE, root=EMPTY_ROOT, path=[EMPTY_ROOT] * 10_000)
+
+
+def test_compact_range_has_the_root_of_every_size_and_goes_on_from_any():
+    tree = CompactRange()
+    for size in range(301):
+        assert (tree.size, tree.root()) == (size, mth(0, size))
+        assert len(tree.roots) == size.bit_count()
+        if size < 300:
+            tree = CompactRange(tree.size, tree.roots)
+            tree.append(LEAVES[size])

@@ -166,3 +166,23 @@ def test_where_people_carry_a_round_that_failed_is_said_to_all_whom_it_covered(t
         running.cancel()
 
     asyncio.run(scenario())
+
+
+def test_leaves_are_read_back_from_any_place_to_any_other(tmp_path: Path) -> None:
+    create_state(tmp_path / "state", root_sha256="00" * 32)
+    (tmp_path / "tiles").mkdir()
+    leaves = [b"leaf %d" % index for index in range(600)]
+
+    async def nobody(checkpoint: Checkpoint, note: bytes, tree: TileTree) -> tuple[bytes, Cosigned]:
+        raise UnavailableError("no witness")
+
+    async def scenario() -> None:
+        signer = SignerKey("log.example", ED25519, hashlib.sha256(b"log").digest())
+        log = Log(State(tmp_path / "state"), TileFiles(tmp_path / "tiles"), signer, Frontier(), nobody)
+        running = asyncio.create_task(log.run())
+        await asyncio.gather(*map(log.append, leaves))
+        for first, end in ((0, 600), (0, 0), (0, 1), (255, 257), (256, 512), (300, 599), (599, 600), (600, 600)):
+            assert log.leaves(first, end) == leaves[first:end], (first, end)
+        running.cancel()
+
+    asyncio.run(scenario())
