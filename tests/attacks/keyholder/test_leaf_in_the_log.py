@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from signwright.policy.succession import policy_leaf
 from signwright.transparency.proof import TlogProof
 from tests.support.doors import Door
 
@@ -40,3 +41,13 @@ def test_leaf_at_another_place_uses_no_key(door: Door, change: str) -> None:
     assert door.operations == 0
     answer, _ = door.ask(message, [envelope.encode(), leaf, proof])
     assert answer["ok"], answer
+
+
+@pytest.mark.parametrize("names", [None, {}, "ab", ["organisation"], []])
+def test_policy_whose_documents_are_not_listed_is_refused(door: Door, names: object) -> None:
+    offer = door.second
+    leaf = policy_leaf(door.first, door.policy, now=door.keepers.world.now).encode()
+    parts = [offer.root.encode(), offer.policy.encode(), *offer.documents.values(), leaf, door.logged(leaf)[0]]
+    answer, _ = door.ask({"verb": "policy", "documents": names}, parts)
+    assert answer["ok"] is False
+    assert "documents" in answer["message"]

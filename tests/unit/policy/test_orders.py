@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -182,3 +183,31 @@ def test_counts_that_are_negative_are_refused_though_they_add_up(
     assert counts["approvals"] + counts["evidence"] == left
     with pytest.raises(MalformedError, match="do not add up"):
         read_order(message | counts, parts)
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_intent_from_before_the_start_of_the_process_is_refused(
+    signer: SignerWorld, tmp_path: Path, later: int
+) -> None:
+    message, parts = order(signer)
+    state = State(tmp_path / "later", genesis=signer.parts[3])
+    first = TlogProof.parse(parts[4]).index + later
+    state.started(Started(first, (0, b""), Checkpoint(ORIGIN, 0, b""), newest=0, policy_version=1))
+    with pytest.raises(DeniedError) as refused:
+        check(signer, state, message, parts)
+    assert refused.value.code == "intent-too-old"
+
+
+def test_order_for_a_test_needs_no_freshness_statement(tmp_path: Path) -> None:
+    world, identity = World(), default_pki().code_signing("p256", "another")
+    public, chain = (base64.b64encode(identity.public_key).decode(), map(base64.b64encode, identity.chain))
+    world.keys["test"] = world.default_key("test").model_copy(
+        update={"public_key": public, "chain": tuple(one.decode() for one in chain)}
+    )
+    signer = SignerWorld(default_pki().code_signing("p256"), world)
+    state = State(tmp_path / "state", genesis=signer.parts[3])
+    state.started(Started(0, (0, b""), Checkpoint(ORIGIN, 0, b""), newest=0, policy_version=1))
+    artifact = RequestedArtifact(size=len(CONTENT), format="pe", operations=(world.operation(CONTENT, kind="pe"),))
+    request = world.request("test", files={"setup.exe": CONTENT}, artifacts=[artifact])
+    approved = check(signer, state, *order(signer, request=request, approvals=[], evidence=[]))
+    assert (approved.key_name, approved.claim.freshness) == ("test", None)
