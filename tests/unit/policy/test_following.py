@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from signwright.errors import DeniedError
 from signwright.policy import documents as d
 from signwright.policy.following import AIR_GAP_PROFILE, ONLINE_MINUTES, check_profile
 from signwright.policy.policy import Policy
+from signwright.policy.standing import Standing
+from tests.support.roots import HeldPolicy, Keepers
 from tests.support.world import World
 
 
@@ -40,3 +44,15 @@ def test_longer_window_is_for_the_air_gap_only() -> None:
         with pytest.raises(DeniedError) as refused:
             check_profile(policy(minutes=ONLINE_MINUTES + 1), profile)
         assert refused.value.code == "profile-window"
+
+
+@pytest.mark.attacks
+def test_keyholder_takes_no_policy_that_its_profile_does_not_allow(tmp_path: Path) -> None:
+    """Whatever the gate's profile is."""
+    keepers = Keepers()
+    held = HeldPolicy(tmp_path, keepers)
+    held.standing = Standing(held.state, profile=1, nonce="00" * 16, policy=None)
+    with pytest.raises(DeniedError) as refused:
+        held.offer(keepers.first(freshness_hours=48))
+    assert refused.value.code == "profile-freshness"
+    assert held.offer(keepers.first()).version == 1
