@@ -23,6 +23,13 @@ OUTSIDE = {
     "signer.start": "starts processes of its own (tests/unit/signer/test_start.py)",
 }
 
+#: (modules, what forks them): their lines run in a child, which carries the mutant and leaves no trace of its lines.
+#: Any test that runs the other one may notice.
+FORKED = (
+    ("signer/keyholder/child.py", "signer/keyholder/pool.py"),
+    ("signer/keyholder/keystores/", "signer/keyholder/pool.py"),
+)
+
 #: Folders and files below ``tests``. Which of their tests reach which check is measured, not listed.
 TESTS = (
     *("unit/policy", "unit/statements", "unit/transparency", "unit/envelopes", "unit/client", "unit/signer"),

@@ -28,6 +28,7 @@ import coverage
 import pytest
 
 from tests.mutants.find import Mutant
+from tests.mutants.targets import FORKED
 
 #: Seconds for each test: so many, and so many times what it took unchanged.
 PATIENCE, FACTOR = 15.0, 6.0
@@ -58,6 +59,8 @@ class Measured:
         """The tests that could notice, in files' order, files with the quickest test first."""
         lines = self.tests.get(mutant.module, {})
         found = {name for line in mutant.reached for name in lines.get(line, ()) if name in self.seconds}
+        for parent in _parents(mutant.module):
+            found |= {name for rows in self.tests.get(parent, {}).values() for name in rows if name in self.seconds}
         if mutant.rule is not None:
             found = {name for name in self.seconds if "unit/policy/" in name or "attacks/test_" in name}
         quickest: dict[str, float] = {}
@@ -120,7 +123,8 @@ class Session:
         self.measured = Measured(content["seconds"], content["failed"], lines)
 
     def _measure_here(self, session: pytest.Session, items: list[pytest.Item], folder: Path) -> dict[str, Any]:
-        files = {str(self.source / module): module for module in self.mutants}
+        measured = {*self.mutants, *(parent for module in self.mutants for parent in _parents(module))}
+        files = {str(self.source / module): module for module in measured}
         measuring = coverage.Coverage(data_file=None, config_file=False, include=list(files))
         measuring.start()
         self._run(session, items, folder / "base", before=lambda item: measuring.switch_context(item.nodeid))
@@ -255,6 +259,11 @@ def _ending_here(log: Path) -> Iterator[None]:
         os.write(2, repr(problem).encode())
         os._exit(1)
     os._exit(0)
+
+
+def _parents(module: str) -> list[str]:
+    """What forks ``module`` away."""
+    return [parent for forked, parent in FORKED if module.startswith(forked)]
 
 
 def _dotted(module: str) -> str:
