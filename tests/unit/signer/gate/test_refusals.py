@@ -112,7 +112,13 @@ def test_error_about_the_request_denies_and_any_other_may_be_tried_again(
 
 @pytest.mark.parametrize(
     ("reasons", "told"),
-    [([{"rule": "scan"}], ({"rule": "scan"},)), ([{"rule": "scan"}, "text", None], ({"rule": "scan"},)), ("ab", ())],
+    [
+        ([{"rule": "scan"}], ({"rule": "scan"},)),
+        ([{"rule": "scan"}, "text", None], ({"rule": "scan"},)),
+        ("ab", ()),
+        (5, ()),
+        (None, ()),
+    ],
 )
 def test_reasons_of_an_error_are_told_as_rows_and_nothing_else(reasons: object, told: object) -> None:
     assert failed(DeniedError("x", details={"reasons": reasons})).reasons == told

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ from signwright.signer.keyholder.keystores.pkcs11 import parse_uri
 from signwright.signer.keyholder.pool import RETRY, Pool
 from signwright.signer.keyholder.settings import KeySettings
 from signwright.signer.keyholder.state import State
-from tests.support.pki import private_key
+from tests.support.pki import private_key, public_bytes
 from tests.support.softhsm import PIN, SoftToken, make_token
 
 CONTENTS = (
@@ -242,3 +244,33 @@ def test_key_uri_that_does_not_name_one_key_is_refused(uri: str) -> None:
 def test_key_uri_is_percent_decoded() -> None:
     names = parse_uri("pkcs11:token=My%20Token;id=%01%ff?module-path=/x")
     assert names == {"token": b"My Token", "id": b"\x01\xff"}
+
+
+def test_key_that_nobody_configured_is_refused_at_once(pools: list[Pool], state: State, tmp_path: Path) -> None:
+    pool = opened(pools, state, software(tmp_path))
+    answers: list[Frame | KeystoreError] = []
+    pool.sign("other", question(CONTENTS), answers.append, now=time.monotonic())
+    (refused,) = answers
+    assert isinstance(refused, KeystoreError)
+    assert refused.code == "key-unknown"
+
+
+@dataclass
+class Faulty:
+    """A token whose arithmetic fails."""
+
+    public_key: bytes
+    protection: str = "software"
+
+    def sign(self, content: ToBeSigned) -> bytes:
+        return hashlib.sha256(content.content).digest() * 2
+
+
+@pytest.mark.attacks
+def test_value_that_does_not_verify_stays_in_the_child(pools: list[Pool], state: State, tmp_path: Path) -> None:
+    """A faulty RSA-CRT signature gives the private key away."""
+    public = public_bytes(private_key("p256"))
+    pool = Pool({"k": software(tmp_path)}, state, {"software": lambda _: Faulty(public)})
+    pools.append(pool)
+    pool.tend(time.monotonic())
+    assert isinstance(sign(pool), KeystoreError)
