@@ -274,3 +274,21 @@ def test_value_that_does_not_verify_stays_in_the_child(pools: list[Pool], state:
     pools.append(pool)
     pool.tend(time.monotonic())
     assert isinstance(sign(pool), KeystoreError)
+
+
+def test_question_waits_while_the_only_child_is_busy(pools: list[Pool], state: State, tmp_path: Path) -> None:
+    """Each gets its own answer, in the order in which they were asked."""
+    pool = opened(pools, state, software(tmp_path))
+    answers: list[tuple[int, Frame | KeystoreError]] = []
+    for number, content in enumerate(CONTENTS):
+        pool.sign("k", question((content,)), lambda f, n=number: answers.append((n, f)), now=time.monotonic())  # type: ignore[misc]
+    while len(answers) < len(CONTENTS):
+        waiting = {channel: (key, child) for channel, key, child in pool.channels()}
+        ready = select.select(list(waiting), [], [], 30)[0]
+        assert ready, "nobody answers any more"
+        for channel in ready:
+            pool.read(*waiting[channel], now=time.monotonic())
+    assert [number for number, _ in answers] == [0, 1, 2]
+    for content, (_, frame) in zip(CONTENTS, answers, strict=True):
+        assert isinstance(frame, Frame)
+        check_signature_value(public_bytes(private_key("p256")), content, frame.parts[0])
