@@ -15,7 +15,7 @@ from typing import Any
 from signwright import errors
 from signwright.cli.home import Home
 from signwright.errors import SignwrightError, UnavailableError, UsageError
-from signwright.model.framing import encode_frame, read_frame
+from signwright.model.framing import encode_frame, read_frame, reader
 
 #: Without a word of the courier; it says at least every few seconds how far it is, but not while it waits for a disk.
 SILENT_SECONDS = 900.0
@@ -79,7 +79,7 @@ def _ask(home: Home, verb: str, descriptor: int | None, watch: Watch) -> dict[st
             door.connect(str(path))
             socket.send_fds(door, [b"."], [descriptor] if descriptor is not None else [])
             door.sendall(encode_frame({"verb": verb}))
-            while (answer := read_frame(lambda length: _exactly(door, length)).message).get("type") == "progress":
+            while (answer := read_frame(reader(door)).message).get("type") == "progress":
                 watch(str(answer.get("what"))[:80], _number(answer.get("done")), _number(answer.get("of")))
     except (OSError, EOFError, SignwrightError) as problem:
         said = getattr(problem, "strerror", None) or str(problem)
@@ -120,13 +120,3 @@ def _socket(home: Home) -> Path:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _exactly(connection: socket.socket, length: int) -> bytes:
-    content = bytearray()
-    while len(content) < length:
-        block = connection.recv(length - len(content))
-        if not block:
-            raise EOFError("it hung up")
-        content += block
-    return bytes(content)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from signwright.cli.home import Home
 from signwright.errors import DeniedError, SignwrightError, UnavailableError
-from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.model.framing import Frame, encode_frame, read_frame, reader
 
 ASK_SECONDS = 15.0
 MAX_SAID = 4000
@@ -52,7 +52,7 @@ def exchange(
             gate.settimeout(seconds)
             gate.connect(str(path))
             gate.sendall(encode_frame({"id": 1, **message}, parts))
-            frame = read_frame(lambda length: _exactly(gate, length))
+            frame = read_frame(reader(gate))
             answer = frame.message
     except SignwrightError as problem:
         raise UnavailableError(f"the gate's answer does not read: {problem.message}", code="no-gate") from problem
@@ -72,13 +72,3 @@ def exchange(
 def _silent(problem: Exception) -> UnavailableError:
     said = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
     return UnavailableError(f"the gate does not answer: {said}", code="no-gate")
-
-
-def _exactly(connection: socket.socket, length: int) -> bytes:
-    content = bytearray()
-    while len(content) < length:
-        block = connection.recv(length - len(content))
-        if not block:
-            raise EOFError("it hung up")
-        content += block
-    return bytes(content)

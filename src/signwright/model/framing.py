@@ -79,7 +79,7 @@ def reader(channel: Receiver) -> Callable[[int], bytes]:
         while len(received) < length:
             block = channel.recv(min(length - len(received), 1 << 20))
             if not block:
-                raise EOFError
+                raise EOFError("it hung up")
             received += block
         return bytes(received)
 

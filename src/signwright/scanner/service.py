@@ -24,7 +24,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import AuthenticationError, ConfigurationError, MalformedError, SignwrightError
-from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.model.framing import Frame, encode_frame, read_frame, reader
 from signwright.model.text import check_text
 from signwright.scanner.scan import Progress, Scanner, Subject
 
@@ -92,7 +92,7 @@ def _asked(channel: socket.socket) -> Iterator[tuple[Subject, int]]:
     try:
         if len(descriptors) != 1:
             raise MalformedError("exactly one descriptor is wanted", code="bad-descriptor")
-        frame = read_frame(lambda wanted: _exactly(channel, wanted))
+        frame = read_frame(reader(channel))
         channel.settimeout(None)
         yield _subject(frame), descriptors[0]
     finally:
@@ -126,16 +126,6 @@ def _heartbeat(channel: socket.socket, progress: Progress) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def _exactly(channel: socket.socket, wanted: int) -> bytes:
-    content = bytearray()
-    while len(content) < wanted:
-        piece = channel.recv(wanted - len(content))
-        if not piece:
-            raise EOFError
-        content += piece
-    return bytes(content)
 
 
 def _free(path: Path) -> None:

@@ -25,7 +25,7 @@ from signwright.cli.home import Home
 from signwright.client.keepers_words import draft_halt
 from signwright.client.ssh_keys import load_person_key
 from signwright.errors import UnavailableError
-from signwright.model.framing import encode_frame, read_frame
+from signwright.model.framing import encode_frame, read_frame, reader
 
 LIMIT_MS = 25.0
 DECISION = f"release, {len(PEOPLE)} approvals, {FILES + 1} pieces of evidence"
@@ -96,17 +96,7 @@ def _decided(gate: socket.socket, site: Site, release: Release, *, number: int) 
 
 def _answer(gate: socket.socket, number: int) -> dict[str, Any]:
     """The result of job ``number``; errands, which nobody runs, are passed over."""
-
-    def exactly(length: int) -> bytes:
-        found = bytearray()
-        while len(found) < length:
-            block = gate.recv(length - len(found))
-            if not block:
-                raise UnavailableError("the gate hung up", code="bench")
-            found += block
-        return bytes(found)
-
     while True:
-        message: dict[str, Any] = read_frame(exactly).message
+        message: dict[str, Any] = read_frame(reader(gate)).message
         if (message.get("type"), message.get("id")) == ("result", number):
             return message

@@ -27,7 +27,7 @@ from signwright.cli.home import Home
 from signwright.cli.processes import environment_of
 from signwright.errors import UnavailableError
 from signwright.model.base64text import strict_base64
-from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.model.framing import Frame, encode_frame, read_frame, reader
 from signwright.model.times import format_time
 from signwright.statements.bundle import Wave
 from signwright.statements.dsse import Envelope
@@ -70,18 +70,9 @@ class HostileGate:
     def receive(self) -> Frame:
         """The next answer; raises `UnavailableError`."""
         try:
-            return read_frame(self._exactly)
+            return read_frame(reader(self._channel))
         except (OSError, EOFError) as problem:
             raise UnavailableError("the keyholder hung up", code="no-keyholder") from problem
-
-    def _exactly(self, count: int) -> bytes:
-        found = bytearray()
-        while len(found) < count:
-            block = self._channel.recv(count - len(found))
-            if not block:
-                raise EOFError
-            found += block
-        return bytes(found)
 
     def status(self) -> dict[str, Any]:
         return self.ask([({"verb": "status", "id": 0}, ())])[0].message

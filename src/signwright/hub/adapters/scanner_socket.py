@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from signwright.errors import MalformedError, SignwrightError, UnavailableError
-from signwright.model.framing import Frame, encode_frame, read_frame
+from signwright.model.framing import Frame, encode_frame, read_frame, reader
 
 #: A scanner at work sends progress every two seconds.
 SILENCE_SECONDS = 30.0
@@ -36,15 +36,7 @@ class ScannerSocket:
 
 
 def _verdict(channel: socket.socket) -> bytes:
-    def exactly(count: int) -> bytes:
-        content = bytearray()
-        while len(content) < count:
-            piece = channel.recv(count - len(content))
-            if not piece:
-                raise EOFError("the connection was closed")
-            content += piece
-        return bytes(content)
-
+    exactly = reader(channel)
     frame = read_frame(exactly)
     while "progress" in frame.message:
         frame = read_frame(exactly)
