@@ -178,3 +178,16 @@ def test_policy_that_weakens_something_says_so_in_its_leaf(site: GateSite) -> No
             assert [leaf.weakening for leaf in found] == [(), ("people",)]
 
     asyncio.run(scenario())
+
+
+def test_whoever_asks_for_work_that_has_begun_hears_how_it_goes_on(site: GateSite) -> None:
+    async def scenario() -> None:
+        async with site.run() as (_, courier):
+            asked = {"type": "sign", "request": 0, "approvals": [], "evidence": [], "eager": True}
+            request = digest_request(site).encode()
+            answers = await asyncio.gather(*(courier.call(dict(asked), [request]) for _ in range(3)))
+            assert [answer.message["outcome"] for answer in answers] == ["signed"] * 3
+            assert courier.progress.count("signing") == courier.progress.count("timestamping") == 3
+            assert site.keyholder.operations == 1
+
+    asyncio.run(scenario())
