@@ -34,6 +34,7 @@ FORKED = (
 TESTS = (
     *("unit/policy", "unit/statements", "unit/transparency", "unit/envelopes", "unit/client", "unit/signer"),
     *("unit/identity", "unit/model", "unit/timestamps", "unit/formats", "unit/readers", "attacks"),
+    "unit/bad_input/test_settings.py",
 )
 
 #: What runs its code in processes of its own, where a mutant would not be.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from signwright.envelopes.base import ToBeSigned
@@ -192,6 +193,24 @@ def test_secret_that_others_can_read_is_refused(pools: list[Pool], state: State,
     Path(key.secret_file).chmod(0o644)
     pool = opened(pools, state, key)
     assert "can be read by others" in pool.keys["k"].message
+
+
+def test_secret_that_is_not_there_is_named(pools: list[Pool], state: State, tmp_path: Path) -> None:
+    key = software(tmp_path)
+    Path(key.secret_file).unlink()
+    pool = opened(pools, state, key)
+    assert pool.keys["k"].message == f"{key.secret_file}: No such file or directory"
+
+
+def test_key_file_that_is_not_there_or_no_signing_key_is_refused(
+    pools: list[Pool], state: State, tmp_path: Path
+) -> None:
+    key = software(tmp_path)
+    Path(key.file or "").write_bytes(encrypted_pkcs8(Ed25519PrivateKey.generate(), b"correct"))
+    assert "neither RSA nor ECDSA" in opened(pools, state, key).keys["k"].message
+    Path(key.file or "").unlink()
+    pool = opened(pools, state, key)
+    assert (pool.keys["k"].state, "No such file" in pool.keys["k"].message) == ("down", True)
 
 
 def test_killed_child_is_replaced(pools: list[Pool], state: State, tmp_path: Path) -> None:

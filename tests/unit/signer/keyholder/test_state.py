@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,12 @@ def test_state_of_before_the_log_was_read_is_taken_over(tmp_path: Path) -> None:
     database.close()
     old = State(tmp_path / "state")
     assert (old.read(), old.wanted(due=1 << 40, created=0), old.freshness()) == ((0, b""), 0, (0, 0))
+
+
+def test_database_of_something_else_is_no_state(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE something (x)")
+    with pytest.raises(ConfigurationError, match="is not one") as refused:
+        State(file)
+    assert refused.value.code == "state-missing"
