@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from signwright.errors import TimestampError
 from signwright.formats.registry import FORMATS
+from signwright.model.framing import Frame
 from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView
 from signwright.policy import documents as d
@@ -22,7 +24,7 @@ from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.dsse import Envelope
 from signwright.statements.models import RequestedArtifact
 from tests.support.gates import Answer, GateSite, Release, digest_request, organisation, pe_artifact, sha256
-from tests.support.keyholders import now_utc
+from tests.support.keyholders import CountingKeyholder, now_utc
 from tests.support.pki import default_pki
 from tests.support.world import World
 
@@ -180,5 +182,24 @@ def test_whoever_failed_lately_is_named_with_the_time_that_is_left(site: GateSit
             for _unused in range(4):
                 answer = await courier.sign(digest_request(site))
             assert re.search(r"the next one is asked again in [1-9][0-9]* s", str(answer.message["message"]))
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.attacks
+@pytest.mark.parametrize("count", [0, 2])
+def test_as_many_values_as_were_ordered_come_from_the_keyholder(site: GateSite, count: int) -> None:
+    class Miscounting(CountingKeyholder):
+        def answer(self, frame: Frame) -> tuple[dict[str, Any], Sequence[bytes]]:
+            message, parts = super().answer(frame)
+            return message, [*parts] * count if frame.message["verb"] == "order" else parts
+
+    site.keyholder = Miscounting(site.world, site.root_sha256, now=site.now)
+
+    async def scenario() -> None:
+        async with site.run() as (_, courier):
+            answer = await courier.sign(digest_request(site))
+            assert (answer.message["outcome"], answer.message["code"]) == ("failed", "wrong-signature")
+            assert answer.message["artifacts"] == []
 
     asyncio.run(scenario())

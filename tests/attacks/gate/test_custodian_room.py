@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A request for which the custodian's list has no room costs the gate nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from signwright.signer.worker.pool import WorkerPool
+from tests.support.custodians import SETTINGS, Desk, custodian_site, run
+from tests.support.gates import Release, pe_program, until
+
+
+def test_content_of_a_request_without_room_is_not_even_fetched(tmp_path: Path, pool: WorkerPool) -> None:
+    async def scenario(desk: Desk) -> None:
+        first = Release(site, desk.courier)
+        desk.asked.append(asyncio.create_task(first.sign()))
+        await until(lambda: desk.gate.parts.custodian.count == 1)
+        assert desk.courier.errands.count("fetch") == 1
+        second = Release(site, desk.courier, content=pe_program(overlay=b"another"))
+        answer = await second.sign()
+        assert (answer.message["outcome"], answer.message["code"]) == ("waiting", "custodian")
+        assert desk.courier.errands.count("fetch") == 1
+        listed = await desk.list()
+        await desk.word(listed)
+        assert (await desk.asked[0]).message["outcome"] == "signed"
+
+    with custodian_site(tmp_path, settings_changes={**SETTINGS, "limits": {"custodian_waiting": 2}}) as site:
+        run(site, scenario, pool)
