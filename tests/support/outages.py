@@ -83,7 +83,7 @@ def gone(lives: set[Life], *, seconds: float = 15.0) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The log in numbers. ``results``: intent → outcomes; ``claimed``: indexes that the keyholder let at a key, or read."""
+    """The log in numbers. ``results``: intent → outcomes; ``claimed``: what the keyholder let at a key, or read."""
 
     size: int
     intents: dict[int, dict[str, Any]]
