@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from signwright.envelopes import der
 from signwright.envelopes.base import SignerContext, ToBeSigned
@@ -57,10 +58,12 @@ def attribute(oid: str, *values: bytes) -> bytes:
     return der.sequence(der.oid(oid), der.set_of(values))
 
 
+@lru_cache(maxsize=64)
 def signing_time(moment: datetime) -> bytes:
     return attribute(SIGNING_TIME, der.time(moment))
 
 
+@lru_cache(maxsize=64)
 def signing_certificate_v2(certificate: bytes) -> bytes:
     """signingCertificateV2 (RFC 5035 3) with SHA-256, its default, and without the optional issuerSerial."""
     certificate_id = der.sequence(der.octet_string(hashlib.sha256(certificate).digest()))
@@ -84,6 +87,7 @@ class SignedContent:
     digest_null: bool = False
 
 
+@lru_cache(maxsize=64)
 def check_context(context: SignerContext) -> None:
     """Raise `MalformedError` unless the leaf certificate carries the key that will sign, and the chain is DER."""
     if not context.chain:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -58,7 +58,10 @@ class ArtifactOperation(Operation):
     artifact: int = Field(ge=0, lt=MAX_OPERATIONS)
 
 
-def operation_list(operations: Sequence[ArtifactOperation]) -> bytes:
-    """The one written form of a wave's operations. Its SHA-256 stands in the intent leaf."""
-    rows = [operation.model_dump(mode="json") for operation in operations]
+def operation_list(operations: Iterable[tuple[int, Operation]]) -> bytes:
+    """The one written form of a wave's operations, each with the index of its artifact: a list of `ArtifactOperation`.
+
+    Its SHA-256 stands in the intent leaf.
+    """
+    rows = [{**operation.model_dump(mode="json"), "artifact": index} for index, operation in operations]
     return _encode(rows).encode()

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from signwright.errors import MalformedError
 
 _FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
+@lru_cache(maxsize=1024)
 def parse_time(text: str) -> datetime:
     """RFC 3339 in the one form above to an aware datetime; raises `MalformedError` (offsets and fractions are
     refused).
@@ -27,4 +29,4 @@ def format_time(moment: datetime) -> str:
     """An aware datetime, fractions cut off, as the form above."""
     if moment.tzinfo is None:
         raise ValueError("a time without a zone")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat()[:19] + "Z"

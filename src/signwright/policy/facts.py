@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from signwright.errors import SignwrightError, VerificationError
@@ -21,6 +22,7 @@ from signwright.statements.models import (
     Approval,
     Freshness,
     Request,
+    Role,
     ScanEvidence,
     Statement,
     parse_statement,
@@ -140,10 +142,18 @@ def _evidence(policy: Policy, request: Statement[Request], envelope: Envelope) -
 
 def verified_freshness(policy: Policy, envelope: Envelope) -> VerifiedFreshness:
     """Signed for one of the policy's roots by the threshold of its newest; raises `SignwrightError`."""
+    return _freshness(envelope, policy.roots, policy.root.freshness)
+
+
+@lru_cache(maxsize=16)
+def _freshness(envelope: Envelope, roots: tuple[str, ...], role: Role) -> VerifiedFreshness:
+    """Kept for the very same payload, signatures, roots and keys: one statement stands beside every order of its day.
+    A refusal is not kept.
+    """
     statement = parse_statement(envelope, Freshness)
-    if statement.subjects[0].digest.sha256 not in policy.roots:
+    if statement.subjects[0].digest.sha256 not in roots:
         raise VerificationError("freshness: for another policy root", code="unknown-policy-root")
-    check_role(envelope, "freshness", policy.root.freshness)
+    check_role(envelope, "freshness", role)
     # So that nobody can use the numbers up: there is always a higher one a second later.
     if statement.predicate.number > parse_time(statement.predicate.created).timestamp():
         raise VerificationError("freshness: a number above its own time in seconds", code="freshness-number")

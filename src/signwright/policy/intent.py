@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 
-from signwright.model.operation import ArtifactOperation, operation_list
+from signwright.model.operation import operation_list
 from signwright.model.times import format_time
 from signwright.policy.exceptions import needed_exceptions
 from signwright.policy.facts import Facts
@@ -18,12 +18,8 @@ from signwright.transparency.intent import IntentLeaf, fold_digests
 
 def requested_operations(request: Request) -> bytes:
     """The written operation list of a request's direct operations, in the order of its artifacts."""
-    operations = [
-        ArtifactOperation(artifact=index, **operation.model_dump())
-        for index, artifact in enumerate(request.artifacts)
-        for operation in artifact.operations
-    ]
-    return operation_list(operations)
+    artifacts = enumerate(request.artifacts)
+    return operation_list((index, operation) for index, artifact in artifacts for operation in artifact.operations)
 
 
 def intent_leaf(

@@ -12,7 +12,7 @@ from typing import Annotated, Generic, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from signwright.errors import MalformedError
+from signwright.errors import MalformedError, SignwrightError
 from signwright.model.operation import Many, Name, Operation, Parameter, Strict
 from signwright.model.times import parse_time
 from signwright.statements.dsse import Envelope, statement_digest
@@ -279,10 +279,21 @@ def predicate_type(name: str) -> str:
 
 
 def predicate_name(envelope: Envelope) -> str:
-    """Which statement the payload says it is, ``""`` for none that is known. Raises `MalformedError`."""
-    value = strict_json(envelope.payload)
-    found = value.get("predicateType") if isinstance(value, dict) else None
-    return next((name for name in PREDICATES if found == predicate_type(name)), "")
+    """Which statement the payload says it is, ``""`` for none that is known, or that is no statement at all."""
+    try:
+        found = _outer(envelope).predicateType
+    except SignwrightError:
+        return ""
+    name = found.removeprefix(PREDICATE_PREFIX).removesuffix("/v1")
+    return name if name in PREDICATES and found == predicate_type(name) else ""
+
+
+def _outer(envelope: Envelope) -> _Statement:
+    """What stands around the predicate, read once for each envelope."""
+    known = envelope.parsed.get(_Statement)
+    if known is None:
+        known = envelope.parsed[_Statement] = validate_model(_Statement, strict_json(envelope.payload))
+    return cast(_Statement, known)
 
 
 def parse_statement(envelope: Envelope, model: type[P]) -> Statement[P]:
@@ -295,7 +306,7 @@ def parse_statement(envelope: Envelope, model: type[P]) -> Statement[P]:
 
 def _parse_statement(envelope: Envelope, model: type[P]) -> Statement[P]:
     name = next(name for name, known in PREDICATES.items() if known is model)
-    outer = validate_model(_Statement, strict_json(envelope.payload))
+    outer = _outer(envelope)
     if outer.predicateType != predicate_type(name):
         raise MalformedError(
             f"statement of type {outer.predicateType[:80]!r}; wanted {predicate_type(name)}",

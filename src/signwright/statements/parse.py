@@ -8,7 +8,7 @@ things.
 from __future__ import annotations
 
 import json
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -39,9 +39,12 @@ def strict_json(content: bytes, *, limit: int = MAX_STATEMENT, depth: int = MAX_
         raise MalformedError("not UTF-8 JSON of a sane depth", code="bad-json") from problem
     except ValueError as problem:
         raise MalformedError(f"not JSON: {problem}", code="bad-json") from problem
-    # Without escapes, strings are what stands between the quotes: one look at the whole text judges all of them.
-    plain = text.isascii() and text.isprintable() and "\\" not in text
-    if not (_is_shallow(value, depth) if plain else _is_sound(value, depth)):
+    # Without escapes, strings are what stands between the quotes, and there the decoder refuses all below the space: in
+    # ASCII, what is left to refuse is DEL.
+    plain = text.isascii() and "\x7f" not in text and "\\" not in text
+    # What has no more brackets than levels cannot be nested too deeply.
+    flat = plain and text.count("{") + text.count("[") <= depth
+    if not (flat or _is_sound(value, depth, plain=plain)):
         _check(value, depth, "$")
     return value
 
@@ -70,43 +73,21 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _is_shallow(value: object, depth: int) -> bool:
-    """Whether ``value`` is nested no deeper than ``depth``."""
-    if not isinstance(value, dict | list):
-        return True
-    if depth == 0:
-        return False
-    for member in value.values() if isinstance(value, dict) else value:
-        kind = type(member)
-        if (kind is dict or kind is list) and not _is_shallow(member, depth - 1):
+def _is_sound(value: object, depth: int, *, plain: bool) -> bool:
+    """Whether `_check` has nothing to say: the same rules, level by level and without naming every place, which is most
+    of its work. ``plain``: the strings were judged before.
+    """
+    level: list[Any] = [value]
+    for _ in range(depth + 1):
+        if not plain and any(first_bad_character(member) is not None for member in level if type(member) is str):
             return False
-    return True
-
-
-def _is_sound(value: object, depth: int) -> bool:
-    """Whether `_check` has nothing to say: the same rules without naming every place, which is most of its work."""
-    if isinstance(value, dict):
-        if depth == 0 or not _is_plain("".join(value)):
-            return False
-        members = list(value.values())
-    elif isinstance(value, list):
-        if depth == 0:
-            return False
-        members = value
-    else:
-        return not isinstance(value, str) or _is_plain(value)
-    for member in members:
-        kind = type(member)
-        if kind is str:
-            if not _is_plain(member):
-                return False
-        elif (kind is dict or kind is list) and not _is_sound(member, depth - 1):
-            return False
-    return True
-
-
-def _is_plain(text: str) -> bool:
-    return first_bad_character(text) is None
+        nested = [member for member in level if type(member) is dict or type(member) is list]
+        if not nested:
+            return True
+        level = [member for each in nested for member in (each.values() if type(each) is dict else each)]
+        if not plain:
+            level += [name for each in nested if type(each) is dict for name in each]
+    return False
 
 
 def _check(value: object, depth: int, where: str) -> None:

@@ -84,9 +84,10 @@ class Quorum:
         """
         seen: list[tuple[WitnessKey, datetime]] = []
         for witness in self.witnesses:
-            lines = note.signatures_by(witness.key)
+            key = witness.key
+            lines = note.signatures_by(key)
             if lines:
-                seen.append((witness, min(check_cosignature(note.text, line, witness.key) for line in lines)))
+                seen.append((witness, min(check_cosignature(note.text, line, key) for line in lines)))
         if latest is not None and any(time > latest for _, time in seen):
             raise VerificationError("checkpoint: cosigned in the future", code="cosigned-in-the-future")
         outside, local = (len(_operators(w for w, _ in seen if w.outside is side)) for side in (True, False))
@@ -122,6 +123,7 @@ class LogTrust:
         return Witnessed(signed.checkpoint, self.quorum.check(signed.note, latest=latest))
 
 
+@lru_cache(maxsize=256)
 def operator_of(text: str) -> str:
     """An operator's name as it is compared: another case, spacing or punctuation makes no other operator."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))

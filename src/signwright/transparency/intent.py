@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from signwright.errors import LimitError, MalformedError
-from signwright.model.operation import Name, Strict
+from signwright.model.operation import Many, Name, Strict
 from signwright.model.times import parse_time
 from signwright.statements.parse import strict_json, validate_model
 
@@ -29,15 +29,11 @@ def _time(text: str) -> str:
     return text
 
 
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Time = Annotated[str, AfterValidator(_time)]
 Number = Annotated[int, Field(ge=0, lt=1 << 53)]
-Digests = Annotated[tuple[Sha256, ...], BeforeValidator(_tuple), Field(max_length=MAX_LISTED)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_tuple), Field(max_length=16)]
+Digests = Annotated[Many[Sha256], Field(max_length=MAX_LISTED)]
+Names = Annotated[Many[Name], Field(max_length=16)]
 
 
 class Leaf(Strict):

@@ -202,10 +202,10 @@ def unknown_template(signer: SignerWorld) -> Any:
 
 
 def other_operations(signer: SignerWorld) -> Any:
-    from signwright.model.operation import ArtifactOperation, operation_list
+    from signwright.model.operation import operation_list
 
     other = signer.world.operation(b"evil", kind="pe")
-    return honest(signer, operations=operation_list([ArtifactOperation(artifact=0, **other.model_dump())]))
+    return honest(signer, operations=operation_list([(0, other)]))
 
 
 def leaf_about_another_key(signer: SignerWorld) -> Any:

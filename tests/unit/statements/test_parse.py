@@ -25,9 +25,15 @@ def test_quick_look_agrees_with_the_slow_one(value, depth):
     try:
         _check(value, depth, "$")
     except MalformedError:
-        assert not _is_sound(value, depth)
+        assert not _is_sound(value, depth, plain=False)
     else:
-        assert _is_sound(value, depth)
+        assert _is_sound(value, depth, plain=False)
+
+
+@given(VALUES, st.integers(0, 6))
+def test_depth_is_judged_alike_when_the_strings_were_judged_before(value, depth):
+    harmless = json.loads(json.dumps(value).translate({ord(c): "" for c in "\\\x7f"}))
+    assert _is_sound(harmless, depth, plain=True) is _is_sound(harmless, depth, plain=False)
 
 
 def _refusal(content, depth):
