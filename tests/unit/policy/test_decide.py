@@ -17,12 +17,12 @@ from signwright.errors import DeniedError, MalformedError, VerificationError
 from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.policy.decide import Decision, decide
-from signwright.policy.facts import Counters, Facts, gather, verified_freshness
+from signwright.policy.facts import Counters, Facts, gather
 from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.policy import open_policy
 from signwright.statements.dsse import Envelope
 from signwright.statements.models import RequestedArtifact
-from tests.support.world import NOW, World, ssh_line
+from tests.support.world import NOW, World
 
 ORDER = {"deny": 0, "await": 1, "allow": 2}
 
@@ -442,37 +442,6 @@ def test_freshness_of_another_root_or_by_a_stranger_is_no_fact() -> None:
         facts = gather(case.policy, case.request, approvals=case.approvals, evidence=[*case.scans, said], now=NOW)
         assert facts.freshness is None
         assert facts.ignored
-
-
-def test_freshness_that_counted_once_counts_no_more_under_other_keys_or_another_root() -> None:
-    """What is kept of a verified statement is kept for its keepers' keys and its root, not for its name."""
-    case = Case()
-    said, role = case.fresh(NOW), case.policy.root.freshness
-    assert verified_freshness(case.policy, said) == verified_freshness(case.policy, said)
-    stranger = ssh_line(Ed25519PrivateKey.generate())
-    others = (
-        (replace(case.policy, root=case.policy.root.model_copy(update={"freshness": changed})), "too-few-keepers")
-        for changed in (
-            role.model_copy(update={"keys": (stranger,)}),
-            role.model_copy(update={"keys": (*role.keys, stranger), "threshold": 2}),
-        )
-    )
-    for policy, code in [*others, (replace(case.policy, roots=("00" * 32,)), "unknown-policy-root")]:
-        with pytest.raises(VerificationError) as refused:
-            verified_freshness(policy, said)
-        assert refused.value.code == code
-
-
-def test_freshness_that_counted_once_is_no_word_for_its_payload_under_another_signature() -> None:
-    case = Case()
-    said = case.fresh(NOW)
-    assert verified_freshness(case.policy, said).statement.digest
-    (signature,) = said.signatures
-    spoilt = signature.value[:-1] + bytes([signature.value[-1] ^ 1])
-    for signatures in ((replace(signature, value=spoilt),), (replace(signature, keyid="SHA256:other"),)):
-        for _ in range(2):
-            with pytest.raises(VerificationError):
-                verified_freshness(case.policy, Envelope(said.payload, signatures))
 
 
 def told(case: Case, **how: Any) -> str:

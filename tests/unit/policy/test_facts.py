@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from signwright.errors import VerificationError
 from signwright.policy import documents as d
-from signwright.policy.facts import Facts, gather
+from signwright.policy.facts import Facts, gather, verified_freshness
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope
 from signwright.statements.models import Approval, parse_statement, statement_payload
-from tests.support.world import NOW, World, key_id, sign_ssh
+from tests.support.world import NOW, World, key_id, sign_ssh, ssh_line
 
 
 @pytest.fixture
@@ -101,3 +104,33 @@ def test_verdict_on_an_artifact_of_another_request_is_no_fact(world: World) -> N
     found = gather(policy, request, approvals=(), evidence=[world.scan(b"another")], now=NOW)
     assert not found.scans
     assert "not in this request" in found.ignored[0]
+
+
+def test_freshness_that_counted_once_counts_no_more_under_other_keys_or_another_root(world: World) -> None:
+    """What is kept of a verified statement is kept for its keepers' keys and its root, not for its name."""
+    policy = world.policy()
+    said, role = world.freshness(), policy.root.freshness
+    assert verified_freshness(policy, said) == verified_freshness(policy, said)
+    stranger = ssh_line(Ed25519PrivateKey.generate())
+    others = (
+        (replace(policy, root=policy.root.model_copy(update={"freshness": changed})), "too-few-keepers")
+        for changed in (
+            role.model_copy(update={"keys": (stranger,)}),
+            role.model_copy(update={"keys": (*role.keys, stranger), "threshold": 2}),
+        )
+    )
+    for changed_policy, code in [*others, (replace(policy, roots=("00" * 32,)), "unknown-policy-root")]:
+        with pytest.raises(VerificationError) as refused:
+            verified_freshness(changed_policy, said)
+        assert refused.value.code == code
+
+
+def test_freshness_that_counted_once_is_no_word_for_its_payload_under_another_signature(world: World) -> None:
+    policy, said = world.policy(), world.freshness()
+    assert verified_freshness(policy, said).statement.digest
+    (signature,) = said.signatures
+    spoilt = signature.value[:-1] + bytes([signature.value[-1] ^ 1])
+    for signatures in ((replace(signature, value=spoilt),), (replace(signature, keyid="SHA256:other"),)):
+        for _ in range(2):
+            with pytest.raises(VerificationError):
+                verified_freshness(policy, Envelope(said.payload, signatures))
