@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from signwright.model.framing import Frame
+from signwright.model.times import format_time
 from signwright.signer.gate.keyholder import _LEAVES
+from signwright.statements.dsse import parse_envelope, statement_digest
+from signwright.statements.models import Halt, Resume, statement_payload
 from tests.support import leaves
 from tests.support.gates import Answer, CountingKeyholder, GateSite, digest_request
+from tests.support.world import sign_ssh
 
 
 @pytest.fixture
@@ -94,3 +100,37 @@ def test_start_without_cosignatures_goes_on_where_it_was(site: GateSite) -> None
             assert site.keyholder.first_leaf() in starts
 
     asyncio.run(scenario())
+
+
+def test_resume_is_shown_to_a_keyholder_that_forgot_it_and_kept_again_after_a_recovery(site: GateSite) -> None:
+    """The log tells of the halt, and only the keepers' statement ends it."""
+
+    def said(name: str, statement: Halt | Resume) -> bytes:
+        payload = statement_payload(statement, [("policy-root", site.root_sha256)])
+        return sign_ssh(payload, site.world.keeper, name).encode()
+
+    now = format_time(site.world.now)
+    halt = said("halt", Halt(reason="drill", nonce="00" * 16, created=now))
+    digest = statement_digest("halt", parse_envelope(halt))
+    resume = said("resume", Resume(halts=(digest,), policy_version=2, reason="over", created=now))
+
+    async def first() -> None:
+        async with site.run() as (_, courier):
+            for kind, word in (("halt", halt), ("resume", resume)):
+                assert (await courier.call({"type": kind}, [word])).message["ok"]
+            assert (await courier.policy(site.world.policy_parts())).message["ok"]
+
+    async def signs(content: bytes, *, shown: bool) -> object:
+        another_process(site)
+        async with site.run(policy=False) as (_, courier):
+            if shown:
+                assert (await courier.call({"type": "resume"}, [resume])).message["ok"]
+            return (await courier.sign(digest_request(site, content))).message.get("code")
+
+    asyncio.run(first())
+    assert asyncio.run(signs(b"one", shown=False)) != "halted", "the gate shows it after each start"
+    with closing(sqlite3.connect(site.settings.database)) as database, database:
+        database.execute("UPDATE words SET content = X'' WHERE kind IN ('halt', 'resume')")
+    assert asyncio.run(signs(b"two", shown=False)) == "halted"
+    assert asyncio.run(signs(b"three", shown=True)) != "halted"
+    assert asyncio.run(signs(b"four", shown=False)) != "halted", "it was kept"

@@ -157,8 +157,11 @@ class KeepersWords:
         await self._log.append(leaf.encode(), lambda _: writes)
 
     async def hand_on(self) -> None:
-        """After a start: the keyholder hears again what it may have missed, each halt's end after the halt."""
-        for kind in ("halt", "resume"):
+        """After a start: the keyholder hears again what it may have missed, each halt's end before the halt.
+
+        One that forgot both has the newest policy by now, and would take the halt for one that came under it.
+        """
+        for kind in ("resume", "halt"):
             for word in self._state.words(kind):
                 if word.content:
                     await self._keyholder.word(kind, word.content)
