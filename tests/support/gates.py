@@ -213,6 +213,7 @@ class GateSite:
     create_state: bool = True
     #: The gate's clock and the keyholder double's; timestamps and witnesses have their own.
     now: Callable[[], datetime] = now_utc
+    witness_now: Callable[[], datetime] = now_utc
 
     def __post_init__(self) -> None:
         keys = {"order": self.world.gate, "receipt": self.world.receipts, "log": self.world.log_private}
@@ -244,7 +245,7 @@ class GateSite:
         self.witness_store = Store(self.folder / name)
         key = SignerKey("w1", COSIGNATURE_V1, self.world.witness_private.private_bytes_raw())
         logs = (LogSettings(origin=ORIGIN, keys=(self.world.log_key,)),)
-        self.witness = Cosigner(key, self.witness_store, logs=logs, clock=now_utc)
+        self.witness = Cosigner(key, self.witness_store, logs=logs, clock=lambda: self.witness_now())  # noqa: PLW0108 - it may be moved
 
     def forget_witness(self) -> None:
         """Its memory is taken back to the beginning."""

@@ -97,8 +97,9 @@ class CountingKeyholder:
     def wanted(self, *, due: int, created: int) -> int:
         return max((row.number for row in self.learned if row.kind == "policy" and row.time <= due), default=0)
 
-    def freshness(self) -> tuple[int, int]:
-        return max((row.number for row in self.learned if row.kind == "freshness"), default=0), self.newest
+    def freshness(self, *, created: int) -> int:
+        seen = [row.number for row in self.learned if row.kind == "freshness" and created <= self.newest]
+        return max(seen, default=0)
 
     def halts(self) -> Sequence[tuple[str, int, int | None]]:
         return [(digest, under, resumed) for digest, (under, resumed) in self.rows.items()]

@@ -50,8 +50,10 @@ class Memory(LogMemory, Protocol):
         """What the newest freshness statement ever accepted revokes."""
         ...
 
-    def freshness(self) -> tuple[int, int]:
-        """The highest number of a freshness statement that was read in the log, and when (seconds since the epoch)."""
+    def freshness(self, *, created: int) -> int:
+        """The highest number of a freshness statement that was read in the log at or after the time ``created``; 0 for
+        none. Seconds since the epoch.
+        """
         ...
 
     def attempts(self, request: str, wave: int) -> int:
@@ -202,9 +204,9 @@ def _facts(policy: Policy, memory: Memory, frame: OrderFrame, rule: SigningPolic
     if facts.ignored:
         raise DeniedError("; ".join(facts.ignored), code="unverified-statement")
     said = facts.freshness.statement.predicate if facts.freshness else None
-    number, read = memory.freshness()
     # What was signed after the log was read is newer, whatever number somebody made up there.
-    if said and said.number < number and parse_time(said.created).timestamp() <= read:
+    number = memory.freshness(created=int(parse_time(said.created).timestamp())) if said else 0
+    if said and said.number < number:
         raise DeniedError(f"freshness number {said.number}; the log has number {number}", code="freshness-old")
     return facts
 

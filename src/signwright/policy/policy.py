@@ -41,8 +41,8 @@ ROOTS = "roots/"
 @dataclass(frozen=True)
 class Policy:
     """Everything in it was signed by the policy keepers that ``root`` names. ``sha256``: the policy statement's
-    digest; ``roots``: digests of all roots from the pinned one to ``root``; ``in_force_from``: when the delay of one
-    that weakens ended, as whoever put it in force knows; None for one that did not wait.
+    digest; ``roots``: digests of all roots from the pinned one to ``root``; ``in_force_from``: when the newest delay of
+    this and the policies before it ended, as whoever put it in force knows; None when none waited.
     """
 
     root: PolicyRoot

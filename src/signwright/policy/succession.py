@@ -58,7 +58,7 @@ def in_force_from(leaf: PolicyLeaf, cosigned: datetime) -> datetime:
 def check_policy_change(old: Policy | None, new: Policy, *, leaf: bytes, proof: bytes, now: datetime) -> Policy:
     """A policy counts when it was logged for all to see, and, if it weakens, when they had time to see it.
 
-    Returns ``new`` with the end of its delay.
+    Returns ``new`` with the end of its delay, or of that of the policy before.
 
     The cosignatures are those that the policy in force wants; the first policy brings its own. Raises `DeniedError`
     and `VerificationError`.
@@ -75,14 +75,15 @@ def check_policy_change(old: Policy | None, new: Policy, *, leaf: bytes, proof: 
     if cosigned is None or now < in_force_from(logged, cosigned):
         ready = format_time(in_force_from(logged, cosigned)) if cosigned else "its cosignatures"
         raise DeniedError(f"policy version {new.version} weakens and waits until {ready}", code="policy-waits")
-    return waited(new, logged, cosigned)
+    return waited(new, logged, cosigned, since=old.in_force_from if old else None)
 
 
-def waited(policy: Policy, leaf: PolicyLeaf, cosigned: datetime) -> Policy:
+def waited(policy: Policy, leaf: PolicyLeaf, cosigned: datetime, *, since: datetime | None) -> Policy:
     """With the end of its delay, from which on it wants a freshness statement made after that: a recall that was
-    answered in time, and withheld, is in it.
+    answered in time, and withheld, is in it. ``since``: that of the policy before, which also holds for one that did
+    not wait: else a second version, which weakens nothing more, would free the first from it.
     """
-    return replace(policy, in_force_from=in_force_from(leaf, cosigned)) if leaf.delay_hours else policy
+    return replace(policy, in_force_from=in_force_from(leaf, cosigned) if leaf.delay_hours else since)
 
 
 def opened_halt(policy: Policy, envelope: Envelope) -> Statement[Halt]:

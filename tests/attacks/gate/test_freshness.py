@@ -115,3 +115,37 @@ def test_weaker_policy_wants_a_freshness_statement_from_after_its_delay(later: A
         assert site.keyholder.operations == 0
 
     asyncio.run(scenario())
+
+
+def test_policy_that_follows_one_that_waited_wants_the_same_freshness(later: Any, pool: WorkerPool) -> None:
+    """Also after a restart of the gate."""
+
+    async def scenario() -> None:
+        site, hours = later
+        organisation = site.world.documents()["organisation"]
+        assert isinstance(organisation, d.Organisation)
+        weaker = {"live": True, "freshness_hours": 30}
+        async with site.run(pool) as (gate, courier):
+            for changes in ({"live": True}, weaker):
+                site.world.with_documents(organisation=organisation.model_copy(update=changes))
+                assert (await courier.policy(site.world.policy_parts())).message["ok"]
+            parts = site.world.policy_parts()
+            assert await says(courier, freshness(site, 2)) == "ok"
+            hours[0] = 25
+            site.world.now, site.witness_now = site.now(), site.now
+            assert await gate.parts.policies.advance(gate.parts.log, gate.parts.keyholder)
+            answer = await courier.policy(parts)
+            assert answer.message["ok"], answer.message
+            site.policy = open_policy(*parts[:3], pinned_root_sha256=site.root_sha256)
+            assert gate.parts.policies.in_force.policy.version == site.policy.version
+            assert "freshness" in await rules(Release(site, courier))
+            published = courier.published
+        async with site.run(pool, policy=False) as (_, courier):
+            courier.published.update(published)
+            await courier.policy(parts)
+            assert "freshness" in await rules(Release(site, courier))
+            assert site.keyholder.operations == 0
+            assert await says(courier, freshness(site, 3)) == "ok"
+            assert "freshness" not in await rules(Release(site, courier))
+
+    asyncio.run(scenario())

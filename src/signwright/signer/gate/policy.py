@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -150,15 +151,19 @@ class PolicyHolder:
         """What comes into force after ``current``, with the end of its delay."""
         if self.current is None:
             return opened
-        return replace(opened, policy=waited(opened.policy, *_logged(opened.stored, self.current.policy)))
+        before = self.current.policy
+        logged = _logged(opened.stored, before)
+        return replace(opened, policy=waited(opened.policy, *logged, since=before.in_force_from))
 
     def _open_waited(self, stored: StoredPolicy) -> Opened:
-        """What was in force before this process, with the end of its delay."""
+        """What was in force before this process, with the end of the newest delay."""
         opened = self._open(stored)
-        before = [policy for policy in self._state.policies_after(0) if policy.version < stored.version]
-        if not before or not read_leaf(stored.leaf, {"policy": PolicyLeaf}).delay_hours:
-            return opened
-        return replace(opened, policy=waited(opened.policy, *_logged(stored, self._open(before[-1]).policy)))
+        known = [policy for policy in self._state.policies_after(0) if policy.version <= stored.version]
+        for before, after in reversed([*pairwise(known)]):
+            if read_leaf(after.leaf, {"policy": PolicyLeaf}).delay_hours:
+                logged = _logged(after, self._open(before).policy)
+                return replace(opened, policy=waited(opened.policy, *logged, since=None))
+        return opened
 
     def _verified(self, root: bytes, policy: bytes, documents: Mapping[str, bytes]) -> Opened:
         opened = self._open(StoredPolicy(0, "", 0, root, policy, dict(documents)))

@@ -29,11 +29,13 @@ CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE halt (sha256 TEXT PRIMARY KEY, policy_version INTEGER NOT NULL, resumed_at INTEGER);
 CREATE TABLE quarantine (key TEXT PRIMARY KEY, secret_file TEXT NOT NULL);
 """
-#: ``wanted``: policies that the log was read to have; ``learned``: what this process reads, gone with it.
+#: ``wanted``, ``renewed``: policies and freshness statements that the log was read to have, and when; ``learned``: what
+#: this process reads, gone with it.
 _OPEN = """
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
 CREATE TABLE IF NOT EXISTS wanted (version INTEGER PRIMARY KEY, due INTEGER NOT NULL, seen INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS renewed (number INTEGER PRIMARY KEY, seen INTEGER NOT NULL);
 CREATE TEMP TABLE learned (
     leaf_index INTEGER, kind TEXT, subject TEXT, wave INTEGER, number INTEGER, key TEXT, time INTEGER
 );
@@ -47,7 +49,10 @@ INSERT INTO used SELECT key, MIN(time, :now) / 3600, 1 FROM learned
 INSERT OR IGNORE INTO claim SELECT leaf_index, subject, wave, number FROM learned WHERE kind = 'intent';
 INSERT OR IGNORE INTO halt SELECT subject, MIN(number, :version), NULL FROM learned WHERE kind = 'halt';
 INSERT INTO wanted SELECT number, MIN(time), :now FROM learned WHERE kind = 'policy' GROUP BY number
-    ON CONFLICT DO UPDATE SET due = MIN(due, excluded.due), seen = excluded.seen
+    ON CONFLICT DO UPDATE SET due = MIN(due, excluded.due), seen = excluded.seen;
+INSERT INTO renewed SELECT number, :now FROM learned WHERE kind = 'freshness' GROUP BY number
+    ON CONFLICT DO UPDATE SET seen = excluded.seen;
+DELETE FROM learned
 """
 
 
@@ -111,21 +116,19 @@ class State:
 
     def started(self, start: Started) -> None:
         """This process stands in the log, and what it read there is what it knows."""
-        newest = self._db.execute("SELECT MAX(number) FROM learned WHERE kind = 'freshness'").fetchone()[0] or 0
         self.begin()
         for statement in _LEARN.split(";"):
             self._db.execute(statement, {"now": start.newest, "version": start.policy_version})
-        if newest > self.freshness()[0]:
-            self._remember("freshness-read", f"{newest} {start.newest}")
         self._remember("read", f"{start.read[0]} {start.read[1].hex()}")
         self._follow(start.checkpoint.size, start.checkpoint.root, start.newest)
         self.commit()
-        self._started = start.first_leaf, start.newest - time.clock_gettime(time.CLOCK_BOOTTIME)
+        # Once: the same start with the same cosignatures, shown again and again, would hold the clock.
+        self._started = self._started or (start.first_leaf, start.newest - time.clock_gettime(time.CLOCK_BOOTTIME))
 
-    def freshness(self) -> tuple[int, int]:
-        """The highest number of a freshness statement that was read in the log, and when."""
-        number, _, read = self._fact("freshness-read", "0 0").partition(" ")
-        return int(number), int(read)
+    def freshness(self, *, created: int) -> int:
+        """The highest number of a freshness statement in the log, as far as it was read since ``created``."""
+        query = "SELECT COALESCE(MAX(number), 0) FROM renewed WHERE seen >= ?"
+        return int(self._db.execute(query, (created,)).fetchone()[0])
 
     def wanted(self, *, due: int, created: int) -> int:
         """The highest policy version that was due in the log at ``due``, as far as it was read since ``created``."""

@@ -147,7 +147,7 @@ def test_what_was_read_counts_from_the_start_on_and_not_before(tmp_path: Path) -
         assert known.used("key k", 2) == 1
         assert list(known.halts()) == [("hh", 1, None)], "no halt waits for a policy above the one in force"
         assert (known.wanted(due=0, created=9000), known.wanted(due=0, created=9001)) == (5, 0)
-        assert known.freshness() == (12, 9000)
+        assert (known.freshness(created=9000), known.freshness(created=9001)) == (12, 0)
 
 
 def test_intent_that_was_claimed_is_no_second_use_of_the_key_when_it_is_read(tmp_path: Path) -> None:
@@ -187,17 +187,18 @@ def test_older_freshness_in_the_log_forgets_no_newer_one(tmp_path: Path) -> None
     again = State(tmp_path / "state")
     again.learn([Learned(9, "freshness", "", 0, 11, "", 0)])
     again.started(start(10, size=11, newest=90))
-    assert again.freshness() == (12, 60)
+    assert [again.freshness(created=created) for created in (60, 61, 90, 91)] == [12, 11, 11, 0]
 
 
 def test_state_of_before_the_log_was_read_is_taken_over(tmp_path: Path) -> None:
-    """One without the table and the facts that reading needs."""
+    """One without the tables and the facts that reading needs."""
     State(tmp_path / "state", genesis=ROOT)
     with sqlite3.connect(tmp_path / "state") as database:
         database.execute("DROP TABLE wanted")
+        database.execute("DROP TABLE renewed")
     database.close()
     old = State(tmp_path / "state")
-    assert (old.read(), old.wanted(due=1 << 40, created=0), old.freshness()) == ((0, b""), 0, (0, 0))
+    assert (old.read(), old.wanted(due=1 << 40, created=0), old.freshness(created=0)) == ((0, b""), 0, 0)
 
 
 def test_database_of_something_else_is_no_state(tmp_path: Path) -> None:
