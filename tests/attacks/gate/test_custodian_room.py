@@ -7,6 +7,7 @@ import asyncio
 from pathlib import Path
 
 from signwright.signer.worker.pool import WorkerPool
+from signwright.statements.models import RequestedArtifact
 from tests.support.custodians import SETTINGS, Desk, custodian_site, run
 from tests.support.gates import Release, pe_program, until
 
@@ -27,3 +28,16 @@ def test_content_of_a_request_without_room_is_not_even_fetched(tmp_path: Path, p
 
     with custodian_site(tmp_path, settings_changes={**SETTINGS, "limits": {"custodian_waiting": 2}}) as site:
         run(site, scenario, pool)
+
+
+def test_digest_request_that_may_not_be_signed_is_not_shown_to_anybody(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        operation = site.world.operation(b"any content", "authenticode", kind="pe")
+        artifact = RequestedArtifact(size=11, format="pe", operations=(operation, operation))
+        request = site.world.request("test", files={"a.exe": b"any content"}, artifacts=[artifact], mode="digest")
+        answer = await desk.courier.sign(request)
+        assert (answer.message["outcome"], answer.message["code"]) == ("denied", "digest-mode")
+        assert "custodian" not in desk.courier.progress
+
+    with custodian_site(tmp_path) as site:
+        run(site, scenario)

@@ -8,9 +8,11 @@ from typing import Any
 
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.dsse import Envelope, statement_digest
+from signwright.statements.models import SeenCheckpoint
 from signwright.transparency.intent import IntentLeaf
 from signwright.transparency.leaf import parse_intent
 from tests.support.gates import GateSite, Release, digest_request
+from tests.support.world import ORIGIN
 
 
 def intent(answer: Any) -> IntentLeaf:
@@ -65,5 +67,21 @@ def test_request_under_a_signing_policy_that_does_not_exist_is_denied(site: Gate
             request = site.world.request("nothing", key=site.world.release_credential)
             answer = await courier.sign(request)
             assert (answer.message["outcome"], answer.message["code"]) == ("denied", "signing-policy")
+
+    asyncio.run(scenario())
+
+
+def test_request_whose_approver_saw_another_log_is_refused_before_it_is_logged(site: GateSite) -> None:
+    async def scenario() -> None:
+        async with site.run() as (gate, courier):
+            await courier.sign(digest_request(site, b"another"))
+            size = gate.parts.log.size
+            request = digest_request(site)
+            fork = SeenCheckpoint(origin=ORIGIN, size=site.seen(courier).size, root="11" * 32)
+            word = site.world.approval(request, "alice", policy=site.policy, checkpoint=fork)
+            answer = await courier.sign(request, approvals=[word])
+            assert (answer.message["outcome"], answer.message["code"]) == ("failed", "log-fork")
+            assert gate.parts.log.size == size
+            assert site.keyholder.operations == 1
 
     asyncio.run(scenario())

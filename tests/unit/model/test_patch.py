@@ -85,6 +85,9 @@ def test_second_patch_of_another_file_is_not_composed() -> None:
             compose(first, other)
         assert refused.value.code == "patch-mismatch"
     unread = Patch(SHA256, 10, "", 10, first.splices)
+    with pytest.raises(MalformedError) as refused:
+        compose(unread, made(after + b"z"))
+    assert refused.value.code == "patch-mismatch"
     assert result(SOURCE, compose(unread, made(after, Splice(9, 1, b"z")))) == b"x12345678z"
 
 

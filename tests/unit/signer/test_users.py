@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from signwright.errors import ConfigurationError
-from signwright.signer.users import check_profile, demand_own_user, load_users, peer_user
+from signwright.signer.users import MAX_SETTINGS, check_profile, demand_own_user, load_users, peer_user
 
 NAMES = [row.pw_name for row in pwd.getpwall() if row.pw_uid != 0][:3]
 
@@ -88,3 +88,14 @@ def test_one_user_for_everything_is_profile_zero(tmp_path: Path) -> None:
     check_profile(3, load_users(settings(tmp_path)))
     with pytest.raises(ConfigurationError, match="one user runs every process, which is profile 0"):
         check_profile(1, None)
+
+
+def test_endless_settings_are_not_read(tmp_path: Path) -> None:
+    file = settings(tmp_path)
+    line = "# " + "x" * 97 + "\n"
+    content = file.read_text(encoding="utf-8")
+    file.write_text(line * (MAX_SETTINGS // len(line) - 10) + content, encoding="utf-8")
+    assert load_users(file) is not None
+    file.write_text(line * (MAX_SETTINGS // len(line) + 1) + content, encoding="utf-8")
+    with pytest.raises(ConfigurationError):
+        load_users(file)
