@@ -311,3 +311,26 @@ def test_question_waits_while_the_only_child_is_busy(pools: list[Pool], state: S
     for content, (_, frame) in zip(CONTENTS, answers, strict=True):
         assert isinstance(frame, Frame)
         check_signature_value(public_bytes(private_key("p256")), content, frame.parts[0])
+
+
+@pytest.mark.hsm
+def test_key_that_the_token_does_not_have_is_named(pools: list[Pool], state: State, softhsm: SoftToken) -> None:
+    uri = softhsm.generate("there", "p256")
+    pool = opened(pools, state, pkcs11(softhsm, uri.replace("there", "nowhere")))
+    assert (pool.keys["k"].state, pool.keys["k"].message) == ("down", "the token has no such private key")
+
+
+@pytest.mark.hsm
+def test_token_that_fails_while_it_is_in_use_is_said(
+    pools: list[Pool], state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = make_token(tmp_path)
+    monkeypatch.setenv("SOFTHSM2_CONF", own.environment["SOFTHSM2_CONF"])
+    pool = opened(pools, state, pkcs11(own, own.generate("fails", "p256")))
+    assert_signed(pool, sign(pool))
+    for file in tmp_path.rglob("*.object"):
+        file.write_bytes(b"")
+    answer = sign(pool)
+    assert isinstance(answer, KeystoreError)
+    assert answer.message.startswith("the token refused: ")
+    assert pool.keys["k"].state == "ready"
