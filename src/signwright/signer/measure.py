@@ -2,9 +2,10 @@
 """How fast the gate's log takes leaves: its real parts on a home's own state, without the rest of the gate.
 
 ``python -m signwright.signer.measure --settings SIGNER.TOML --courier COURIER.TOML --leaves FILE --alone N`` appends
-the leaves of FILE, one in each line: the first N one by one, the others in batches. Each counts when it is durable and
-a quorum has cosigned a checkpoint over it. The gate of that home must be down and its witnesses up; they are called
-with the courier's HTTP client from this process: one socket less than in service. Prints one JSON object.
+the leaves of FILE, one in each line, to the log of a trial: the first N one by one, the others in batches. Each counts
+when it is durable and a quorum has cosigned a checkpoint over it. The gate of that home must be down and its witnesses
+up; they are called with the courier's HTTP client from this process: one socket less than in service. Prints one JSON
+object.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from signwright.errors import SignwrightError, UnavailableError
+from signwright.errors import DeniedError, SignwrightError, UnavailableError
 from signwright.model.framing import Frame
 from signwright.signer.courier.http import HttpClient
 from signwright.signer.courier.settings import load_settings as load_courier
@@ -61,7 +62,7 @@ class DirectErrands(Errands):
 
 
 def open_gate_log(settings: GateSettings, state: State, errands: Errands) -> Log:
-    """As the gate puts it together."""
+    """As the gate puts it together. Raises `DeniedError` when this is no trial: leaves cannot be erased."""
 
     def now() -> datetime:
         return datetime.now(UTC)
@@ -69,6 +70,8 @@ def open_gate_log(settings: GateSettings, state: State, errands: Errands) -> Log
     keys = GateKeys(load_key(settings.order_key), load_key(settings.receipt_key), load_key(settings.log_key))
     patience = Patience(deadline=1, attempt=1, cool_down=1)
     policies = PolicyHolder(state, keys=keys, profile=settings.profile, patience=patience, now=now)
+    if not policies.in_force.policy.root.trial:
+        raise DeniedError("made-up leaves belong into a trial's log alone", code="no-trial")
     files, limits, origin = TileFiles(settings.tiles), settings.limits, state.pinned().origin
     if origin is None:
         raise UnavailableError("the log has no name before the first policy", code="no-policy")
