@@ -186,3 +186,40 @@ def test_leaves_are_read_back_from_any_place_to_any_other(tmp_path: Path) -> Non
         running.cancel()
 
     asyncio.run(scenario())
+
+
+async def nobody_cosigns(checkpoint: Checkpoint, note: bytes, tree: TileTree) -> tuple[bytes, Cosigned]:
+    raise UnavailableError("no witness")
+
+
+def test_log_has_no_name_before_the_first_policy(tmp_path: Path) -> None:
+    create_state(tmp_path / "state", root_sha256="00" * 32)
+
+    async def scenario() -> None:
+        log = Log(State(tmp_path / "state"), TileFiles(tmp_path / "tiles"), None, Frontier(), nobody_cosigns)
+        with pytest.raises(UnavailableError, match="no name before the first policy"):
+            log.origin  # noqa: B018 - reading it is what is refused
+
+    asyncio.run(scenario())
+
+
+def test_log_that_could_not_write_once_takes_nothing_more(tmp_path: Path) -> None:
+    """What comes later would stand at the place of what was lost."""
+    create_state(tmp_path / "state", root_sha256="00" * 32)
+    (tmp_path / "tiles").write_bytes(b"no folder")
+
+    async def scenario() -> None:
+        signer = SignerKey("log.example", ED25519, hashlib.sha256(b"log").digest())
+        log = Log(State(tmp_path / "state"), TileFiles(tmp_path / "tiles"), signer, Frontier(), nobody_cosigns)
+        running = asyncio.create_task(log.run())
+        with pytest.raises(UnavailableError):
+            await asyncio.wait_for(log.append(b"leaf"), timeout=10)
+        with pytest.raises(UnavailableError):
+            await asyncio.wait_for(running, timeout=10)
+        (tmp_path / "tiles").unlink()
+        (tmp_path / "tiles").mkdir()
+        with pytest.raises(UnavailableError):
+            await asyncio.wait_for(log.append(b"leaf"), timeout=10)
+        assert log.size == 0
+
+    asyncio.run(scenario())

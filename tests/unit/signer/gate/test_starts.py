@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from signwright.errors import ConfigurationError
-from tests.support.gates import Answer, GateSite, digest_request
+from signwright.transparency.leaf import ResultLeaf, parse_leaf
+from signwright.transparency.tiles import parse_bundle
+from tests.support.gates import Answer, GateSite, digest_request, until
 from tests.support.keyholders import CountingKeyholder
 
 
@@ -54,5 +56,39 @@ def test_witness_that_has_seen_more_says_that_this_is_an_older_copy(site: GateSi
             answer = await courier.sign(digest_request(site))
             assert (answer.message["outcome"], answer.message["code"]) == ("failed", "no-quorum")
             assert "log-behind-witness" in str(answer.message["message"])
+
+    asyncio.run(scenario())
+
+
+def test_intent_that_was_left_open_ends_as_unknown_before_anybody_is_heard(site: GateSite) -> None:
+    async def stopped() -> None:
+        async with site.run() as (_, courier):
+            site.keyholder.silent = True
+            asked = asyncio.create_task(courier.sign(digest_request(site)))
+            await until(lambda: site.keyholder.operations == 1)
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+    async def again() -> None:
+        async with site.run(policy=False, courier=False) as (gate, _):
+            assert gate.parts.state.open_intents() == []
+            files, size = gate.parts.log.files, gate.parts.log.size
+            found = [parse_leaf(leaf) for leaf in parse_bundle(files.read(f"tile/entries/000.p/{size}"), size)]
+            ends = [leaf.outcome for leaf in found if isinstance(leaf, ResultLeaf)]
+            assert ends == ["unknown"]
+
+    asyncio.run(stopped())
+    site.keyholder.silent = False
+    asyncio.run(again())
+    assert site.keyholder.operations == 1
+
+
+def test_size_that_a_witness_has_seen_is_remembered(site: GateSite) -> None:
+    """Only a hint: the next process need not ask it first."""
+
+    async def scenario() -> None:
+        async with site.run() as (gate, courier):
+            assert (await courier.sign(digest_request(site))).message["outcome"] == "signed"
+            assert 0 < gate.parts.state.witness_sizes()["w1"] <= gate.parts.log.size
 
     asyncio.run(scenario())
