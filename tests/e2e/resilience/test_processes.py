@@ -18,10 +18,10 @@ from tests.support.processes import wait_until
 VICTIMS = ("hub", "courier", "scanner", "witness", "tsa", "signer", "gate", "keyholder")
 #: How a request may end whose way was cut off, beside being signed: the rule that its reason names.
 HONEST = {
-    "hub": {"errand-failed"},  # the artifact was being fetched from it: no intent yet
+    "hub": {"errand-failed", "artifact-incomplete"},  # the artifact was being fetched from it: no intent yet
     "witness": {"no-quorum"},
     "tsa": {"no-timestamp"},
-    "courier": {"no-quorum", "no-timestamp", "no-courier", "errand-timeout"},
+    "courier": {"no-quorum", "no-timestamp", "no-courier", "errand-timeout", "artifact-incomplete"},
     "keyholder": {"outcome-unknown", "no-keyholder"},
 }
 
