@@ -253,6 +253,7 @@ def test_child_holds_no_descriptor_but_its_own(pools: list[Pool], state: State, 
         "pkcs11:token=t;object=x;object=y",
         "pkcs11:token=t;object=x;pin-value=1234",
         "file:token=t;object=x",
+        "token=t;object=x",
     ],
 )
 def test_key_uri_that_does_not_name_one_key_is_refused(uri: str) -> None:
