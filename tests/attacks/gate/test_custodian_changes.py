@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from signwright.errors import SignwrightError
 from signwright.model.framing import Frame
 from signwright.model.times import format_time
 from signwright.signer.worker.pool import WorkerPool
+from signwright.statements.custodian import parse_custodian
 from signwright.transparency.leaf import CustodianLeaf, IntentLeaf
 from tests.support.custodians import Desk, custodian_site, run
-from tests.support.gates import GateSite, Release, now_utc, until
+from tests.support.gates import GateSite, Release, digest_request, now_utc, until
 from tests.support.world import key_id, sign_ssh
 
 
@@ -152,3 +155,35 @@ def test_request_ends_with_its_own_time_while_it_waits(tmp_path: Path) -> None:
 
     with custodian_site(tmp_path, now=lambda: now_utc() + moved[0]) as site:
         run(site, scenario)
+
+
+def test_denial_counts_though_a_confirmation_reaches_the_log_before_it(site: GateSite) -> None:
+    """The denial came first, and its own record takes its time."""
+
+    async def scenario(desk: Desk) -> None:
+        listed = await desk.ask(digest_request(site, b"content"))
+        parts = desk.gate.parts
+
+        def taken(**changes: str) -> asyncio.Task[None]:
+            envelope = desk.statement(listed, site.world.people["carol"], **changes)
+            word = parse_custodian(envelope), envelope.encode(), parts.policies.in_force.policy
+            return asyncio.create_task(parts.custodian.take(*word))
+
+        busy, loop = threading.Event(), asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as records:
+            loop.set_default_executor(records)
+            loop.run_in_executor(None, busy.wait)
+            denial = taken(decision="deny", reason="not the tagged commit")
+            await asyncio.sleep(0)
+            confirmation = taken()
+            await asyncio.wait({confirmation}, timeout=2)
+            busy.set()
+            await denial
+            answer = (await desk.asked[0]).message
+        assert (answer["outcome"], answer["code"]) == ("denied", "custodian-denied")
+        with pytest.raises(SignwrightError, match="does not wait for a custodian"):
+            await confirmation
+        assert site.keyholder.operations == 0
+        loop.set_default_executor(ThreadPoolExecutor())
+
+    run(site, scenario)

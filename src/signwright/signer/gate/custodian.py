@@ -183,19 +183,19 @@ class Custodian:
         requests = [request for request, _ in statement.requests]
         word = StoredWord(statement.digest, RULE, policy.version, None, content)
         if said.decision == "deny":
+            # Before anybody is waited for: a confirmation may be on its way into the log.
+            for request in requests:
+                why = f"denied by custodian {said.person}: {said.reason}"
+                found[request].answer.set_result(self._deny(request, why))
             await self._log.record([add_word(word)])
-        else:
-            await self._append(requests, word)
+            return
+        await self._append(requests, word)
         for request, seen in statement.requests:
             entry = found[request]
-            if entry.answer.done():
-                continue  # it ended while the leaf was written
-            if said.decision == "confirm":
+            if not entry.answer.done():  # it may have ended while the leaf was written
                 self._confirmed[request] = seen
                 self._follow(request, End("confirmed"))
                 entry.answer.set_result(None)
-            else:
-                entry.answer.set_result(self._deny(request, f"denied by custodian {said.person}: {said.reason}"))
 
     async def _append(self, requests: Sequence[str], word: StoredWord) -> None:
         for at in range(0, len(requests), MAX_LISTED):
