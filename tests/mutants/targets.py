@@ -8,7 +8,7 @@ MODULES = (
     *("policy/*.py", "policy/rules/*.py"),
     *("signer/gate/*.py", "signer/keyholder/*.py", "signer/keyholder/keystores/*.py"),
     *("transparency/*.py", "statements/*.py", "envelopes/*.py", "identity/*.py", "model/*.py"),
-    *("signer/channel.py", "signer/peer.py", "signer/users.py", "signer/tokens.py"),
+    *("signer/channel.py", "signer/peer.py", "signer/users.py"),
     *("timestamps/token.py", "timestamps/reply.py", "timestamps/query.py", "timestamps/authorities.py"),
     *("client/verify.py", "client/authorisation.py", "client/seen_policy.py"),
 )
