@@ -95,7 +95,7 @@ def test_nothing_that_people_sign_or_the_log_holds_is_left_to_the_general_test()
     assert not left, f"no sample in tests/support/samples.py for {sorted(left)}"
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", sorted(OTHERS))
 def test_every_other_message_refuses_what_does_not_fit(name):
     model = OTHERS[name]
     schema = Schema({(): model})
