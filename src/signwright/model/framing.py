@@ -18,6 +18,8 @@ from signwright.errors import LimitError, MalformedError
 MAX_HEADER = 4 << 20
 MAX_PARTS = 4096
 MAX_BODY = 64 << 20
+#: Parts of so many bytes in all are read with one call.
+AT_ONCE = 64 << 10
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -41,6 +43,8 @@ def read_frame(read_exactly: Callable[[int], bytes]) -> Frame:
     """Read one frame. ``read_exactly(n)`` returns n bytes or raises (`EOFError` at a clean end)."""
     length = header_length(read_exactly(4))
     message, sizes = parse_header(read_exactly(length))
+    if 0 < sum(sizes) <= AT_ONCE:
+        read_exactly = io.BytesIO(read_exactly(sum(sizes))).read
     return Frame(message, tuple(read_exactly(n) if n else b"" for n in sizes))
 
 

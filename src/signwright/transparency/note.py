@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -28,9 +29,9 @@ MAX_NOTE = 64 << 10
 MAX_SIGNATURES = 32
 MAX_NAME = 255
 _DASH = "\N{EM DASH} "
-#: Below the space, all but the newline.
-_NOT_IN_NAME = re.compile("[\\s\\x00-\\x1f+]")
-_CONTROL = re.compile("[\\x00-\\x09\\x0b-\\x1f]")
+#: Every byte but those below the space that are no newline.
+_ALLOWED = bytes({0x0A, *range(0x20, 0x100)})
+_NOT_IN_NAME = re.compile(r"[\s\x00-\x1f+]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class VerifierKey:
     def check(self, message: bytes, signature: bytes) -> None:
         """The 64 byte Ed25519 ``signature`` covers exactly ``message``; raises `VerificationError`."""
         try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
+            _loaded(self.public_key).verify(signature, message)
         except (InvalidSignature, ValueError):
             raise VerificationError(f"note: wrong signature by {self.name}", code="bad-note-signature") from None
 
@@ -111,7 +112,7 @@ def parse_note(content: bytes) -> Note:
         decoded = content.decode("utf-8")
     except UnicodeDecodeError:
         raise _malformed("not UTF-8") from None
-    if _CONTROL.search(decoded):
+    if content.translate(None, _ALLOWED):
         raise _malformed("control characters")
     text, separator, lines = decoded.rpartition("\n\n")
     if not separator or not lines.endswith("\n"):
@@ -141,6 +142,11 @@ def verify_note(note: Note, keys: Sequence[VerifierKey]) -> tuple[VerifierKey, .
         wanted = ", ".join(key.name for key in keys)
         raise VerificationError(f"note: not signed by a known key; wanted one of: {wanted}", code="unsigned-note")
     return tuple(signed)
+
+
+@lru_cache(maxsize=256)
+def _loaded(public_key: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public_key)
 
 
 def check_name(name: str) -> str:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 
 from signwright.errors import LimitError, MalformedError
 from signwright.model import framing
-from signwright.model.framing import Frame, decode_frame, encode_frame, header_length, parse_header
+from signwright.model.framing import AT_ONCE, Frame, decode_frame, encode_frame, header_length, parse_header, read_frame
 
 
 def header(**content: object) -> bytes:
@@ -76,3 +77,16 @@ def test_reader_sets_its_own_limit() -> None:
     assert parse_header(header(message={}, parts=[5, 5]), max_body=10) == ({}, [5, 5])
     with pytest.raises(LimitError):
         parse_header(header(message={}, parts=[5, 6]), max_body=10)
+
+
+@pytest.mark.parametrize(("length", "calls"), [(AT_ONCE // 2, 3), (AT_ONCE // 2 + 1, 4), (0, 2)])
+def test_small_parts_are_read_with_one_call_and_come_out_the_same(length: int, calls: int) -> None:
+    parts = (b"a" * length, b"", b"b" * length)
+    stream, asked = io.BytesIO(encode_frame({"verb": "x"}, parts)), []
+
+    def read_exactly(count: int) -> bytes:
+        asked.append(count)
+        return stream.read(count)
+
+    assert read_frame(read_exactly) == Frame({"verb": "x"}, parts)
+    assert (len(asked), stream.read()) == (calls, b"")

@@ -70,11 +70,13 @@ class State:
             raise ConfigurationError(f"genesis over the existing state {file}", code="state-exists")
         self._db = sqlite3.connect(file, isolation_level=None)
         self._db.executescript(_OPEN)
+        self._facts: dict[str, str] = {}
         if genesis is not None:
             with self._db:
                 self._db.executescript("BEGIN;" + _SCHEMA)
                 self._remember("root", genesis)
         try:
+            self._facts |= self._db.execute("SELECT name, value FROM fact")
             self.root_sha256 = self._fact("root", "")
         except sqlite3.Error as problem:
             raise ConfigurationError(f"the keyholder's state {file} is not one", code="state-missing") from problem
@@ -85,10 +87,11 @@ class State:
         self._remember("starts", str(self.starts))
 
     def _fact(self, name: str, default: str) -> str:
-        row = self._db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
-        return default if row is None else str(row[0])
+        """As it was read when the state was opened and remembered since: nobody else writes it."""
+        return self._facts.get(name, default)
 
     def _remember(self, name: str, value: str) -> None:
+        self._facts[name] = value
         self._db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
 
     def clock(self) -> int:
