@@ -185,7 +185,9 @@ def test_reply_of_three_parts_or_granted_with_a_failure_is_refused(identity: Ide
     status, token = (part.encoded for part in der.read_all(der.read_one(body, der.SEQUENCE).content))
     assert token_of_reply(der.sequence(status, token)) == token
     failing = der.sequence(der.integer(0), der.tlv(0x03, b"\x07\x80"))
-    for wrong in (der.sequence(status, token, token), der.sequence(failing, token), der.sequence(status)):
+    wrongs = [der.sequence(status, token, token), der.sequence(failing, token), der.sequence(status)]
+    wrongs += [b"\x31" + body[1:], der.sequence(status, der.octet_string(token))]
+    for wrong in wrongs:
         with pytest.raises(TimestampError) as refused:
             token_of_reply(wrong)
         assert refused.value.code == Check.REPLY

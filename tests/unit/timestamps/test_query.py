@@ -25,7 +25,7 @@ def test_a_nonce_of_another_size_is_refused(nonce: int) -> None:
         timestamp_query(IMPRINT, nonce)
 
 
-@pytest.mark.parametrize("policy_oid", ["", "abc", "1", "1..2", "9.9.9", "sha256"])
+@pytest.mark.parametrize("policy_oid", ["", "abc", "1", "1..2", "9.9.9", "sha256", "1.40.1"])
 def test_a_policy_that_is_no_object_identifier_is_refused(policy_oid: str) -> None:
     with pytest.raises(UsageError):
         timestamp_query(IMPRINT, 1, policy_oid=policy_oid)
