@@ -35,6 +35,12 @@ def check_successor(old: Policy | None, new: Policy) -> None:
         )
 
 
+def check_made(new: Policy, *, now: datetime) -> None:
+    """Raises `DeniedError` for a policy from the future: no newer one in the log would count against it."""
+    if parse_time(new.index.created) > now + window(new):
+        raise DeniedError(f"policy created {new.index.created}, which is ahead of our clock", code="policy-ahead")
+
+
 def policy_leaf(old: Policy | None, new: Policy, *, now: datetime) -> PolicyLeaf:
     """What the log says of a policy that follows ``old``. A weaker one waits as soon as the organisation is live."""
     parts = waiting_parts(old, new) if old else ()
@@ -64,6 +70,7 @@ def check_policy_change(old: Policy | None, new: Policy, *, leaf: bytes, proof: 
     and `VerificationError`.
     """
     check_successor(old, new)
+    check_made(new, now=now)
     logged = read_leaf(leaf, {"policy": PolicyLeaf})
     trusted = old or new
     witnessed = TlogProof.parse(proof).verify(leaf, trusted.log_trust, latest=now + window(trusted))

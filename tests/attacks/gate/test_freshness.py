@@ -149,3 +149,15 @@ def test_policy_that_follows_one_that_waited_wants_the_same_freshness(later: Any
             assert "freshness" not in await rules(Release(site, courier))
 
     asyncio.run(scenario())
+
+
+def test_policy_from_the_future_is_neither_logged_nor_taken(later: Any, pool: WorkerPool) -> None:
+    async def scenario() -> None:
+        site, _ = later
+        async with site.run(pool) as (gate, courier):
+            before = gate.parts.log.size
+            parts = site.world.policy_parts(created=site.now() + timedelta(hours=1))
+            assert (await courier.policy(parts)).message["code"] == "policy-ahead"
+            assert (gate.parts.policies.waiting, gate.parts.log.size) == (None, before)
+
+    asyncio.run(scenario())

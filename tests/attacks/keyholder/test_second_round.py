@@ -63,3 +63,12 @@ def test_start_that_is_shown_again_does_not_hold_the_clock(tmp_path: Path) -> No
             time.sleep(0.01)
         state.started(start)
     assert state.clock() >= 1_000_002
+
+
+def test_policy_from_the_future_is_refused(host: Restored) -> None:
+    """A restored keyholder would take it for newer than whatever it reads in the log."""
+    now = host.signer.world.now
+    ahead = host.second_policy(created=now + timedelta(days=300), expires=now + timedelta(days=400))
+    answer = host.load(ahead)
+    assert (answer["ok"], answer["code"]) == (False, "policy-ahead")
+    assert host.orders() == "signed", "under the policy in force"

@@ -19,7 +19,7 @@ from signwright.model.times import format_time
 from signwright.policy.documents import Services, SigningPolicy
 from signwright.policy.following import check_profile
 from signwright.policy.policy import Policy, open_policy
-from signwright.policy.succession import check_successor, in_force_from, policy_leaf, waited
+from signwright.policy.succession import check_made, check_successor, in_force_from, policy_leaf, waited
 from signwright.signer.gate.keyholder import KeyholderClient
 from signwright.signer.gate.log import Log
 from signwright.signer.gate.state import State, StoredPolicy, add_policy, put_in_force, set_origin, set_policy_proof
@@ -107,6 +107,7 @@ class PolicyHolder:
         async with self._accepting:
             opened = self._verified(root, policy, documents)
             if opened is not self.current and opened is not self.waiting:
+                check_made(opened.policy, now=self._now())
                 self.waiting = await self._append(opened, log)
             return await self._advance(log, keyholder)
 
