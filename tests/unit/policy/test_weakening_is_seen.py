@@ -272,10 +272,10 @@ def _weakenings() -> Iterator[Any]:
     for document, content in compared(OLD).items():
         for field, path, value in _places(content):
             weaker = WEAKER.get(field)
-            for new in weaker(value) if weaker else ():
+            for at, new in enumerate(weaker(value) if weaker else ()):
                 if new != value or repr(new) != repr(value):
                     where = ".".join(map(str, path))
-                    yield pytest.param(document, path, new, id=f"{document}:{where}={str(new)[:40]}")
+                    yield pytest.param(document, path, new, id=f"{document}:{where} {at}")  # keys are random
 
 
 def test_every_field_of_every_document_is_in_the_table():
