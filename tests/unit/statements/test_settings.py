@@ -47,9 +47,7 @@ def test_table_that_is_missing_or_none_is_named(tmp_path: Path, content: str) ->
     assert "the table [small] is missing" in refusal(tmp_path, content, table="small", tables=("other",))
 
 
-@pytest.mark.parametrize(
-    "content", ['number = 1\n[words]\n"a\\u202E" = "b"\n', 'number = 1\n[words]\na = "b\\u202E"\n']
-)
+@pytest.mark.parametrize("words", ['"a\\u202E" = "b"', 'a = "b\\u202E"'])
 def test_character_that_steers_a_terminal_is_refused_in_names_and_values(tmp_path: Path, words: str) -> None:
     assert "U+202E is not allowed" in refusal(tmp_path, f"number = 1\n[words]\n{words}\n")
 
