@@ -96,3 +96,22 @@ def test_halt_that_could_not_be_recorded_is_recorded_when_it_comes_again(site: G
         assert [word.content != b"" for word in state.words("halt")] == [True]
     finally:
         state.close()
+
+
+def test_halts_that_a_resume_names_count_no_longer_for_their_key(site: GateSite) -> None:
+    """Although they are over only with the policy that it names."""
+
+    async def work(gate: Gate, courier: Courier) -> None:
+        del gate
+        while (await gives(courier, halt(site, site.world.keeper)))["ok"]:
+            pass
+        halts = (await courier.call({"type": "status"})).message["halts"]
+        assert isinstance(halts, list)
+        said = Resume(halts=tuple(halts), policy_version=2, reason="over", created=format_time(site.world.now))
+        payload = statement_payload(said, [("policy-root", site.root_sha256)])
+        resume = sign_ssh(payload, site.world.keeper, "resume").encode()
+        assert (await courier.call({"type": "resume"}, [resume])).message["ok"]
+        assert (await courier.call({"type": "status"})).message["halts"] == halts
+        assert (await gives(courier, halt(site, site.world.keeper)))["ok"]
+
+    run(site, work)
