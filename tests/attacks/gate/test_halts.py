@@ -15,7 +15,8 @@ from signwright.model.times import format_time
 from signwright.signer.gate.bootstrap import Gate
 from signwright.signer.gate.state import State
 from signwright.statements.models import Halt, Resume, statement_payload
-from tests.support.gates import Courier, GateSite, organisation
+from tests.support.gates import Courier, GateSite, digest_request, organisation
+from tests.support.keyholders import CountingKeyholder
 from tests.support.world import sign_ssh
 
 FLOOD = 40
@@ -113,5 +114,37 @@ def test_halts_that_a_resume_names_count_no_longer_for_their_key(site: GateSite)
         assert (await courier.call({"type": "resume"}, [resume])).message["ok"]
         assert (await courier.call({"type": "status"})).message["halts"] == halts
         assert (await gives(courier, halt(site, site.world.keeper)))["ok"]
+
+    run(site, work)
+
+
+def test_keyholder_that_forgot_a_halt_is_told_of_it_at_the_start(site: GateSite) -> None:
+    async def halted(gate: Gate, courier: Courier) -> None:
+        del gate
+        assert (await gives(courier, halt(site, site.world.keeper)))["ok"]
+
+    run(site, halted)
+    known = dict(site.keyholder.rows)
+    site.keyholder = CountingKeyholder(site.world, site.root_sha256, now=site.now)
+
+    async def again() -> None:
+        async with site.run(policy=False):
+            assert site.keyholder.rows.keys() == known.keys()
+
+    asyncio.run(again())
+
+
+def test_resume_reaches_the_keyholder_too(site: GateSite) -> None:
+    async def work(gate: Gate, courier: Courier) -> None:
+        del gate
+        assert (await gives(courier, halt(site, site.world.keeper)))["ok"]
+        (digest,) = site.keyholder.rows
+        said = Resume(halts=(digest,), policy_version=2, reason="over", created=format_time(site.world.now))
+        payload = statement_payload(said, [("policy-root", site.root_sha256)])
+        resume = sign_ssh(payload, site.world.keeper, "resume").encode()
+        assert (await courier.call({"type": "resume"}, [resume])).message["ok"]
+        assert site.keyholder.rows[digest][1] == 2
+        assert (await courier.policy(site.world.policy_parts())).message["ok"]
+        assert (await courier.sign(digest_request(site))).message["outcome"] == "signed"
 
     run(site, work)
