@@ -92,3 +92,19 @@ def test_size_that_a_witness_has_seen_is_remembered(site: GateSite) -> None:
             assert 0 < gate.parts.state.witness_sizes()["w1"] <= gate.parts.log.size
 
     asyncio.run(scenario())
+
+
+def test_newest_freshness_statement_is_there_again_after_a_restart(site: GateSite) -> None:
+    async def first() -> None:
+        async with site.run() as (gate, _):
+            assert gate.parts.words.freshness() is not None
+
+    async def again() -> None:
+        async with site.run(policy=False) as (gate, _):
+            held = gate.parts.words.freshness()
+            assert held is not None
+            assert held[0].encode() == held[1]
+            assert gate.parts.words.number == 1
+
+    asyncio.run(first())
+    asyncio.run(again())
