@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from pydantic import Field
+
 from signwright.errors import MalformedError, VerificationError
 from signwright.model.base64text import strict_base64
-from signwright.model.operation import MAX_OPERATION_LIST, ArtifactOperation
+from signwright.model.operation import Operation
 from signwright.model.times import parse_time
 from signwright.policy.decide import decide
 from signwright.policy.facts import Facts, gather
@@ -31,6 +33,14 @@ from signwright.transparency.merkle import verify_consistency
 from signwright.transparency.proof import TlogProof
 
 WINDOW = timedelta(minutes=5)
+MAX_OPERATIONS = 10_000
+MAX_OPERATION_LIST = 1 << 20
+
+
+class ArtifactOperation(Operation):
+    """An operation of one artifact of a request; ``artifact`` is the index of its subject."""
+
+    artifact: int = Field(ge=0, lt=MAX_OPERATIONS)
 
 
 @dataclass(frozen=True, slots=True)

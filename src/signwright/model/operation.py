@@ -19,8 +19,6 @@ DigestText = Annotated[
     str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")
 ]
 
-MAX_OPERATIONS = 10_000
-MAX_OPERATION_LIST = 1 << 20
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode
 
 
@@ -52,14 +50,8 @@ class Operation(Strict):
         return Digest.parse(self.digest)
 
 
-class ArtifactOperation(Operation):
-    """An operation of one artifact of a request; ``artifact`` is the index of its subject."""
-
-    artifact: int = Field(ge=0, lt=MAX_OPERATIONS)
-
-
 def operation_list(operations: Iterable[tuple[int, Operation]]) -> bytes:
-    """The one written form of a wave's operations, each with the index of its artifact: a list of `ArtifactOperation`.
+    """The one written form of a wave's operations, each with the index of its artifact's subject.
 
     Its SHA-256 stands in the intent leaf.
     """
