@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -108,3 +110,22 @@ def test_newest_freshness_statement_is_there_again_after_a_restart(site: GateSit
 
     asyncio.run(first())
     asyncio.run(again())
+
+
+def test_log_that_is_sound_in_itself_and_another_than_the_states_stops_the_start(site: GateSite) -> None:
+    async def first() -> None:
+        async with site.run() as (_, courier):
+            assert (await courier.sign(digest_request(site))).message["outcome"] == "signed"
+
+    async def again() -> None:
+        async with site.run(policy=False):
+            raise AssertionError("it started")
+
+    asyncio.run(first())
+    with closing(sqlite3.connect(site.settings.database)) as connection:
+        connection.execute("UPDATE pinned SET log_root = ?", (bytes(32),))
+        connection.commit()
+    site.keyholder = CountingKeyholder(site.world, site.root_sha256, now=site.now)
+    with pytest.raises(ConfigurationError) as refused:
+        asyncio.run(again())
+    assert refused.value.code == "log-damaged"
