@@ -7,8 +7,8 @@ import base64
 import binascii
 import io
 import re
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 from signwright.errors import FormatError
 from signwright.model.view import BytesView, View
@@ -17,13 +17,21 @@ from signwright.readers.cms import MAX_ENVELOPE
 MAX_FOUND = 256
 #: Texts up to this are searched for base64.
 MAX_TEXT = 4 << 20
+#: So many lines of one run are tried as its beginning.
+_MAX_STARTS = 8
 _BLOCK = 1 << 20
 #: id-signedData, the first member of a ContentInfo, and what base64 makes of the SEQUENCE around it.
 _SIGNED_DATA, _BEGIN = bytes.fromhex("06092a864886f70d010702"), b"MI"
-#: One line of base64, behind the comment signs of a script and before those that end it; and one that has no such
+#: One line of base64, behind the comment sign of a script and before the one that ends it; and one that has no such
 #: signs, however long. Between the parts of the first, blanks can be shared out in many ways: its length has an end.
 _MAX_SHORT = 256
-_SHORT = re.compile(rb"[ \t]*(?:#|'|//|;|<!--)?[ \t]*([A-Za-z0-9+/]+={0,2})[ \t]*(?:-->)?\s*")
+_LINE = rb"([A-Za-z0-9+/]+={0,2})[ \t]*(?:-->)?\s*"
+_BARE = re.compile(rb"[ \t]*" + _LINE)
+#: ``//`` may be a comment sign, and two digits of base64: the first line of a run says what it is in all of them.
+_FORMS = (
+    _BARE,
+    *(re.compile(rb"[ \t]*" + sign + rb"[ \t]*" + _LINE) for sign in (rb"#", rb"'", rb"//", rb";", rb"<!--")),
+)
 _LONG = re.compile(rb"([A-Za-z0-9+/]+={0,2})\r?\n?")
 
 
@@ -70,20 +78,31 @@ def _textual(view: View) -> Iterator[bytes]:
     if _BEGIN not in content or b"\0" in content[:1024]:
         return
     run: list[bytes] = []
+    form = _LONG
     for line in chain(io.BytesIO(content), (b"-",)):
-        match = (_SHORT if len(line) <= _MAX_SHORT else _LONG).fullmatch(line)
-        if match is not None:
-            if match[1].startswith(_BEGIN) and run and not run[0].startswith(_BEGIN):
-                run = []  # a word of the text before it, which might be base64 as well
+        short = len(line) <= _MAX_SHORT
+        if not run and _BEGIN in line:
+            form = next((one for one in _FORMS if short and _begins(one.fullmatch(line))), _LONG)
+        match = (form if short else _LONG).fullmatch(line) if run or _BEGIN in line else None
+        if match is not None and (run or _begins(match)):
             run.append(match[1])
         elif run:
-            yield from _decoded(b"".join(run))
+            yield from _decoded(run)
             run = []
 
 
-def _decoded(text: bytes) -> Iterator[bytes]:
-    if text.startswith(_BEGIN):
+def _begins(match: re.Match[bytes] | None) -> bool:
+    return match is not None and match[1].startswith(_BEGIN)
+
+
+def _decoded(run: Sequence[bytes]) -> Iterator[bytes]:
+    """From the first line on that is a beginning: the one before it may be a word that reads like one."""
+    starts = (at for at, line in enumerate(run) if line.startswith(_BEGIN))
+    for at in islice(starts, _MAX_STARTS):
         try:
-            yield from _binary(BytesView(base64.b64decode(text, validate=True)))
+            found = list(_binary(BytesView(base64.b64decode(b"".join(run[at:]), validate=True))))
         except binascii.Error:
+            continue
+        if found:
+            yield from found
             return

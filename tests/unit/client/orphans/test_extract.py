@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from signwright.client.orphans.anywhere import structures_in
 from signwright.client.orphans.extract import Look, raw_signature, signatures_in, stamps_for
 from signwright.client.orphans.found import Found, Proof
 from signwright.client.orphans.ledger import Ledger
@@ -124,6 +125,19 @@ def test_signature_in_a_format_that_nobody_here_reads_is_found(world, around):
     (found,) = found_in(world, around(view))
     assert found.proof is Proof.MADE
     assert found.value_sha256 == sha256_hex(signature_value("cms", view))
+
+
+@pytest.mark.parametrize("sign", ["", "# ", "//", "// ", "' ", "; ", "<!-- "])
+@pytest.mark.parametrize("before", ["", "MIT", "MIIWord"])
+def test_lines_that_begin_like_a_comment_or_a_beginning_are_lines(sign, before):
+    """``//`` is a comment sign and two digits of base64, MI a word and the beginning of a structure."""
+    inner = bytes.fromhex("06092a864886f70d010702") + b"\xff" * 150 + base64.b64decode("AMII") * 99
+    structure = b"\x30\x82" + len(inner).to_bytes(2, "big") + inner
+    for width in (4, 60, 64, 76):
+        text = base64.b64encode(structure).decode()
+        rows = [text[at : at + width] for at in range(0, len(text), width)]
+        content = "\n".join([f"{sign}{row}" for row in [*filter(None, [before]), *rows]] + ["end of it"]).encode()
+        assert list(structures_in(BytesView(content))) == [structure], (sign, before, width)
 
 
 def test_file_full_of_signatures_is_named(world):
