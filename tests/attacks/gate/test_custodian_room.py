@@ -6,10 +6,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from signwright.signer.gate.verify import open_job
 from signwright.signer.worker.pool import WorkerPool
+from signwright.statements.keys import sign_ed25519
 from signwright.statements.models import RequestedArtifact
 from tests.support.custodians import SETTINGS, Desk, custodian_site, run
-from tests.support.gates import Release, pe_program, until
+from tests.support.gates import Release, digest_request, pe_program, until
 
 
 def test_content_of_a_request_without_room_is_not_even_fetched(tmp_path: Path, pool: WorkerPool) -> None:
@@ -40,4 +44,16 @@ def test_digest_request_that_may_not_be_signed_is_not_shown_to_anybody(tmp_path:
         assert "custodian" not in desk.courier.progress
 
     with custodian_site(tmp_path) as site:
+        run(site, scenario)
+
+
+@pytest.mark.parametrize("wanted", ["release", "required"])
+def test_nobody_is_asked_about_a_request_under_a_policy_that_does_not_exist(tmp_path: Path, wanted: str) -> None:
+    async def scenario(desk: Desk) -> None:
+        payload = digest_request(site).payload.replace(b'"signing_policy":"test"', b'"signing_policy":"none"')
+        job = open_job(sign_ed25519(payload, site.world.test_credential).encode(), [], [])
+        case = desk.gate.parts.verifier.gather(job, desk.gate.parts.policies.in_force)
+        assert not desk.gate.parts.custodian.wanted(case)
+
+    with custodian_site(tmp_path, settings_changes={"custodian": wanted}) as site:
         run(site, scenario)

@@ -224,6 +224,16 @@ def test_malformed_attributes_that_are_properly_signed_are_a_clean_error(flips: 
         verify(timestamp_token)
 
 
+@pytest.mark.parametrize("length", [0, 20, 31, 33, 48])
+def test_imprint_of_another_length_than_its_algorithms_is_refused(length: int) -> None:
+    imprint = {"hash_algorithm": {"algorithm": "sha256"}, "hashed_message": bytes(length)}
+    timestamp_token = TSA._built(QUERY, content=TSA._content(QUERY, message_imprint=imprint))
+    for read in (verify, imprint_of_token):
+        with pytest.raises(VerificationError, match=f"an imprint of {length} bytes for sha256") as refusal:
+            read(timestamp_token)
+        assert refusal.value.code == Check.IMPRINT
+
+
 def test_every_truncated_reply_is_a_clean_error() -> None:
     reply = TSA.reply("good", QUERY).body
     for length in range(len(reply)):

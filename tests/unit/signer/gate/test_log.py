@@ -168,6 +168,62 @@ def test_where_people_carry_a_round_that_failed_is_said_to_all_whom_it_covered(t
     asyncio.run(scenario())
 
 
+def test_where_people_carry_a_round_that_failed_is_not_said_to_who_waits_for_a_later_leaf(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        carriers = Carriers()
+        log, running = await carried_log(tmp_path, carriers)
+        first = asyncio.create_task(log.cosigned(await log.append(b"one")))
+        await until(lambda: carriers.asked == [1])
+        second = asyncio.create_task(log.cosigned(await log.append(b"two")))
+        await until(lambda: carriers.asked == [1, 2])
+        carriers.answer(1, UnavailableError("the window passed", code="no-quorum"))
+        with pytest.raises(UnavailableError):
+            await first
+        carriers.answer(2)
+        assert (await second).checkpoint.size == 2
+        running.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_empty_log_and_one_without_a_name_are_cosigned_by_nobody_and_go_on(tmp_path: Path) -> None:
+    create_state(tmp_path / "state", root_sha256="00" * 32)
+    (tmp_path / "tiles").mkdir()
+    asked: list[int] = []
+
+    async def collect(checkpoint: Checkpoint, note: bytes, tree: TileTree) -> tuple[bytes, Cosigned]:
+        del tree
+        asked.append(checkpoint.size)
+        await asyncio.sleep(0)
+        if not checkpoint.size:
+            raise UnavailableError("no witness cosigns nothing")
+        return note, Cosigned(0, 1, ("w1",), ())
+
+    async def some_turns() -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        signer = SignerKey("log.example", ED25519, hashlib.sha256(b"log").digest())
+        log = Log(State(tmp_path / "state"), TileFiles(tmp_path / "tiles"), signer, Frontier(), collect)
+        running = asyncio.create_task(log.run())
+        early = asyncio.create_task(log.cosigned(0))  # wants a round
+        await some_turns()
+        log.signer = None
+        assert await log.append(b"leaf") == 0
+        late = asyncio.create_task(log.cosigned(0))
+        await some_turns()
+        assert asked == []
+        assert not running.done()
+        log.signer = signer
+        last = asyncio.create_task(log.cosigned(0))
+        answers = await asyncio.wait_for(asyncio.gather(early, late, last), timeout=20)
+        assert {answer.checkpoint.size for answer in answers} == set(asked) == {1}
+        running.cancel()
+
+    asyncio.run(scenario())
+
+
 def test_leaves_are_read_back_from_any_place_to_any_other(tmp_path: Path) -> None:
     create_state(tmp_path / "state", root_sha256="00" * 32)
     (tmp_path / "tiles").mkdir()

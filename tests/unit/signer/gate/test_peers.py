@@ -145,4 +145,21 @@ def test_peers_follow_the_settings(tmp_path: Path) -> None:
     users = Users(gate=1, keyholder=2, courier=3, operators=frozenset({0}), keyholder_socket=tmp_path)
     assert [user for user in range(5) if Peers.of(users).hear(user)] == [0, 3]
     assert [user for user in range(5) if Peers.of(users).at_console(user)] == [0]
+    assert [user for user in (OWN, OTHER) if Peers.of(None).at_console(user)] == [OWN]
     assert Peers.of(None) == Peers(courier=OWN, operators=frozenset(), alone=True)
+
+
+def test_server_that_was_closed_hears_nobody_any_more(tmp_path: Path) -> None:
+    """Not even for a moment: what it would do for them has nothing to stand on by then."""
+
+    async def run() -> set[asyncio.Task[object]]:
+        server = Server(cast(Cycle, None), Errands(), verbs={"status": status}, console={}, requests=4)
+        async with await server.listen(tmp_path / "gate.sock"):
+            channel = Channel(*await asyncio.open_unix_connection(tmp_path / "gate.sock"))
+            assert await answer(channel, "status") == {"size": 7}
+            await server.close()
+            left = asyncio.all_tasks() - {cast("asyncio.Task[object]", asyncio.current_task())}
+            await channel.close()
+            return left
+
+    assert asyncio.run(run()) == set()

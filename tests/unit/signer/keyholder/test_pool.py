@@ -23,7 +23,8 @@ from signwright.identity.keyfile import encrypted_pkcs8
 from signwright.model.framing import Frame
 from signwright.signer.keyholder.child import question
 from signwright.signer.keyholder.keystores import KEYSTORES
-from signwright.signer.keyholder.keystores.pkcs11 import parse_uri
+from signwright.signer.keyholder.keystores.base import KeyStore
+from signwright.signer.keyholder.keystores.pkcs11 import open_pkcs11, parse_uri
 from signwright.signer.keyholder.pool import RETRY, Pool
 from signwright.signer.keyholder.settings import KeySettings
 from signwright.signer.keyholder.state import State
@@ -173,6 +174,34 @@ def test_token_that_is_not_there_is_said_and_tried_again(
     monkeypatch.setenv("SOFTHSM2_CONF", softhsm.environment["SOFTHSM2_CONF"])
     pool.tend(time.monotonic() + RETRY + 1)
     assert_signed(pool, sign(pool))
+
+
+@pytest.mark.hsm
+def test_token_that_is_gone_is_said_and_logged_in_to_again(pools: list[Pool], state: State, softhsm: SoftToken) -> None:
+    """Its session ends, as when somebody pulls it out."""
+
+    def pulled_out(settings: KeySettings) -> KeyStore:
+        key = open_pkcs11(settings)
+        key._key.session.close()
+        return key
+
+    key = pkcs11(softhsm, softhsm.generate("pulled", "p256"))
+    pool = Pool({"k": key}, state, {"pkcs11": pulled_out})
+    pools.append(pool)
+    pool.tend(time.monotonic())
+    answer = sign(pool)
+    assert isinstance(answer, KeystoreError) or answer.message["ok"] is False
+    assert "the token is gone" in (answer.message if isinstance(answer, KeystoreError) else str(answer.message))
+
+
+@pytest.mark.hsm
+@pytest.mark.parametrize("module", ["nothing.so", "text.so"])
+def test_module_that_is_none_is_refused_by_the_keys_name(softhsm: SoftToken, tmp_path: Path, module: str) -> None:
+    (tmp_path / "text.so").write_text("no library")
+    uri = "pkcs11:token=t;object=o"
+    key = KeySettings(store="pkcs11", uri=uri, module=str(tmp_path / module), secret_file=softhsm.pin_file())
+    with pytest.raises(KeystoreError, match=f"{uri}: "):
+        open_pkcs11(key)
 
 
 def test_wrong_passphrase_is_quarantined(pools: list[Pool], state: State, tmp_path: Path) -> None:
