@@ -8,11 +8,13 @@ Debian's systemd; the programs that run in it are this machine's.
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,19 +141,51 @@ def systemd_box(folder: Path, *, managed: bool = True) -> Iterator[Box]:
     flags = ["--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--fork", "--kill-child"]
     words = ["sh", "-c", BOOT, "boot", folder, interpreter(), site, signer, CHECKOUT, *first]
     log = folder.with_name(f"{folder.name}.log")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["unshare", *flags, *map(str, words)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
+    with ExitStack() as stack:
+        # What one machine's systemd sets for a unit (no network) must not hold for the same unit of another machine.
+        group = stack.enter_context(_control_group())
+        begin = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec unshare "$@"', group, *flags]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                list(map(str, [*begin, *words])), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        yield from _booted(process, log, program=Path(first[0]).name, managed=managed)
+
+
+@contextmanager
+def _control_group() -> Iterator[Path]:
+    """A control group below our own, empty, and gone afterwards with all that was made in it."""
+    mounts = [row.split() for row in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+    mounted = next((row[1] for row in mounts if row[2] == "cgroup2"), None)
+    own = re.search(r"^0::/(.*)$", Path("/proc/self/cgroup").read_text(encoding="utf-8"), re.MULTILINE)
+    if mounted is None or own is None:
+        missing("control groups of version 2 are not mounted")
+    group = Path(mounted) / own[1] / f"signwright-box-{secrets.token_hex(4)}"
+    group.mkdir()
     try:
-        name = Path(first[0]).name
-        wait_until(lambda: process.poll() is not None or _first_of(process.pid, name) is not None, what=name)
+        yield group
+    finally:
+        wait_until(lambda: _removed(group), what="the end of a machine's processes", seconds=60)
+
+
+def _removed(group: Path) -> bool:
+    for below, _, _ in os.walk(group, topdown=False):
+        try:
+            Path(below).rmdir()
+        except OSError:
+            return False  # a process in it is still ending
+    return True
+
+
+def _booted(process: subprocess.Popen[bytes], log: Path, *, program: str, managed: bool) -> Iterator[Box]:
+    try:
+        wait_until(lambda: process.poll() is not None or _first_of(process.pid, program) is not None, what=program)
         if process.poll() is not None:
             refused = f"this kernel lets nobody make a machine: {log.read_text(encoding='utf-8')[-300:]}"
             if os.environ.get("CI", "").lower() == "true":
                 pytest.fail(refused, pytrace=False)
             pytest.skip(refused)
-        pid = _first_of(process.pid, name)
+        pid = _first_of(process.pid, program)
         assert pid is not None
         box = Box(pid)
         if managed:
@@ -164,10 +198,10 @@ def systemd_box(folder: Path, *, managed: bool = True) -> Iterator[Box]:
             raise
     finally:
         # At once and by their numbers: everything in the box ends with its first process, and nothing in it is kept.
-        first_pid = _first_of(process.pid, Path(first[0]).name)
-        for pid in (first_pid, process.pid):
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
+        first_pid = _first_of(process.pid, program)
+        if first_pid is not None:
+            os.kill(first_pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
 
