@@ -79,7 +79,8 @@ MISSED = [
     cycle("POLICY_VERSION", "I4_POLICY"),
     cycle("ATTEMPT", "I4_ATTEMPT"),
     cycle("ORDER_REQUEST", "I4_ATTEMPT"),
-    cycle("DURABLE", "I4_ATTEMPT"),
+    # A claim that was lost with its process is read again in the log.
+    cycle("DURABLE", "I4_ATTEMPT", *HOSTILE, "NO_CHECK_CATCH_UP"),
     cycle("START", "I4_INTENT", *RESTORED),
     cycle("NONCE", "I4_INTENT", *RESTORED),
     # An older intent under a younger index has an attempt that was read, so this one is seen without reading only.
