@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from signwright.errors import MalformedError
-from signwright.transparency.merkle import EMPTY_ROOT, leaf_hash, node_hash
+from signwright.transparency.merkle import joined_root, leaf_hash
 from signwright.transparency.tiles import (
     ENTRIES,
     HEIGHT,
@@ -58,8 +58,6 @@ class Frontier:
 
     def root(self) -> bytes:
         """Root of the tree; the caller compares it with the checkpoint after `load`."""
-        if not self.size:
-            return EMPTY_ROOT
         roots: list[bytes] = []
         for hashes in reversed(self.levels):
             at = 0
@@ -67,10 +65,7 @@ class Frontier:
                 if len(hashes) >> power & 1:
                     roots.append(_kept_root(hashes[at : at + (1 << power)]))
                     at += 1 << power
-        found = roots.pop()
-        while roots:
-            found = node_hash(roots.pop(), found)
-        return found
+        return joined_root(roots)
 
     def grow(self, leaves: Iterable[bytes]) -> Growth:
         """Append ``leaves`` (contents, in order); raises `LimitError` for one beyond 65,535 bytes."""

@@ -30,6 +30,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+def joined_root(roots: Sequence[bytes]) -> bytes:
+    """Root of the tree whose full subtrees have these ``roots``, the largest first."""
+    return reduce(lambda right, left: node_hash(left, right), reversed(roots)) if roots else EMPTY_ROOT
+
+
 class CompactRange:
     """The first ``size`` leaves of a growing tree, kept as the roots of their full subtrees, the largest first."""
 
@@ -46,7 +51,7 @@ class CompactRange:
 
     def root(self) -> bytes:
         """Of the tree of these leaves."""
-        return reduce(lambda right, left: node_hash(left, right), reversed(self.roots)) if self.roots else EMPTY_ROOT
+        return joined_root(self.roots)
 
 
 def verify_inclusion(leaf: bytes, index: int, *, size: int, root: bytes, path: Sequence[bytes]) -> None:

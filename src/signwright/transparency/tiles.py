@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from signwright.errors import LimitError, MalformedError, UsageError
-from signwright.transparency.merkle import EMPTY_ROOT, HASH_SIZE, MAX_SIZE, node_hash
+from signwright.transparency.merkle import HASH_SIZE, MAX_SIZE, joined_root, node_hash
 
 WIDTH = 256
 HEIGHT = 8
@@ -113,7 +113,7 @@ class TileTree:
         """Root of the tree's first ``size`` leaves (all of them when left out)."""
         size = self._size if size is None else size
         self._check(size, size)
-        return self._range(0, size) if size else EMPTY_ROOT
+        return self._range(0, size)
 
     def leaf_hash(self, index: int) -> bytes:
         self._check_index(index, self._size)
@@ -169,10 +169,7 @@ class TileTree:
             height = size.bit_length() - 1
             roots.append(self._node(height, first >> height))
             first += size
-        found = roots.pop()
-        while roots:
-            found = node_hash(roots.pop(), found)
-        return found
+        return joined_root(roots)
 
     def _node(self, height: int, index: int) -> bytes:
         """Root of the full subtree ``index`` of ``2**height`` leaves."""
