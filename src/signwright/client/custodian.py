@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from signwright.client.ssh_keys import PersonKey
 from signwright.errors import AuthenticationError, MalformedError, UsageError
 from signwright.model.framing import Frame
 from signwright.model.operation import Many, Name, Strict
+from signwright.model.spoken import request_id
 from signwright.model.times import format_time
 from signwright.statements.custodian import (
     NAME,
@@ -63,7 +63,7 @@ class WaitingRequest:
     @property
     def hub_name(self) -> str:
         """How the hub and its clients call the request."""
-        return "r-" + base64.b32encode(bytes.fromhex(self.shown.request[:20])).decode().lower()
+        return request_id(self.shown.request)
 
     def as_json(self) -> dict[str, Any]:
         """For ``--output json``: every field as it was shown."""

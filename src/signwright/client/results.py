@@ -26,6 +26,7 @@ from signwright.client.verify import Check, Evidence, verify
 from signwright.errors import NotFoundError, UsageError, VerificationError
 from signwright.formats.base import Format
 from signwright.model.patch import Patch, apply_patch, sealed
+from signwright.model.spoken import request_id
 from signwright.model.view import FileView
 from signwright.policy.policy import Policy
 from signwright.readers.registry import READERS
@@ -72,8 +73,7 @@ class Trusted:
 def requested(hub: Hub, view: RequestView) -> Statement[Request]:
     """The signed request behind a view; raises `VerificationError` when the hub shows another one."""
     statement = parse_statement(hub.words(view.id).request, Request)
-    name = "r-" + base64.b32encode(bytes.fromhex(statement.digest)).decode().lower()[:16]
-    if view.id != name or view.request_sha256 not in ("", statement.digest):
+    if view.id != request_id(statement.digest) or view.request_sha256 not in ("", statement.digest):
         raise VerificationError(f"the hub shows another request than {view.id}", code="wrong-request")
     return statement
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from signwright.errors import AuthenticationError, ConflictError, LimitError
 from signwright.hub.workflow.decide import advance
 from signwright.hub.workflow.ports import Json, Records, RequestRecord
 from signwright.hub.workflow.states import ENDED_BADLY
+from signwright.model.spoken import request_id
 from signwright.model.times import parse_time
 from signwright.policy.facts import Facts
 from signwright.policy.policy import Policy
@@ -26,11 +26,6 @@ class Quota:
 
     open_requests: int
     open_bytes: int
-
-
-def request_id(digest: str) -> str:
-    """``r-`` and the first 16 base32 digits of a request digest (hex)."""
-    return "r-" + base64.b32encode(bytes.fromhex(digest[:20])).decode().lower()
 
 
 def submit(

@@ -29,7 +29,8 @@ from signwright.hub.workflow.approve import approve
 from signwright.hub.workflow.cancel import cancel
 from signwright.hub.workflow.ports import RequestRecord
 from signwright.hub.workflow.states import State
-from signwright.hub.workflow.submit import Quota, request_id, submit
+from signwright.hub.workflow.submit import Quota, submit
+from signwright.model.spoken import request_id
 from signwright.policy.facts import gather
 from signwright.statements.dsse import parse_envelope
 
