@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from signwright.errors import MalformedError, UnavailableError
 from signwright.model.framing import Frame
@@ -76,15 +78,22 @@ class Relay:
         return Frame({"ok": True, "message": "", "status": answer.status}, (answer.body,))
 
 
-class Errands(Relay):
-    """``link``: gives the connection that is open now. Raises `UnavailableError` and `MalformedError`."""
+class GateErrands(Relay, ABC):
+    """Every errand of a gate, by name. ``link``: gives the connection that is open now; where artifacts come from and
+    the log goes to is the courier's. Raises `UnavailableError` and `MalformedError`.
+    """
 
-    def __init__(
-        self, settings: CourierSettings, hub: Hub, client: HttpClient, *, link: Callable[[], GateLink]
-    ) -> None:
+    def __init__(self, settings: CourierSettings, client: HttpClient, *, link: Callable[[], GateLink]) -> None:
         super().__init__(settings, client)
-        self._hub = hub
         self._link = link
+
+    @abstractmethod
+    def artifact(self, sha256: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The blocks of an artifact."""
+
+    @abstractmethod
+    async def publish(self, paths: Sequence[str], contents: Sequence[bytes]) -> None:
+        """Files of the log; their paths are the gate's."""
 
     async def run(self, frame: Frame) -> Frame | None:
         """The answer to an errand; None when the bytes themselves are the answer."""
@@ -99,20 +108,33 @@ class Errands(Relay):
             case "timestamp":
                 return await self.timestamp(frame)
             case "publish":
-                return await self._publish(frame)
+                await self.publish(_published_paths(frame), frame.parts)
+                return Frame({"ok": True, "message": ""})
         raise MalformedError("errand: unknown name", code="unknown-errand")
 
     async def _fetch(self, frame: Frame) -> None:
         sha256, size = text_field(frame.message, "sha256"), number_field(frame.message, "size")
-        async with self._hub.artifact(sha256) as blocks:
+        async with self.artifact(sha256) as blocks:
             await self._link().send_blob(number_field(frame.message, "errand"), size, blocks)
 
-    async def _publish(self, frame: Frame) -> Frame:
-        await self._hub.publish(published_paths(frame), frame.parts)
-        return Frame({"ok": True, "message": ""})
+
+class Errands(GateErrands):
+    """Those of a courier with a network: artifacts from the hub, and the log to it."""
+
+    def __init__(
+        self, settings: CourierSettings, hub: Hub, client: HttpClient, *, link: Callable[[], GateLink]
+    ) -> None:
+        super().__init__(settings, client, link=link)
+        self._hub = hub
+
+    def artifact(self, sha256: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self._hub.artifact(sha256)
+
+    async def publish(self, paths: Sequence[str], contents: Sequence[bytes]) -> None:
+        await self._hub.publish(paths, contents)
 
 
-def published_paths(frame: Frame) -> list[str]:
+def _published_paths(frame: Frame) -> list[str]:
     """Where each part of a ``publish`` belongs; raises `MalformedError`."""
     paths = frame.message.get("paths")
     if not isinstance(paths, list) or len(paths) != len(frame.parts) or len(paths) > _MAX_PATHS:

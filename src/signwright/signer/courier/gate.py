@@ -18,6 +18,13 @@ ErrandRunner = Callable[[Frame], Awaitable[Frame | None]]
 Progress = Callable[[int, str], None]
 
 
+def sign_message(approvals: Sequence[bytes], evidence: Sequence[bytes]) -> dict[str, object]:
+    """The ``sign`` message whose parts are the request, then these approvals, then this evidence."""
+    first = 1 + len(approvals)
+    numbers = {"approvals": list(range(1, first)), "evidence": list(range(first, first + len(evidence)))}
+    return {"type": "sign", "request": 0, **numbers}
+
+
 class GateLink:
     """One connection. `run` reads until it ends."""
 

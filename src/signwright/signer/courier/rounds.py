@@ -17,7 +17,7 @@ import structlog
 from signwright.errors import ConflictError, SignwrightError, UnavailableError
 from signwright.signer.courier.deliveries import Deliveries
 from signwright.signer.courier.errands import Errands
-from signwright.signer.courier.gate import GateLink
+from signwright.signer.courier.gate import GateLink, sign_message
 from signwright.signer.courier.hub import CarriedJob, Hub, Work
 from signwright.signer.courier.settings import CourierSettings
 from signwright.signer.courier.standing import Standing
@@ -185,12 +185,7 @@ class Courier:
         number = link.number()
         self._names[number], self._states[job] = job, "queued"
         parts = [job.request, *job.approvals, *job.evidence]
-        message: dict[str, object] = {
-            "type": "sign",
-            "request": 0,
-            "approvals": list(range(1, 1 + len(job.approvals))),
-            "evidence": list(range(1 + len(job.approvals), len(parts))),
-        }
+        message = sign_message(job.approvals, job.evidence)
         back_off = BackOff()
         try:
             answer = await link.call(number, message, parts)

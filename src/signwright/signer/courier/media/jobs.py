@@ -14,7 +14,7 @@ import structlog
 
 from signwright.errors import SignwrightError
 from signwright.model.framing import encode_frame
-from signwright.signer.courier.gate import GateLink
+from signwright.signer.courier.gate import GateLink, sign_message
 from signwright.signer.courier.media import index
 from signwright.signer.courier.media.store import MediaStore
 
@@ -137,19 +137,13 @@ class Jobs:
     async def _ask(self, link: GateLink, job: _Job) -> tuple[str, str]:
         """Outcome and code; the result frame is kept."""
         row, number = job.row, link.number()
-        parts = [self._store.read(row.request, "request")]
-        parts += [self._store.read(sha256, "approval") for sha256 in row.approvals]
-        parts += [self._store.read(sha256, "evidence") for sha256 in row.evidence]
-        message: dict[str, object] = {
-            "type": "sign",
-            "request": 0,
-            "approvals": list(range(1, 1 + len(row.approvals))),
-            "evidence": list(range(1 + len(row.approvals), len(parts))),
-            "eager": True,
-        }
+        request = self._store.read(row.request, "request")
+        approvals = [self._store.read(sha256, "approval") for sha256 in row.approvals]
+        evidence = [self._store.read(sha256, "evidence") for sha256 in row.evidence]
+        message = {**sign_message(approvals, evidence), "eager": True}
         self._numbers[number] = job
         try:
-            answer = await link.call(number, message, parts)
+            answer = await link.call(number, message, [request, *approvals, *evidence])
         finally:
             del self._numbers[number]
         job.result = self._store.put(encode_frame({**answer.message, "id": 0}, answer.parts))
