@@ -30,7 +30,6 @@ KEYS = [
     *(("cms", purposes) for purposes in (("authenticode",), ("file",), ("authenticode", "file"))),
     ("raw", ("raw",)),
 ]
-PARAMETERS: dict[str, dict[str, Any]] = {"authenticode": {"kind": "pe"}}
 
 
 def test_matrix_knows_every_family_and_purpose() -> None:
@@ -54,9 +53,7 @@ def test_template_is_allowed_on_a_key_of_its_family_and_purpose_alone(name: str,
             update={"artifact_configurations": {**project.artifact_configurations, "programs": configuration}}
         )
     )
-    one = RequestedArtifact(
-        size=8, format=form, operations=(world.operation(template=name, **PARAMETERS.get(name, {})),)
-    )
+    one = RequestedArtifact(size=8, format=form, operations=(world.operation(template=name),))
     policy = world.policy()
     request = world.request("test", artifacts=[one])
     decision = decide(policy, gather(policy, request, approvals=[], evidence=[], now=NOW))
@@ -78,8 +75,8 @@ def attributes_of_a_program(digest: str) -> bytes:
     """The DER under a real Authenticode signature of the release key."""
     identity = default_pki().code_signing("p256")
     context = SignerContext(identity.chain, identity.public_key, NOW)
-    operation = Operation(template="authenticode", digest=digest, parameters={"kind": "pe"})
-    return TEMPLATES["authenticode"].to_be_signed(operation, context).content
+    operation = Operation(template="authenticode-pe", digest=digest)
+    return TEMPLATES["authenticode-pe"].to_be_signed(operation, context).content
 
 
 @pytest.mark.parametrize("form", ["pe", "raw"])

@@ -45,13 +45,13 @@ def test_detached_signature_under_the_name_of_a_program_is_refused(keyholder: Ke
 
 def test_program_signature_under_the_name_of_a_plain_file_is_refused() -> None:
     world = World()
-    operation = world.operation(kind="pe")
+    operation = world.operation()
     request = world.request("test-file", mode="digest", artifacts=[artifact(format="cms", operations=(operation,))])
     assert "operation-format" in codes(decided(world, request))
 
 
 def test_parameter_that_is_no_option_of_the_artifact_is_refused(keyholder: Keyholder) -> None:
-    operation = keyholder.signer.world.operation(CONTENT, kind="pe", description="Windows Update")
+    operation = keyholder.signer.world.operation(CONTENT, description="Windows Update")
     request = keyholder.signer.world.request(files={"a.exe": CONTENT}, artifacts=[artifact(operations=(operation,))])
     message, _ = keyholder.ask(*honest(keyholder.signer, request=request))
     assert (message["ok"], message["code"]) == (False, "operation-option")
@@ -61,7 +61,7 @@ def test_parameter_that_is_no_option_of_the_artifact_is_refused(keyholder: Keyho
 @pytest.mark.parametrize("described", ["Windows Update", "Setup "])
 def test_parameter_other_than_the_allowed_option_is_refused_in_digest_mode(described: str) -> None:
     world = with_options(World(), description=OptionRule(values=("Setup",)))
-    operation = world.operation(kind="pe", description=described)
+    operation = world.operation(description=described)
     one = artifact(options={"description": "Setup"}, operations=(operation,))
     request = world.request("test", mode="digest", artifacts=[one])
     assert codes(decided(world, request)) == {"operation-option"}
@@ -69,13 +69,13 @@ def test_parameter_other_than_the_allowed_option_is_refused_in_digest_mode(descr
 
 def test_parameter_that_is_the_allowed_option_is_allowed() -> None:
     world = with_options(World(), description=OptionRule(values=("Setup",)))
-    one = artifact(options={"description": "Setup"}, operations=(world.operation(kind="pe", description="Setup"),))
+    one = artifact(options={"description": "Setup"}, operations=(world.operation(description="Setup"),))
     assert decided(world, world.request("test", mode="digest", artifacts=[one])).outcome == "allow"
 
 
 def test_number_for_a_true_option_is_refused() -> None:
     world = with_options(World(), description=OptionRule(values=(True,)))
-    operation = Operation(template="authenticode", digest=world.operation().digest, parameters={"description": 1})
+    operation = Operation(template="authenticode-pe", digest=world.operation().digest, parameters={"description": 1})
     one = artifact(options={"description": True}, operations=(operation,))
     assert "operation-option" in codes(decided(world, world.request("test", mode="digest", artifacts=[one])))
 

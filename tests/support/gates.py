@@ -338,7 +338,7 @@ def pe_artifact(content: bytes, **options: Any) -> RequestedArtifact:
 
 def digest_request(site: GateSite, content: bytes = b"any content", **changes: Any) -> Envelope:
     """A digest-mode request for the test key."""
-    operation = site.world.operation(content, "authenticode", kind="pe")
+    operation = site.world.operation(content, "authenticode-pe")
     artifact = RequestedArtifact(size=len(content), format="pe", operations=(operation,))
     return site.world.request("test", files={"a.exe": content}, artifacts=[artifact], mode="digest", **changes)
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from signwright.envelopes.authenticode import Authenticode
 from signwright.formats.base import Prepared
-from signwright.formats.pe import PeFormat, PeOptions
-from signwright.model.patch import Patch, Patched
-from signwright.model.view import BytesView, View
-from tests.support.pki import Identity, default_pki
+from signwright.formats.pe import PeFormat
+from signwright.model.patch import Patch
+from signwright.model.view import View
+from tests.support import signed_files
+from tests.support.pki import Identity
+from tests.support.signed_files import identity
+
+__all__ = ["identity"]
 
 EFI_APPLICATION, CONSOLE, NATIVE = 10, 3, 1
 FILE_ALIGNMENT = 0x200
@@ -138,31 +141,20 @@ def _node(key: str, value: bytes, value_size: int, kind: int, children: bytes = 
     return whole + bytes(-len(whole) % 4)
 
 
-def identity(key_type: str = "p256") -> Identity:
-    """The code-signing key and certificate that tests of PE share."""
-    return default_pki().code_signing(key_type)
-
-
 def envelope_for(prepared: Prepared, signer: Identity, timestamp_token: bytes | None = None) -> bytes:
-    """What the cycle does with the only operation of ``prepared``: template, key, template."""
-    template, (operation,), context = Authenticode(), prepared.operations, signer.context()
-    value = signer.sign(template.to_be_signed(operation, context))
-    return template.envelope(operation, context, value, timestamp_token)
+    """The envelope of the only operation of ``prepared``."""
+    (operation,) = prepared.operations
+    return signed_files.envelope_of(operation, signer, timestamp_token)
 
 
 def sign_view(view: View, signer: Identity | None = None, **options: object) -> Patch:
-    """Sign through `PeFormat`, with the prepared state sent through JSON as between processes."""
-    signer = signer or identity()
-    prepared = PeFormat().prepare(view, signer.chain, PeOptions(**options))  # type: ignore[arg-type]
-    prepared = Prepared.model_validate_json(prepared.model_dump_json())
-    return PeFormat().embed(prepared, [envelope_for(prepared, signer)])
+    """The sealed patch of `PeFormat`."""
+    return signed_files.sign_view(PeFormat(), view, signer, **options)
 
 
 def sign(source: bytes, signer: Identity | None = None, **options: object) -> bytes:
     """The signed file."""
-    view = BytesView(source)
-    result = Patched(view, sign_view(view, signer, **options))
-    return result.read(0, result.size)
+    return signed_files.sign(PeFormat(), source, signer, **options)
 
 
 def distlib_launcher() -> Path:

@@ -43,7 +43,7 @@ from tests.support.world import World
 
 SOURCES = {"pe": SHAPES["odd-end"].build(), "cms": b"a text file\n", "raw": b"firmware image"}
 POLICIES = {"pe": "release", "cms": "release-file", "raw": "test-raw"}
-TEMPLATES = {"pe": "authenticode", "cms": "cms-detached", "raw": "raw"}
+TEMPLATES = {"pe": "authenticode-pe", "cms": "cms-detached", "raw": "raw"}
 
 
 @dataclass(frozen=True)

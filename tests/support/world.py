@@ -236,7 +236,9 @@ class World:
         payload = statement_payload(Freshness(**(values | changes)), [("policy-root", root_sha256)])
         return sign_ssh(payload, key or self.keeper, "freshness")
 
-    def operation(self, content: bytes = b"artifact", template: str = "authenticode", **parameters: Any) -> Operation:
+    def operation(
+        self, content: bytes = b"artifact", template: str = "authenticode-pe", **parameters: Any
+    ) -> Operation:
         return Operation(
             template=template, digest="sha256:" + hashlib.sha256(content).hexdigest(), parameters=parameters
         )
@@ -254,7 +256,7 @@ class World:
         """Signed by the credential of the policy's kind; ``artifacts`` gives real operations, else one per file."""
         files = files if files is not None else {"setup.exe": b"artifact"}
         kind = format_name or {"test-raw": "raw", "test-file": "cms", "release-file": "cms"}.get(signing_policy, "pe")
-        template = {"pe": "authenticode", "cms": "cms-detached", "raw": "raw"}[kind]
+        template = {"pe": "authenticode-pe", "cms": "cms-detached", "raw": "raw"}[kind]
         artifacts = artifacts or [
             RequestedArtifact(size=len(c), format=kind, operations=(self.operation(c, template),))
             for c in files.values()

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from signwright.envelopes.authenticode import Authenticode
 from signwright.envelopes.base import Template
 from signwright.envelopes.detached import CmsDetached
+from signwright.envelopes.indirect_data import KINDS
 from signwright.envelopes.raw import Raw
 from signwright.errors import MalformedError
 
@@ -23,7 +24,7 @@ def table(templates: Iterable[Template]) -> Mapping[str, Template]:
     return MappingProxyType(found)
 
 
-TEMPLATES = table((Authenticode(), CmsDetached(), Raw()))
+TEMPLATES = table((*map(Authenticode, KINDS), CmsDetached(), Raw()))
 
 
 def template_named(name: str) -> Template:

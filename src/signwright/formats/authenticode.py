@@ -75,13 +75,13 @@ def _as_value_error(text: str) -> None:
 
 
 def authenticode_operation(kind: str, digest: Digest, options: AuthenticodeOptions) -> Operation:
-    """The operation whose template is ``authenticode``; ``kind`` names what ``digest`` is of (``pe``)."""
-    parameters: dict[str, Parameter] = {"kind": kind}
+    """The operation over the digest of a file of this kind, one of `signwright.envelopes.indirect_data.KINDS`."""
+    parameters: dict[str, Parameter] = {}
     if options.description is not None:
         parameters["description"] = options.description
     if options.url is not None:
         parameters["url"] = options.url
-    return Operation(template="authenticode", parameters=parameters, digest=str(digest))
+    return Operation(template=f"authenticode-{kind}", parameters=parameters, digest=str(digest))
 
 
 def check_envelope(envelope: bytes) -> bytes:

@@ -36,7 +36,7 @@ def test_content_of_a_request_without_room_is_not_even_fetched(tmp_path: Path, p
 
 def test_digest_request_that_may_not_be_signed_is_not_shown_to_anybody(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
-        operation = site.world.operation(b"any content", "authenticode", kind="pe")
+        operation = site.world.operation(b"any content", "authenticode-pe")
         artifact = RequestedArtifact(size=11, format="pe", operations=(operation, operation))
         request = site.world.request("test", files={"a.exe": b"any content"}, artifacts=[artifact], mode="digest")
         answer = await desk.courier.sign(request)

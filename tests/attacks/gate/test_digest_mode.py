@@ -30,7 +30,7 @@ def refused(site: GateSite, request: Any, approvals: Any = ()) -> str:
 
 
 def test_two_operations_on_one_digest_are_refused(site: GateSite) -> None:
-    operation = site.world.operation(CONTENT, "authenticode", kind="pe")
+    operation = site.world.operation(CONTENT, "authenticode-pe")
     artifact = RequestedArtifact(size=len(CONTENT), format="pe", operations=(operation, operation))
     request = site.world.request("test", files={"a.exe": CONTENT}, artifacts=[artifact], mode="digest")
     assert refused(site, request) == "digest-mode"
@@ -57,7 +57,7 @@ def test_approver_who_saw_another_log_stops_it(site: GateSite, seen: SeenCheckpo
 )
 def test_what_is_not_one_whole_file_of_a_known_format_is_refused(format_name: str, changes: dict[str, str]) -> None:
     world = World()
-    operation = world.operation(CONTENT, "authenticode", kind="pe").model_copy(update=changes)
+    operation = world.operation(CONTENT, "authenticode-pe").model_copy(update=changes)
     artifact = RequestedArtifact(size=len(CONTENT), format=format_name, operations=(operation,))
     request = world.request("test", files={"a.exe": CONTENT}, artifacts=[artifact], mode="digest")
     with pytest.raises(DeniedError) as problem:

@@ -79,7 +79,7 @@ async def operations_of_another_file(release: Release) -> Frame:
 
 async def description_that_no_option_asked_for(release: Release) -> Frame:
     artifact = pe_artifact(release.content)
-    operation = artifact.operations[0].model_copy(update={"parameters": {"kind": "pe", "description": "Notepad"}})
+    operation = artifact.operations[0].model_copy(update={"parameters": {"description": "Notepad"}})
     return await _asked(release, artifact.model_copy(update={"operations": (operation,)}))
 
 

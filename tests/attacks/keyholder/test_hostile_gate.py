@@ -103,7 +103,7 @@ def honest(signer: SignerWorld, **changes: Any) -> tuple[dict[str, Any], list[by
 
 
 def artifact(**changes: Any) -> RequestedArtifact:
-    operation = World().operation(CONTENT, kind="pe")
+    operation = World().operation(CONTENT)
     return RequestedArtifact(**({"size": len(CONTENT), "format": "pe", "operations": (operation,)} | changes))
 
 
@@ -204,7 +204,7 @@ def unknown_template(signer: SignerWorld) -> Any:
 def other_operations(signer: SignerWorld) -> Any:
     from signwright.model.operation import operation_list
 
-    other = signer.world.operation(b"evil", kind="pe")
+    other = signer.world.operation(b"evil")
     return honest(signer, operations=operation_list([(0, other)]))
 
 

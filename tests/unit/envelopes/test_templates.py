@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from signwright.envelopes import cms, der
 from signwright.envelopes.base import SignerContext
+from signwright.envelopes.indirect_data import KINDS
 from signwright.envelopes.templates import TEMPLATES, table, template_named
 from signwright.errors import MalformedError, SignwrightError, VerificationError
 from signwright.model.operation import Operation, Parameter
@@ -30,8 +31,6 @@ def signer(key_type: str = "p256") -> Identity:
 
 
 def operation(template: str, *, digest: str = "sha256", **parameters: Parameter) -> Operation:
-    if template == "authenticode":
-        parameters.setdefault("kind", "pe")
     value = hashlib.new(digest, b"content").hexdigest()
     return Operation(template=template, digest=f"{digest}:{value}", parameters=parameters)
 
@@ -50,7 +49,7 @@ def refusal(one: Operation, context: SignerContext) -> str:
 
 def test_table_names_its_templates_and_refuses_a_second_of_a_name() -> None:
     assert {name: (t.family, t.purpose) for name, t in TEMPLATES.items()} == {
-        "authenticode": ("cms", "authenticode"),
+        **{f"authenticode-{kind}": ("cms", "authenticode") for kind in KINDS},
         "cms-detached": ("cms", "file"),
         "raw": ("raw", "raw"),
     }
@@ -93,14 +92,18 @@ def test_operation_of_another_template_is_refused(template: str) -> None:
     ],
 )
 def test_wrong_authenticode_parameter_is_refused(parameters: dict[str, Parameter], code: str) -> None:
-    one = operation("authenticode")
+    one = operation("authenticode-pe")
     one = one.model_copy(update={"parameters": {**one.parameters, **parameters}})
     assert refusal(one, signer().context()) == code
 
 
-def test_kind_must_be_named() -> None:
-    nameless = operation("authenticode").model_copy(update={"parameters": {}})
-    assert refusal(nameless, signer().context()) == "bad-parameter"
+def test_each_kind_of_file_is_bound_to_its_digest() -> None:
+    """One digest, one key: no signature of one kind of file holds for another."""
+    contents = {
+        TEMPLATES[f"authenticode-{kind}"].to_be_signed(operation(f"authenticode-{kind}"), signer().context()).content
+        for kind in KINDS
+    }
+    assert len(contents) == len(KINDS)
 
 
 @pytest.mark.parametrize(
@@ -121,13 +124,13 @@ def test_same_operation_and_context_give_the_same_bytes(template: str, key_type:
 
 def test_signing_time_is_the_context_s_and_stands_in_file_signatures_only() -> None:
     later = replace(signer().context(), signing_time=NOW + timedelta(seconds=1))
-    for template, depends in (("cms-detached", True), ("authenticode", False), ("raw", False)):
+    for template, depends in (("cms-detached", True), ("authenticode-pe", False), ("raw", False)):
         one = operation(template)
         now = TEMPLATES[template].to_be_signed(one, signer().context())
         assert (now != TEMPLATES[template].to_be_signed(one, later)) is depends, template
 
 
-@pytest.mark.parametrize("template", ["authenticode", "cms-detached"])
+@pytest.mark.parametrize("template", ["authenticode-pe", "cms-detached"])
 @pytest.mark.parametrize("key_type", KEYS)
 @pytest.mark.parametrize("token", [None, TOKEN])
 def test_envelope_is_der_to_the_last_byte(template: str, key_type: str, token: bytes | None) -> None:
@@ -160,7 +163,8 @@ def test_attributes_under_the_key_are_those_that_stand_in_the_envelope() -> None
 
 
 @pytest.mark.parametrize(
-    ("template", "place"), [("authenticode", "1.3.6.1.4.1.311.3.3.1"), ("cms-detached", "1.2.840.113549.1.9.16.2.14")]
+    ("template", "place"),
+    [("authenticode-pe", "1.3.6.1.4.1.311.3.3.1"), ("cms-detached", "1.2.840.113549.1.9.16.2.14")],
 )
 def test_token_is_copied_into_the_attribute_of_the_family(template: str, place: str) -> None:
     (info,) = asn1_cms.ContentInfo.load(signed(operation(template), signer(), token=TOKEN))["content"]["signer_infos"]
@@ -171,7 +175,7 @@ def test_token_is_copied_into_the_attribute_of_the_family(template: str, place: 
 
 @pytest.mark.parametrize("token", [b"", b"\x30", TOKEN + b"\x00", TOKEN[1:], b"\x04\x00"])
 def test_token_that_is_not_one_sequence_is_refused(token: bytes) -> None:
-    for template in ("authenticode", "cms-detached"):
+    for template in ("authenticode-pe", "cms-detached"):
         with pytest.raises(MalformedError):
             signed(operation(template), signer(), token=token)
 
@@ -197,7 +201,7 @@ def test_value_that_does_not_verify_never_leaves(template: str, key_type: str) -
 
 def test_certificate_of_another_key_is_refused() -> None:
     context = replace(signer("p256").context(), public_key=signer("p384").public_key)
-    for template in ("authenticode", "cms-detached"):
+    for template in ("authenticode-pe", "cms-detached"):
         assert refusal(operation(template), context) == "bad-certificate"
 
 
@@ -210,7 +214,7 @@ def test_chain_that_is_no_chain_is_refused(change: str) -> None:
         "junk": (leaf, b"junk"),
         "cut": (leaf, intermediate[:-1]),
     }[change]
-    for template in ("authenticode", "cms-detached"):
+    for template in ("authenticode-pe", "cms-detached"):
         with pytest.raises(MalformedError):
             TEMPLATES[template].to_be_signed(operation(template), replace(signer().context(), chain=chain))
 
@@ -220,7 +224,7 @@ def test_ed25519_signs_files_over_sha512_and_nothing_else() -> None:
     assert signed(operation("cms-detached", digest="sha512"), identity)
     assert refusal(operation("cms-detached", digest="sha256"), identity.context()) == "bad-digest"
     assert refusal(operation("raw", digest="sha512"), identity.context()) == "bad-key"
-    assert refusal(operation("authenticode", digest="sha512"), identity.context()) == "bad-key"
+    assert refusal(operation("authenticode-pe", digest="sha512"), identity.context()) == "bad-key"
 
 
 def test_short_rsa_key_is_refused() -> None:
@@ -239,7 +243,9 @@ def test_garbage_instead_of_a_public_key_is_a_clean_error(public_key: bytes) -> 
 def test_any_text_is_signed_or_refused_cleanly(name: str, url: str) -> None:
     for parameters in ({"description": name}, {"url": "https://" + url}):
         try:
-            tbs = TEMPLATES["authenticode"].to_be_signed(operation("authenticode", **parameters), signer().context())
+            tbs = TEMPLATES["authenticode-pe"].to_be_signed(
+                operation("authenticode-pe", **parameters), signer().context()
+            )
         except MalformedError:
             continue
         _check_der(tbs.content)
@@ -247,5 +253,7 @@ def test_any_text_is_signed_or_refused_cleanly(name: str, url: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://example.org", "http://example.org/path?query=1#part"])
 def test_web_address_goes_into_the_program_information(url: str) -> None:
-    content = TEMPLATES["authenticode"].to_be_signed(operation("authenticode", url=url), signer().context()).content
+    content = (
+        TEMPLATES["authenticode-pe"].to_be_signed(operation("authenticode-pe", url=url), signer().context()).content
+    )
     assert url.encode() in content

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signwright.envelopes import der
-from signwright.envelopes.authenticode import INDIRECT_DATA, indirect_data
 from signwright.envelopes.cms import attribute
+from signwright.envelopes.indirect_data import INDIRECT_DATA, indirect_data
 from signwright.envelopes.templates import TEMPLATES
 from signwright.errors import FormatError
 from signwright.formats.content import refuse_other_purposes
@@ -20,7 +20,7 @@ from signwright.model.operation import Operation
 from signwright.model.view import BytesView
 from tests.support.pki import default_pki
 
-AUTHENTICODE = Operation(template="authenticode", parameters={"kind": "pe"}, digest="sha256:" + "22" * 32)
+AUTHENTICODE = Operation(template="authenticode-pe", digest="sha256:" + "22" * 32)
 CATALOG_LIST = "1.3.6.1.4.1.311.12.1.1"
 
 
@@ -36,12 +36,11 @@ def attributes_of(template: str, digest: str = "sha256") -> bytes:
     operation = Operation(
         template=template,
         digest=f"{digest}:" + hashlib.new(digest, b"x").hexdigest(),
-        parameters=AUTHENTICODE.parameters if template == "authenticode" else {},
     )
     return TEMPLATES[template].to_be_signed(operation, default_pki().code_signing("p256").context()).content
 
 
-@pytest.mark.parametrize("template", ["authenticode", "cms-detached"])
+@pytest.mark.parametrize("template", ["authenticode-pe", "cms-detached"])
 @pytest.mark.parametrize("digest", ["sha256", "sha512"])
 def test_attributes_of_our_own_signatures_are_refused(template: str, digest: str) -> None:
     signed = attributes_of(template, digest)
@@ -76,7 +75,7 @@ def test_cut_attributes_are_refused_as_well(cut: int) -> None:
 
 
 def test_indirect_data_is_refused_with_and_without_its_own_header() -> None:
-    whole = indirect_data(AUTHENTICODE)
+    whole = indirect_data("pe", AUTHENTICODE.content_digest)
     assert refused(whole)
     assert refused(der.read_one(whole, der.SEQUENCE).content)
 
@@ -115,7 +114,7 @@ def test_complete_signatures_and_certificates_may_be_signed_again() -> None:
     """A PKCS #7 file around indirect data is a file like any other: what it signs is inside, not what is signed now."""
     signer = default_pki().code_signing("p256")
     context = signer.context()
-    template = TEMPLATES["authenticode"]
+    template = TEMPLATES["authenticode-pe"]
     envelope = template.envelope(AUTHENTICODE, context, signer.sign(template.to_be_signed(AUTHENTICODE, context)), None)
     assert der.oid(INDIRECT_DATA) in envelope[:80]
     assert not refused(envelope)

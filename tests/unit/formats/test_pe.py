@@ -59,7 +59,7 @@ def test_the_operation_carries_the_image_digest_of_the_specification(plus, algor
     prepared = prepare(content, digest=algorithm)
     (operation,) = prepared.operations
     assert operation.digest == f"{algorithm}:{image_digest_by_the_book(content, plus, algorithm)}"
-    assert operation.template == "authenticode"
+    assert operation.template == "authenticode-pe"
     assert prepared.source_sha256 == hashlib.sha256(content).hexdigest()
     assert prepared.source_size == len(content)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from signwright.envelopes.authenticode import indirect_data
+from signwright.envelopes.indirect_data import indirect_data
 from signwright.envelopes.templates import template_named
 from signwright.errors import FormatError, VerificationError
 from signwright.formats.cms import CmsFormat
@@ -117,8 +117,8 @@ def test_garbage_is_no_signature(garbage: bytes) -> None:
 
 def pe_attributes() -> bytes:
     """The signed attributes of a real PE signature, as the key saw them."""
-    operation = Operation(template="authenticode", parameters={"kind": "pe"}, digest="sha256:" + "11" * 32)
-    return template_named("authenticode").to_be_signed(operation, identity().context()).content
+    operation = Operation(template="authenticode-pe", digest="sha256:" + "11" * 32)
+    return template_named("authenticode-pe").to_be_signed(operation, identity().context()).content
 
 
 def test_signed_attributes_are_refused_as_content() -> None:
@@ -146,9 +146,9 @@ def test_content_of_another_purpose_is_refused(content: bytes) -> None:
 
 
 def test_indirect_data_of_a_real_pe_is_refused_as_content() -> None:
-    operation = Operation(template="authenticode", parameters={"kind": "pe"}, digest="sha256:" + "11" * 32)
+    operation = Operation(template="authenticode-pe", digest="sha256:" + "11" * 32)
     with pytest.raises(FormatError) as problem:
-        CmsFormat().prepare(BytesView(indirect_data(operation)), (), WholeFileOptions())
+        CmsFormat().prepare(BytesView(indirect_data("pe", operation.content_digest)), (), WholeFileOptions())
     assert problem.value.code == "other-purpose"
 
 

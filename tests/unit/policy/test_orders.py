@@ -39,7 +39,7 @@ def state(tmp_path: Path, signer: SignerWorld) -> State:
 
 
 def order(signer: SignerWorld, **changes: Any) -> tuple[dict[str, Any], list[bytes]]:
-    operation = World().operation(CONTENT, kind="pe")
+    operation = World().operation(CONTENT)
     artifact = RequestedArtifact(size=len(CONTENT), format="pe", operations=(operation,))
     request = changes.pop("request", None) or signer.world.request(files={"setup.exe": CONTENT}, artifacts=[artifact])
     values = {"approvals": signer.approved(request), "evidence": [signer.world.scan(CONTENT)]} | changes
@@ -207,7 +207,7 @@ def test_order_for_a_test_needs_no_freshness_statement(tmp_path: Path) -> None:
     signer = SignerWorld(default_pki().code_signing("p256"), world)
     state = State(tmp_path / "state", genesis=signer.parts[3])
     state.started(Started(0, (0, b""), Checkpoint(ORIGIN, 0, b""), newest=0, policy_version=1))
-    artifact = RequestedArtifact(size=len(CONTENT), format="pe", operations=(world.operation(CONTENT, kind="pe"),))
+    artifact = RequestedArtifact(size=len(CONTENT), format="pe", operations=(world.operation(CONTENT),))
     request = world.request("test", files={"setup.exe": CONTENT}, artifacts=[artifact])
     approved = check(signer, state, *order(signer, request=request, approvals=[], evidence=[]))
     assert (approved.key_name, approved.claim.freshness) == ("test", None)

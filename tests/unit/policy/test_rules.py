@@ -146,14 +146,13 @@ def test_template_of_another_format_is_refused_on_a_key_that_may_use_it() -> Non
         ({}, {"description": "x"}, {"operation-option"}),
         ({"description": 1}, {"description": True}, {"operation-option"}),
         ({"description": True}, {"description": 1}, {"operation-option"}),
-        ({}, {"kind": "pe"}, set()),
     ],
     ids=str,
 )
 def test_parameters_that_are_not_derived_repeat_their_options(
     options: dict[str, Any], parameters: dict[str, Any], reasons: set[str]
 ) -> None:
-    operation = World().operation(b"artifact", "authenticode", **parameters)
+    operation = World().operation(b"artifact", "authenticode-pe", **parameters)
     artifact = RequestedArtifact(size=8, format="pe", options=options, operations=(operation,))
     assert rules(World(), artifacts=[artifact]) == reasons
 

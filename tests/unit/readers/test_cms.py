@@ -241,7 +241,7 @@ def test_raw_signature_is_neither_cms_nor_authenticode() -> None:
     refused(value)
     wanted_instead = (
         Operation(template="cms-detached", digest=digest),
-        Operation(template="authenticode", digest=digest, parameters={"kind": "pe"}),
+        Operation(template="authenticode-pe", digest=digest),
     )
     for wanted in wanted_instead:
         with pytest.raises(VerificationError):

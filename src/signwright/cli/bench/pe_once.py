@@ -36,7 +36,7 @@ def sign_once(folder: Path, *, result_digest: bool) -> dict[str, object]:
     assert isinstance(key, rsa.RSAPrivateKey)
     chain = (x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes()).public_bytes(Encoding.DER),)
     public_key = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    context, template = SignerContext(chain, public_key, datetime.now(UTC)), Authenticode()
+    context, template = SignerContext(chain, public_key, datetime.now(UTC)), Authenticode("pe")
 
     def write(source: Path, view: FileView, patch: Patch) -> str | None:
         with (folder / "target").open("xb", buffering=0) as target:
