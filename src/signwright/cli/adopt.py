@@ -19,6 +19,7 @@ from signwright.cli import hubs
 from signwright.cli.console import is_terminal, say, warn
 from signwright.cli.home import Home
 from signwright.cli.new_keys import NewKey, TrialAuthority
+from signwright.cli.policy_text import PURPOSES
 from signwright.cli.processes import token_helper
 from signwright.errors import ConfigurationError, UsageError
 from signwright.policy.documents import Key
@@ -65,7 +66,7 @@ def adopt(
     entry = Key(
         kind="release",
         family="cms",
-        purposes=("authenticode", "file"),
+        purposes=PURPOSES,
         public_key=row["public_key"],
         chain=tuple(base64.b64encode(c).decode() for c in chain),
         protection="claimed",

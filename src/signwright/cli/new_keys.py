@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from signwright.cli.home import Home
+from signwright.cli.policy_text import PURPOSES
 from signwright.identity.keyfile import encrypted_pkcs8
 from signwright.policy.documents import Key, Kind
 
@@ -93,7 +94,7 @@ def software_key(
     entry = Key(
         kind=kind,
         family="cms" if authority else "raw",
-        purposes=("authenticode", "file") if authority else ("raw",),
+        purposes=PURPOSES if authority else ("raw",),
         public_key=base64.b64encode(spki).decode(),
         chain=chain,
         protection="software",

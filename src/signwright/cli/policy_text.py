@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from signwright.formats.base import Format
+from signwright.formats.registry import FORMATS
 from signwright.model.times import format_time
 from signwright.policy.documents import Key, NamedException, Services
 from signwright.policy.following import ONLINE_MINUTES
@@ -83,9 +85,7 @@ PROJECT_HEAD = """\
 artifact_configurations:
   programs:
     rules:
-      - name: "*"
-        format: pe
-  files:
+{programs}  files:
     rules:
       - name: "*"
         format: cms
@@ -97,11 +97,14 @@ artifact_configurations:
 signing_policies:
 """
 
-_OPTIONS = {
-    "programs": ("description", "url", "digest", "existing"),
-    "files": ("digest",),
-    "values": ("digest",),
-}
+#: What the keys of a ``cms`` family made by ``init`` sign.
+PURPOSES = tuple(dict.fromkeys(one.purpose for one in FORMATS.values() if one.name != "raw"))
+
+
+def _formats(configuration: str) -> list[Format]:
+    """Those that carry their signature inside, or the one that signs any file, or any value."""
+    lone = {"files": "cms", "values": "raw"}.get(configuration)
+    return [one for one in FORMATS.values() if (one.name == lone if lone else not one.detached_suffix)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,10 @@ def keys_yaml(keys: Mapping[str, Key]) -> str:
 
 def project_yaml(*, test: str, release: str) -> str:
     """``test``, ``release``: KeyIds of the submitters."""
-    return PROJECT_HEAD.format(head=HEAD) + "".join(
+    rows = [(names, one.name) for one in _formats("programs") for names in one.file_names]
+    rows.sort(key=lambda row: row[0] == "*")  # what a name tells comes before what the content must tell
+    programs = "".join(f"      - name: {q(names)}\n        format: {form}\n" for names, form in rows)
+    return PROJECT_HEAD.format(head=HEAD, programs=programs) + "".join(
         (
             _rule("test", "programs", test, "Windows programs with a certificate that nobody outside trusts, at once"),
             _rule("release", "programs", release, "Windows programs for your users: scanned, approved by two people"),
@@ -225,7 +231,7 @@ def _rule(name: str, configuration: str, submitter: str, words: str) -> str:
         lines += ["      required: false"]
     lines.append(f"    timestamp: {'none' if name == 'test-raw' else 'required'}")
     lines.append("    options:")
-    for option in _OPTIONS[configuration]:
+    for option in dict.fromkeys(name for one in _formats(configuration) for name in one.options.model_fields):
         lines += [f"      {option}:", "        any: true"]
     return "\n".join(lines) + "\n"
 

@@ -46,8 +46,8 @@ class Format(Protocol):
 
     ``name``: as in requests and policies (``pe``); ``title``: for people; ``purpose``: of the keys that may sign it;
     ``options``: its `FormatOptions`; ``digest_mode``: whether one wave of direct operations is enough, so that the
-    file can
-    stay with the client; ``detached_suffix``: "" for an embedded signature, else what is appended to the file's name
+    file can stay with the client; ``file_names``: shell patterns of the names that such files have, ``*`` where the
+    content alone tells; ``detached_suffix``: "" for an embedded signature, else what is appended to the file's name
     (the patch then replaces the whole content by the envelope); ``verifiers``: outside programs that accept the result.
     Methods raise `FormatError` and nothing else, for any input.
     """
@@ -62,6 +62,8 @@ class Format(Protocol):
     def options(self) -> type[FormatOptions]: ...
     @property
     def digest_mode(self) -> bool: ...
+    @property
+    def file_names(self) -> tuple[str, ...]: ...
     @property
     def detached_suffix(self) -> str: ...
     @property
@@ -78,5 +80,11 @@ class Format(Protocol):
     def embed(self, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
         """One envelope per operation, in order. The patch's ``result_sha256`` is empty;
         `signwright.model.patch.sealed` fills it.
+        """
+        ...
+
+    def remove(self, view: View) -> Patch:
+        """From a signed file to one without signatures, not sealed. `FormatError` (``not-signed``) when there is none
+        inside.
         """
         ...

@@ -74,6 +74,7 @@ class PeFormat:
     purpose = "authenticode"
     options: type[FormatOptions] = PeOptions
     digest_mode = True
+    file_names = ("*",)
     detached_suffix = ""
     verifiers: tuple[str, ...] = ("osslsigncode", "signify", "sbverify")
 
@@ -137,6 +138,29 @@ class PeFormat:
         except MalformedError as problem:
             raise FormatError(f"prepared state does not hold: {problem.message}", code="bad-state") from problem
 
+    def remove(self, view: View) -> Patch:
+        """Without the certificate table and with a new CheckSum; padding that stood before the table stays, and is
+        none of the digest's business.
+        """
+        layout = read_layout(view)
+        if not layout.table_offset:
+            raise FormatError("the file has no certificate table", offset=layout.security_offset, code="not-signed")
+        _refuse_data_behind(layout)
+        reading = _Reading(layout, "sha256")
+        one_pass(view, (reading.take_source,), reading.take_words)
+        checksum = pe_checksum.checksum(reading.word_sum(view), layout.content_end).to_bytes(CHECKSUM_SIZE, "little")
+        return Patch(
+            source_sha256=reading.source.hexdigest(),
+            source_size=view.size,
+            result_sha256="",
+            result_size=layout.content_end,
+            splices=(
+                Splice(layout.checksum_offset, CHECKSUM_SIZE, checksum),
+                Splice(layout.security_offset, ENTRY_SIZE, bytes(ENTRY_SIZE)),
+                Splice(layout.content_end, view.size - layout.content_end, b""),
+            ),
+        )
+
 
 class _Reading:
     """The consumers of the one pass: SHA-256 of the source, the image digest, the sum of the words."""
@@ -184,6 +208,16 @@ def _check_room(layout: Layout) -> None:
         )
 
 
+def _refuse_data_behind(layout: Layout) -> None:
+    behind = layout.size - layout.table_offset - layout.table_size
+    if behind:
+        raise FormatError(
+            f"{behind} bytes behind the certificate table, wanted the table at the end of the file",
+            offset=layout.table_offset + layout.table_size,
+            code="data-after-signature",
+        )
+
+
 def _kept_signatures(view: View, layout: Layout, existing: Existing) -> list[bytes]:
     """Signatures that stay in the file; raises `FormatError` where the table must not be touched."""
     if not layout.table_offset:
@@ -195,13 +229,7 @@ def _kept_signatures(view: View, layout: Layout, existing: Existing) -> list[byt
             code="already-signed",
             hint="option existing: replace or append",
         )
-    behind = layout.size - layout.table_offset - layout.table_size
-    if behind:
-        raise FormatError(
-            f"{behind} bytes behind the certificate table, wanted the table at the end of the file",
-            offset=layout.table_offset + layout.table_size,
-            code="data-after-signature",
-        )
+    _refuse_data_behind(layout)
     if existing is Existing.REPLACE:
         return []
     if layout.table_size > MAX_KEPT_TABLE:

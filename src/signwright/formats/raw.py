@@ -6,7 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from signwright.formats.base import FormatOptions, Prepared
-from signwright.formats.whole_file import WholeFileOptions, prepare_whole_file, replace_by_envelope
+from signwright.formats.whole_file import (
+    WholeFileOptions,
+    prepare_whole_file,
+    refuse_to_remove,
+    replace_by_envelope,
+)
 from signwright.model.patch import Patch
 from signwright.model.view import View
 
@@ -19,6 +24,7 @@ class RawFormat:
     purpose = "raw"
     options: type[FormatOptions] = WholeFileOptions
     digest_mode = True
+    file_names = ("*",)
     detached_suffix = ".sig"
     verifiers: tuple[str, ...] = ("openssl dgst", "openssl pkeyutl")
 
@@ -33,3 +39,7 @@ class RawFormat:
 
     def embed(self, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
         return replace_by_envelope(prepared, envelopes, name=self.name)
+
+    def remove(self, view: View) -> Patch:
+        del view
+        refuse_to_remove(self.name)

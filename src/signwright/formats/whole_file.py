@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NoReturn
 
 from signwright.errors import FormatError
 from signwright.formats.base import FormatOptions, Prepared
@@ -46,3 +46,8 @@ def replace_by_envelope(prepared: Prepared, envelopes: Sequence[bytes], *, name:
         raise FormatError(f"{name}: exactly one envelope is wanted, {len(envelopes)} came", code="bad-envelopes")
     splice = Splice(0, prepared.source_size, envelopes[0])
     return Patch(prepared.source_sha256, prepared.source_size, "", len(envelopes[0]), (splice,))
+
+
+def refuse_to_remove(name: str) -> NoReturn:
+    """A signature beside a file is removed by deleting it."""
+    raise FormatError(f"{name}: the signature is a file of its own, nothing of it is inside", code="not-signed")

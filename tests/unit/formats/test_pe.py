@@ -352,3 +352,23 @@ def test_a_real_program_is_recognised_with_its_version_strings():
 def test_recognition_is_by_content():
     assert not any(PeFormat().recognizes(BytesView(c)) for c in (b"", b"MZ", b"MZ" + bytes(100), b"\x7fELF" * 40))
     assert all(PeFormat().recognizes(BytesView(pe.build())) for pe in SHAPES.values())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_removing_leaves_the_content_without_signature_or_warning(shape):
+    source = SHAPES[shape].build()
+    view = BytesView(sign(source))
+    patch = sealed(view, PeFormat().remove(view))
+    left = Patched(view, patch).read(0, patch.result_size)
+    reading = READER.read(BytesView(left))
+    assert reading.signatures == reading.warnings == ()
+    assert reading.stripped_sha256 == stripped(source)
+    with pytest.raises(FormatError) as refusal:
+        PeFormat().remove(BytesView(left))
+    assert refusal.value.code == "not-signed"
+
+
+def test_nothing_is_removed_from_a_file_with_data_behind_its_signature():
+    with pytest.raises(FormatError) as refusal:
+        PeFormat().remove(BytesView(sign(PE32.build()) + b"more"))
+    assert refusal.value.code == "data-after-signature"
