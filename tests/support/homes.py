@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,13 +93,16 @@ def _environment(env: Mapping[str, str], cwd: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def running_home(folder: Path, state: Path, *init: str) -> Iterator[RunningHome]:
-    """``init`` with further flags, ``up --detach``, and ``down`` at the end, whatever happens."""
+def running_home(
+    folder: Path, state: Path, *init: str, prepare: Callable[[Path], object] = lambda _: None
+) -> Iterator[RunningHome]:
+    """``init`` with further flags, ``prepare(folder)``, ``up --detach``, and ``down`` at the end, whatever happens."""
     command = [sys.executable, "-m", "signwright.cli"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("SIGNWRIGHT_") or k == "SIGNWRIGHT_SIGNER_ENV"}
     common: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "env": env}
     made = subprocess.run([*command, "init", "--home", str(folder), *init], check=False, **common)
     assert made.returncode == 0, made.stderr.decode()
+    prepare(folder)
     try:
         up = subprocess.run([*command, "up", "--home", str(folder), "--detach"], check=False, **common)
         assert up.returncode == 0, up.stderr.decode() + _logs(folder)

@@ -90,6 +90,11 @@ class Pe:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
+def compact_pe() -> bytes:
+    """A small program with something behind its sections."""
+    return Pe(overlay=b"installer payload").build()
+
+
 def _up(value: int, step: int) -> int:
     return -(-value // step) * step
 

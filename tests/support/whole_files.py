@@ -29,3 +29,8 @@ def sign_bytes(
     view = BytesView(content)
     patch = sign_in_waves(one, view, chain=identity.chain, options=one.options(**options), sign=envelopes)
     return Patched(view, patch).read(0, patch.result_size)
+
+
+def some_text() -> bytes:
+    """A file that is of no format."""
+    return b"notes, of no format\n" * 20
