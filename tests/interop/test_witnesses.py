@@ -83,7 +83,7 @@ def litewitness(tmp_path: Path) -> Iterator[Litewitness]:
     key, folder = tmp_path / "key", tmp_path
     subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     shown = subprocess.run([keygen, "-l", "-f", str(key)], check=True, capture_output=True, text=True).stdout
-    from tests.e2e.resilience.test_recovery import free_port
+    from tests.support.processes import free_port
 
     address, log = f"127.0.0.1:{free_port()}", folder / "litewitness.log"
     with ssh_agent(folder, key) as socket, log.open("wb") as output:

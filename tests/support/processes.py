@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 POLL_SECONDS = 0.02
@@ -17,11 +18,13 @@ STOP_SECONDS = 10.0
 
 
 def free_port() -> int:
-    """Return a TCP port on 127.0.0.1 that was free a moment ago. Prefer letting the server bind port 0 where it can."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a TCP port on 127.0.0.1 that was free a moment ago, of those that no outgoing connection is lent. Prefer
+    letting the server bind port 0 where it can.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20000, 32768)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_until(condition: Callable[[], bool], *, what: str, seconds: float = 20.0) -> None:

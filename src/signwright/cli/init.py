@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import socket
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,8 @@ MODULES = (
     "/usr/lib/x86_64-linux-gnu/libykcs11.so.2",
     "/usr/lib/x86_64-linux-gnu/opensc-pkcs11.so",
 )
+#: Below what Linux, Windows and macOS lend to outgoing connections.
+_PORTS = range(20000, 32768)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -238,12 +242,22 @@ def _address(flag: str | None) -> tuple[str, int, str]:
 
 
 def _free_ports(first: int | None) -> tuple[int, int, int]:
-    """Three different ports that are free on this machine now; ``first`` is kept when it is given."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
+    """Three different ports that are free on this machine now; ``first`` is kept when it is given.
+
+    Of those that no system lends to outgoing connections: a home comes up again on the same ports.
+    """
+    ports = list(islice(filter(_is_free, random.SystemRandom().sample(_PORTS, 100)), 3))
+    if len(ports) < 3:
+        raise UsageError(f"no free port of 127.0.0.1 between {_PORTS[0]} and {_PORTS[-1]}", code="no-port")
     return (first or ports[0], ports[1], ports[2])
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def _clear(home: Home) -> None:

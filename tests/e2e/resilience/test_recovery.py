@@ -6,7 +6,6 @@ mirror where that is possible, and never below what an outside witness has seen.
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 
 from signwright.client.submit import PreparedRequest
 from tests.support.outages import Books, Site, copy_of, made_home, restore, up, verb
-from tests.support.processes import stop, wait_until
+from tests.support.processes import free_port, stop, wait_until
 
 
 @dataclass
@@ -69,11 +68,6 @@ class Past:
             watched = site.monitor()
             assert watched.code == 0, watched.out
         return books
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager
