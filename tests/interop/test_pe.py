@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from signwright.formats.pe import PeFormat
+from signwright.model.patch import Patched
+from signwright.model.view import BytesView
 from tests.support.pe_builder import EFI, PE32, PE32_PLUS, distlib_launcher, identity, sign
+from tests.support.pe_builder import SHAPES as BUILT
 from tests.support.pki import default_pki
 from tests.support.signify_shim import import_signify
 from tests.support.tools import require_tool
@@ -128,3 +132,14 @@ def test_efi_program_is_accepted_by_sbverify(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
     told = run(tool, "--cert", "cert.pem", "a.efi", cwd=tmp_path)
     assert told.returncode == 0, told.stderr
+
+
+@pytest.mark.parametrize("shape", sorted(BUILT))
+def test_removing_gives_byte_for_byte_what_osslsigncode_gives(tmp_path: Path, shape: str) -> None:
+    tool = require_tool("osslsigncode")
+    signed = BytesView(sign(BUILT[shape].build()))
+    (tmp_path / "signed.exe").write_bytes(signed.read(0, signed.size))
+    told = run(tool, "remove-signature", "-in", "signed.exe", "-out", "plain.exe", cwd=tmp_path)
+    assert told.returncode == 0, told.stdout
+    ours = Patched(signed, PeFormat().remove(signed))
+    assert ours.read(0, ours.size) == (tmp_path / "plain.exe").read_bytes()

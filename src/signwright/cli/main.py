@@ -60,6 +60,11 @@ VERBS: dict[str, Verb] = {
         "check a signed file and who authorised it, offline",
         "signwright verify setup-signed.exe --trust trust.json",
     ),
+    "remove": Verb(
+        "signwright.cli.remove",
+        "take the signatures out of files",
+        "signwright remove setup-signed.exe -o setup.exe",
+    ),
     "receipt": Verb(
         "signwright.cli.receipt",
         "show a receipt, export its shareable form",

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Take signatures out of files: recognised by content, written beside the output, checked by a reader, put in place.
+
+Either every output appears or none does. Needs no hub: whoever has a file may unsign it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from signwright.client.files import Draft, draft, open_input
+from signwright.client.recognise import format_named
+from signwright.client.results import output_for
+from signwright.errors import FormatError, SignwrightError, UsageError, VerificationError
+from signwright.formats.base import Format
+from signwright.formats.registry import FORMATS
+from signwright.model.patch import Patched, apply_patch
+from signwright.model.view import FileView, View
+from signwright.readers.base import Reading
+from signwright.readers.registry import READERS
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """``output``: a file, or a folder when ``several``; None with ``in_place``; ``format``: None by content."""
+
+    output: Path | None
+    in_place: bool
+    several: bool
+    format: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """One file without its signatures. ``sha256``: hex digest of ``output``; ``size``: its bytes."""
+
+    source: Path
+    output: Path
+    format: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why nothing can be removed from ``file``."""
+
+    file: Path
+    error: SignwrightError
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    removed: Removed
+    draft: Draft
+    mode: int
+
+
+def remove_signatures(files: Sequence[Path], wish: Wish) -> tuple[list[Removed], list[Problem]]:
+    """Write every file without its signatures, or nothing and every problem: the outputs, or the problems.
+
+    Code ``not-signed``: no signature inside. Raises `SignwrightError` when writing itself goes wrong (disk full).
+    """
+    ready: list[_Ready] = []
+    problems: list[Problem] = []
+    with ExitStack() as stack:
+        for path in files:
+            try:
+                made = _prepared(stack, path, wish)
+                if any(one.removed.output == made.removed.output for one in ready):
+                    raise UsageError("another file has the same output", code="same-output")
+                ready.append(made)
+            except SignwrightError as problem:
+                problems.append(Problem(path, problem))
+        if problems:
+            return [], problems
+        for one in ready:
+            one.draft.publish(mode=one.mode)
+    return [one.removed for one in ready], []
+
+
+def _prepared(stack: ExitStack, path: Path, wish: Wish) -> _Ready:
+    source = stack.enter_context(open_input(path))
+    view = FileView(source)
+    chosen = format_named(wish.format) if wish.format else _recognized(view, path)
+    patch = chosen.remove(view)
+    output = output_for(chosen, path, output=wish.output, in_place=wish.in_place, several=wish.several)
+    _check(chosen, view, Patched(view, patch))
+    new = stack.enter_context(draft(output))
+    sha256 = apply_patch(view, patch, new.file.write)
+    removed = Removed(path, output, chosen.name, sha256, patch.result_size)
+    return _Ready(removed, new, os.fstat(source.fileno()).st_mode & 0o777)
+
+
+def _recognized(view: View, path: Path) -> Format:
+    """The format that knows the content; those that expect such a name are asked first."""
+    inside = [one for one in FORMATS.values() if not one.detached_suffix]
+    inside.sort(key=lambda one: not any(n != "*" and fnmatchcase(path.name.lower(), n) for n in one.file_names))
+    found = next((one for one in inside if one.recognizes(view)), None)
+    if found is None:
+        raise FormatError(
+            f"none of the kinds of files that carry a signature inside: {', '.join(one.name for one in inside)}",
+            code="unknown-content",
+            hint="a signature beside its file is removed by deleting it",
+        )
+    return found
+
+
+def _check(chosen: Format, before: View, after: View) -> None:
+    """A stranger's look: nothing is signed any more, and the content is the same. Raises `VerificationError`.
+
+    A signature that does not hold may be removed too; then there is nothing to compare the content with.
+    """
+    read = READERS[chosen.name].read
+    left = read(after, None)
+    if left.signatures:
+        raise VerificationError("a signature would still be there", code="still-signed")
+    try:
+        was: Reading | None = read(before, None)
+    except SignwrightError:
+        was = None
+    if was is not None and was.stripped_sha256 != left.stripped_sha256:
+        raise VerificationError("the content would not stay the same", code="strip-test")
