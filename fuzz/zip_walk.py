@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from signwright.containers.zip import ZipArchive, ZipLimits, looks_like_zip
+from signwright.containers.base import ArchiveLimits
+from signwright.containers.zip import ZipArchive, looks_like_zip
 from signwright.errors import FormatError, LimitError
 from signwright.model.view import BytesView
 
-LIMITS = ZipLimits(members=1000, total=4 << 20)
+LIMITS = ArchiveLimits(members=1000, total=4 << 20)
 
 
 def one_input(data: bytes) -> None:

@@ -14,12 +14,13 @@ import bz2
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from signwright.containers.base import ArchiveLimits, Place, check_ratio
 from signwright.errors import FormatError, LimitError
 from signwright.model.text import first_bad_character
-from signwright.model.view import View, blocks
+from signwright.model.view import Head, View, blocks
 
 END, END64, LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 CENTRAL, LOCAL, DESCRIPTOR = b"PK\x01\x02", b"PK\x03\x04", b"PK\x07\x08"
@@ -37,46 +38,14 @@ _FULL32, _FULL16 = 0xFFFFFFFF, 0xFFFF
 _BLOCK = 1 << 18
 #: Archives in the middle of a file, and what begins like the end of one, that are looked at.
 MAX_EMBEDDED, MAX_MENTIONED = 256, 1 << 20
-#: Below this a bad ratio does no harm: a page of zeros packs a thousand to one.
-RATIO_FLOOR = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class ZipLimits:
-    """``members`` of one archive; ``total``: unpacked bytes over everything; ``ratio``: unpacked to packed;
-    ``depth`` of nesting.
-    """
-
-    members: int = 100_000
-    total: int = 20 << 30
-    ratio: int = 100
-    depth: int = 8
-
-
-@dataclass(slots=True)
-class Budget:
-    """Unpacked bytes so far. One for all archives of an artifact whose own size is ``packed``. Raises `LimitError`."""
-
-    limits: ZipLimits
-    packed: int
-    unpacked: int = 0
-
-    def take(self, count: int) -> None:
-        self.unpacked += count
-        if self.unpacked > self.limits.total:
-            raise LimitError(f"more than {self.limits.total} bytes unpacked", code="zip-total")
-        check_ratio(self.unpacked, self.packed, self.limits.ratio)
-
-
-def check_ratio(unpacked: int, packed: int, ratio: int) -> None:
-    """Raise `LimitError` (``zip-ratio``) when more than ``RATIO_FLOOR`` bytes came out of too few."""
-    if unpacked > RATIO_FLOOR and unpacked > packed * ratio:
-        raise LimitError(f"{unpacked} bytes unpacked out of {packed}, more than {ratio} to 1", code="zip-ratio")
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """As the directory lists it. ``start``: offset of the packed bytes in the view; ``header``: of the local header."""
+    """As the directory lists it. ``start``: offset of the packed bytes in the view; ``header``: of the local header;
+    ``end``: behind its last byte, which may be its descriptor's; ``entry``, ``entry_size``: of its record in the
+    directory.
+    """
 
     name: str
     method: int
@@ -87,6 +56,8 @@ class Member:
     header: int
     start: int = field(default=0, compare=False)
     end: int = field(default=0, compare=False)
+    entry: int = field(default=0, compare=False)
+    entry_size: int = field(default=0, compare=False)
 
     @property
     def encrypted(self) -> bool:
@@ -95,6 +66,22 @@ class Member:
     @property
     def is_folder(self) -> bool:
         return self.name.endswith("/") and self.size == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Where the directory stands in the view: ``start``, ``size``, number of records, and the end record at ``end``.
+
+    ``base``: what stands before the archive and is not counted in its offsets; ``end64``: offset of the 64-bit end
+    record, None without one.
+    """
+
+    base: int
+    start: int
+    size: int
+    count: int
+    end: int
+    end64: int | None
 
 
 def looks_like_zip(view: View) -> bool:
@@ -114,19 +101,37 @@ def embedded_ends(view: View, below: int) -> list[int]:
     Some readers open an archive wherever it stands. Each is to be read from a `Head` of that size, and what ends within
     it, from `ZipArchive.start` on, is part of it. Raises `LimitError` for a file that is full of such ends.
     """
-    found, mentioned = [], 0
-    for first in range(0, below, _BLOCK):
-        block = view.read(first, min(_BLOCK + len(END) - 1, below - first))
-        at = block.find(END)
-        while at >= 0:
-            mentioned += 1
-            end = _end_of_archive(view, first + at)
-            if end is not None and end <= below:
-                found.append(end)
-            if mentioned > MAX_MENTIONED:
-                raise LimitError(f"more than {MAX_MENTIONED} end records", code="zip-members")
-            at = block.find(END, at + 1)
-    return sorted(set(found), reverse=True)
+    ends = {place.end for place in ZipContainer().places(view, 0, below)}
+    return sorted((end for end in ends if end <= below), reverse=True)
+
+
+class ZipContainer:
+    """Implements `signwright.containers.base.Container`."""
+
+    kind = "zip"
+
+    def claims(self, view: View) -> Place | None:
+        return Place(self.kind, view.size, view.size) if looks_like_zip(view) else None
+
+    def places(self, view: View, first: int, last: int) -> list[Place]:
+        """End records that lead to a directory; where the archive starts is known when it is opened."""
+        found, mentioned = [], 0
+        for start in range(first, last, _BLOCK):
+            stop = min(start + _BLOCK, last)
+            block = view.read(start, min(stop + len(END) - 1, view.size) - start)
+            at = block.find(END)
+            while at >= 0:
+                mentioned += 1
+                end = _end_of_archive(view, start + at)
+                if end is not None:
+                    found.append(Place(self.kind, start + at, end))
+                if mentioned > MAX_MENTIONED:
+                    raise LimitError(f"more than {MAX_MENTIONED} end records", code="archive-members")
+                at = block.find(END, at + 1)
+        return found
+
+    def open(self, view: View, place: Place, limits: ArchiveLimits) -> ZipArchive:
+        return ZipArchive(Head(view, place.end), limits)
 
 
 def _end_of_archive(view: View, position: int) -> int | None:
@@ -145,20 +150,18 @@ class ZipArchive:
     """The members of ``view`` in the order of the directory, all checks of structure done.
 
     ``start``: where its first byte stands; what is before it is no part of it.
+    Implements `signwright.containers.base.Archive`.
     """
 
-    def __init__(self, view: View, limits: ZipLimits | None = None) -> None:
+    def __init__(self, view: View, limits: ArchiveLimits | None = None) -> None:
         self._view = view
-        self._limits = limits or ZipLimits()
-        base, start, size, count = _find_directory(view)
-        if count > self._limits.members:
-            raise LimitError(f"{count} members, at most {self._limits.members} are read", code="zip-members")
-        if size > _MAX_DIRECTORY:
-            raise LimitError(f"a directory of {size} bytes, at most {_MAX_DIRECTORY} are read", code="zip-members")
-        listed = _directory(view.read(start, size), count, base, start)
+        self._limits = limits or ArchiveLimits()
+        self.directory, listed = _listed(view, self._limits)
+        start, end = self.directory.start, self.directory.end + _END.size
         self.members = tuple(_located(view, member) for member in listed)
         self._check_layout(start)
         self.start = min((member.header for member in self.members), default=start)
+        self.covered = _merged([*sorted((m.header, m.end) for m in self.members), (start, end)])
 
     def _check_layout(self, directory: int) -> None:
         """No two members share a byte, and nothing that starts like a member lies where none is listed."""
@@ -179,7 +182,7 @@ class ZipArchive:
         if member.method not in _UNPACKERS:
             raise FormatError(f"zip: packing method {member.method}", offset=member.header, code="zip-method")
         if member.size > self._limits.total:
-            raise LimitError(f"a member of {member.size} bytes", code="zip-total")
+            raise LimitError(f"a member of {member.size} bytes", code="archive-total")
         check_ratio(member.size, member.packed, self._limits.ratio)
         seen, crc = 0, 0
         for block in _UNPACKERS[member.method](blocks(self._view, member.start, member.packed, _BLOCK)):
@@ -192,6 +195,22 @@ class ZipArchive:
             raise FormatError(
                 "zip: size or checksum differ from the directory", offset=member.header, code="zip-checksum"
             )
+
+
+def listed_names(view: View, limits: ArchiveLimits | None = None) -> list[str]:
+    """Names of the members as the directory alone has them; nothing else was looked at. Raises as `ZipArchive`."""
+    return [member.name for member in _listed(view, limits or ArchiveLimits())[1]]
+
+
+def _listed(view: View, limits: ArchiveLimits) -> tuple[Directory, list[Member]]:
+    found = _find_directory(view)
+    if found.count > limits.members:
+        raise LimitError(f"{found.count} members, at most {limits.members} are read", code="archive-members")
+    if found.size > _MAX_DIRECTORY:
+        raise LimitError(
+            f"a directory of {found.size} bytes, at most {_MAX_DIRECTORY} are read", code="archive-members"
+        )
+    return found, _directory(view.read(found.start, found.size), found)
 
 
 def _end_records(view: View) -> list[int]:
@@ -223,13 +242,12 @@ def _ends_early(view: View) -> bool:
     return False
 
 
-def _find_directory(view: View) -> tuple[int, int, int, int]:
-    """What stands before the archive, and start, size and count of its directory."""
+def _find_directory(view: View) -> Directory:
     ends = _end_records(view)
     if len(ends) != 1:
         found = "no end record" if not ends else f"{len(ends)} end records"
         raise FormatError(f"zip: {found} that fit the file", offset=view.size, code="zip-end")
-    position = ends[0]
+    end = position = ends[0]
     _, disk, first_disk, here, count, size, offset, _ = _END.unpack(view.read(position, _END.size))
     wide = _find_end64(view, position)
     if wide is not None:
@@ -243,7 +261,18 @@ def _find_directory(view: View) -> tuple[int, int, int, int]:
         raise FormatError(
             "zip: the directory does not end where its end record starts", offset=position, code="zip-end"
         )
-    return base, position - size, size, count
+    return Directory(base, position - size, size, count, end, None if wide is None else position)
+
+
+def _merged(extents: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """``extents``, in order, with those that touch as one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in extents:
+        if merged and start == merged[-1][1]:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return tuple(merged)
 
 
 def _find_end64(view: View, end: int) -> tuple[int, int, int, int, int, int, int] | None:
@@ -260,9 +289,9 @@ def _find_end64(view: View, end: int) -> tuple[int, int, int, int, int, int, int
     return position, row[4], row[5], row[6], row[7], row[8], row[9]
 
 
-def _directory(content: bytes, count: int, base: int, start: int) -> list[Member]:
-    members, at = [], 0
-    for _ in range(count):
+def _directory(content: bytes, found: Directory) -> list[Member]:
+    members, at, start = [], 0, found.start
+    for _ in range(found.count):
         if at + _CENTRAL.size > len(content) or content[at : at + 4] != CENTRAL:
             raise FormatError("zip: the directory ends early", offset=start + at, code="zip-directory")
         row = _CENTRAL.unpack_from(content, at)
@@ -275,7 +304,8 @@ def _directory(content: bytes, count: int, base: int, start: int) -> list[Member
         name = _name(content[name_at : name_at + names], flags, start + at)
         extra = content[name_at + names : name_at + names + extras]
         size, packed, header = _wide(extra, [size, packed, row[16]], start + at)
-        members.append(Member(name, method, flags, crc, packed, size, base + header))
+        place = {"entry": start + at, "entry_size": following - at}
+        members.append(Member(name, method, flags, crc, packed, size, found.base + header, **place))
         at = following
     if at != len(content):
         raise FormatError("zip: more in the directory than its count", offset=start + at, code="zip-directory")
@@ -332,9 +362,7 @@ def _located(view: View, member: Member) -> Member:
         raise FormatError("zip: the local header contradicts the directory", offset=at, code="zip-local")
     if flags & _DESCRIBED:
         end += _descriptor_length(view, end, member)
-    return Member(
-        member.name, method, member.flags, member.crc, member.packed, member.size, member.header, start=start, end=end
-    )
+    return replace(member, start=start, end=end)
 
 
 def _descriptor_length(view: View, at: int, member: Member) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from signwright.containers.zip import ZipLimits
+from signwright.containers.base import ArchiveLimits
 from signwright.errors import ConfigurationError
 from signwright.scanner.engines.base import Engine
 from signwright.scanner.engines.clamd import Clamd
@@ -91,7 +91,7 @@ def make_scanner(settings: ScannerSettings, pool: WorkerPool, rules: tuple[str, 
             age = timedelta(hours=clamd.max_age_hours) if clamd.max_age_hours else None
             engines.append(Clamd(clamd.address, seconds=clamd.seconds, max_age=age))
     limits = settings.limits
-    archive = ZipLimits(members=limits.members, total=limits.total, ratio=limits.ratio, depth=limits.depth)
+    archive = ArchiveLimits(members=limits.members, total=limits.total, ratio=limits.ratio, depth=limits.depth)
     scan_limits = ScanLimits(artifact=limits.artifact, archive=archive, worker=worker_limits(settings))
     return Scanner(pool, engines, spool=Path(settings.spool), limits=scan_limits)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scanner's sandboxed children do: match rules, and unpack zip members.
+"""What the scanner's sandboxed children do: match rules, and unpack the members of archives.
 
 Run as a module this is the scanner's zygote: the rules are compiled once, before the first fork.
 """
@@ -12,16 +12,18 @@ from pathlib import Path
 
 import yara_x
 
-from signwright.containers.zip import ZipArchive, ZipLimits
+from signwright.containers.base import ArchiveLimits, Place
+from signwright.containers.registry import container_of
 from signwright.errors import ConfigurationError, FormatError, LimitError, SignwrightError, UsageError
 from signwright.model.framing import Frame
-from signwright.model.view import Head
 from signwright.scanner.engines.yara import rule_files, rules_digest
 from signwright.signer.worker.task import Job, Task
 from signwright.signer.worker.zygote import main
 
 #: Up to here content is handed over in memory; larger files are mapped by the library.
 _IN_MEMORY = 4 << 20
+#: Ranges of one archive that are told; what the others explain is searched like the rest.
+MAX_COVERED = 4096
 
 
 def match_job(rules: yara_x.Rules) -> Job:
@@ -58,16 +60,18 @@ def _matching(scanner: yara_x.Scanner, task: Task, index: int) -> list[str]:
 
 
 def unpack(task: Task) -> Frame:
-    """Stream the members of the zip that ends at byte ``end`` of view 0: ``start`` says where it begins, ``member``
-    opens one, parts carry its blocks, ``end`` or ``failed`` closes it.
+    """Stream the members of the archive of ``kind`` at ``mark`` and ``end`` of view 0: ``covered`` says which ranges of
+    the view it explains, ``member`` opens a member, parts carry its blocks, ``end`` or ``failed`` closes it.
     """
-    limits = ZipLimits(**{name: _whole(task.message.get(name)) for name in ("members", "total", "ratio", "depth")})
-    archive = ZipArchive(Head(task.views[0], _whole(task.message.get("end"))), limits)
-    task.send({"start": archive.start})
+    message = task.message
+    limits = ArchiveLimits(**{name: _whole(message.get(name)) for name in ("members", "total", "ratio", "depth")})
+    place = Place(str(message.get("kind")), _whole(message.get("mark")), _whole(message.get("end")))
+    archive = container_of(place.kind).open(task.views[0], place, limits)
+    task.send({"covered": [list(part) for part in archive.covered[:MAX_COVERED]]})
     for member in archive.members:
         if member.is_folder:
             continue
-        task.send({"member": member.name, "packed": member.packed})
+        task.send({"member": member.name})
         try:
             for block in archive.read(member):
                 if block:

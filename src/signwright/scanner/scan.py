@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scan: copy and hash the bytes, have every engine look at them and at every member of every zip inside.
+"""One scan: copy and hash the bytes, have every engine look at them and at every member of every archive inside.
 
 Whatever was not fully looked at, for whatever reason, makes the verdict ``unscannable``. What is looked at is the
 scanner's own unlinked copy, so that nobody can change the bytes between the digest and the scan.
@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from signwright.containers.zip import MAX_EMBEDDED, Budget, ZipLimits, embedded_ends, looks_like_zip
+from signwright.containers.base import ArchiveLimits, Budget, Place
+from signwright.containers.registry import MAX_EMBEDDED, claimed, embedded, is_covered, uncovered
 from signwright.errors import ConflictError, LimitError, MalformedError, SignwrightError, UnavailableError
 from signwright.model.framing import Frame
 from signwright.scanner.engines.base import Engine, EngineInfo, Session
@@ -38,7 +39,7 @@ class ScanLimits:
     """
 
     artifact: int = 20 << 30
-    archive: ZipLimits = field(default_factory=ZipLimits)
+    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
     worker: JobLimits = field(default_factory=JobLimits)
 
 
@@ -174,7 +175,7 @@ class _Run:
         self._add(path, f"unscannable: {problem.code}", engine)
 
     def look(self, depth: int, path: str) -> None:
-        """Scan file ``depth`` and, when it is a zip, everything in it."""
+        """Scan file ``depth`` and everything in the archives that it is, or that stand anywhere in it."""
         for engine, session in list(self.sessions):
             try:
                 for rule in session.scan(depth):
@@ -185,49 +186,55 @@ class _Run:
         view = DescriptorView(self.spools[depth].read_only)
         self._progress.scanned += view.size
         try:
-            # What stands before an archive may be one as well, and an archive may stand in the middle of anything.
-            start = self._unpack(depth, path, view.size) if looks_like_zip(view) else view.size
-            opened = 0
-            for end in embedded_ends(view, start):
-                if end <= start:
-                    start, opened = self._unpack(depth, path, end), opened + 1
-                    if opened > MAX_EMBEDDED:
-                        raise LimitError(f"more than {MAX_EMBEDDED} archives in a file", code="zip-members")
+            self._look_inside(depth, path, view)
         except SignwrightError as problem:
             self.failed(path, problem, "unpack")
 
-    def _unpack(self, depth: int, path: str, end: int) -> int:
-        """Look at the members of the archive that ends at ``end`` of file ``depth``; where it starts."""
-        if depth >= self._limits.archive.depth:
-            raise LimitError("nested too deep", code="zip-depth")
+    def _look_inside(self, depth: int, path: str, view: DescriptorView) -> None:
+        """Open what the file is, and then what stands in the parts that no opened archive explains."""
+        covered: list[tuple[int, int]] = []
+        for place in claimed(view):
+            covered += self._unpack(depth, path, place, view.size)
+        opened = 0
+        for first, last in uncovered(covered, view.size):
+            for place in embedded(view, first, last):
+                if is_covered(covered, place.mark):
+                    continue  # in one that was opened meanwhile
+                opened += 1
+                if opened > MAX_EMBEDDED:
+                    raise LimitError(f"more than {MAX_EMBEDDED} archives in a file", code="archive-members")
+                covered += self._unpack(depth, path, place, view.size)
+
+    def _unpack(self, depth: int, path: str, place: Place, size: int) -> list[tuple[int, int]]:
+        """Look at the members of the archive at ``place`` of file ``depth``; which ranges of the file it explains."""
         archive = self._limits.archive
-        message: dict[str, object] = {
-            "members": archive.members,
-            "total": archive.total,
-            "ratio": archive.ratio,
-            "depth": archive.depth,
-            "end": end,
-        }
-        start: object = None
+        if depth >= archive.depth:
+            raise LimitError("nested too deep", code="archive-depth")
+        message: dict[str, object] = {"kind": place.kind, "mark": place.mark, "end": place.end}
+        message |= {name: getattr(archive, name) for name in ("members", "total", "ratio", "depth")}
+        covered: list[tuple[int, int]] | None = None
         views = [self.spools[depth].read_only]
         with self._pool.job("unpack", message, views=views, limits=self._limits.worker) as running:
             for frame in _parts(running):
-                if start is None:
-                    start = frame.message.get("start")
-                    continue
-                name = frame.message.get("member")
-                if not isinstance(name, str) or not name:
-                    raise MalformedError("the unpacking worker lost its place", code="worker-answer")
-                inner = f"{path}/{printable(name)}"
-                problem = self._receive(running, depth + 1)
-                self._progress.members += 1
-                if problem is None:
-                    self.look(depth + 1, inner)
+                if covered is None:
+                    covered = _ranges(frame.message.get("covered"), size)
                 else:
-                    self.failed(inner, problem, "unpack")
-        if type(start) is not int or not 0 <= start <= end:
-            raise MalformedError("the unpacking worker lost its place", code="worker-answer")
-        return start
+                    self._look_at_member(running, frame, depth, path)
+        if covered is None:
+            raise _lost()
+        return covered
+
+    def _look_at_member(self, running: RunningJob, frame: Frame, depth: int, path: str) -> None:
+        name = frame.message.get("member")
+        if not isinstance(name, str) or not name:
+            raise _lost()
+        inner = f"{path}/{printable(name)}"
+        problem = self._receive(running, depth + 1)
+        self._progress.members += 1
+        if problem is None:
+            self.look(depth + 1, inner)
+        else:
+            self.failed(inner, problem, "unpack")
 
     def _receive(self, running: RunningJob, depth: int) -> SignwrightError | None:
         """Write one member to its spool file. Returns why it cannot be looked at; raises when nothing more can be."""
@@ -251,6 +258,22 @@ class _Run:
         row = FindingRow(path, rule[:200], engine)
         if row not in self.findings and len(self.findings) < MAX_FINDINGS:
             self.findings.append(row)
+
+
+def _lost() -> MalformedError:
+    return MalformedError("the unpacking worker lost its place", code="worker-answer")
+
+
+def _ranges(told: object, size: int) -> list[tuple[int, int]]:
+    """What a worker said that an archive explains, which must lie within the file."""
+    ranges = []
+    for row in told if isinstance(told, list) else [None]:
+        match row:
+            case [int(start), int(end)] if 0 <= start <= end <= size:
+                ranges.append((start, end))
+            case _:
+                raise _lost()
+    return ranges
 
 
 def _parts(running: RunningJob) -> Iterator[Frame]:

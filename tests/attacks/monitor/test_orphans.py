@@ -357,7 +357,7 @@ def test_bombs_and_endless_nesting_end_at_their_limits(served, capsys, tmp_path)
     folder = write(tmp_path / "out", {"bomb.zip": zipped({"zeros": bytes(200 << 20)}), "deep.zip": nested})
     code, rows, _ = scan(capsys, folder)
     assert code == 1
-    assert sorted(row["code"] for row in rows) == ["zip-depth", "zip-ratio"]
+    assert sorted(row["code"] for row in rows) == ["archive-depth", "archive-ratio"]
 
 
 def test_links_are_not_followed_and_odd_files_do_no_harm(served, capsys, tmp_path):

@@ -134,25 +134,25 @@ def test_eight_zips_in_each_other_are_opened_and_nine_are_not(scanner: RunningSc
     assert scanner.evidence(nested(7, packed), "a.zip").verdict == "infected"
     deep = scanner.evidence(nested(8, zipped(("clean", b"clean"))), "a.zip")
     assert deep.verdict == "unscannable"
-    assert [row[1:] for row in rules_of(deep)] == [("unscannable: zip-depth", "unpack")]
+    assert [row[1:] for row in rules_of(deep)] == [("unscannable: archive-depth", "unpack")]
 
 
 def test_a_bomb_is_unscannable(scanner: RunningScanner) -> None:
     evidence = scanner.evidence(zipped(("zeros", bytes(10 << 20)), ("small", b"ok")), "bomb.zip")
     assert evidence.verdict == "unscannable"
-    assert ("bomb.zip/zeros", "unscannable: zip-ratio", "unpack") in rules_of(evidence)
+    assert ("bomb.zip/zeros", "unscannable: archive-ratio", "unpack") in rules_of(evidence)
 
 
 def test_a_bomb_of_many_small_members_is_unscannable(scanner: RunningScanner) -> None:
     evidence = scanner.evidence(zipped(*[(str(n), bytes(900_000)) for n in range(20)]), "bomb.zip")
     assert evidence.verdict == "unscannable"
-    assert rules_of(evidence) == [("bomb.zip", "unscannable: zip-ratio", "unpack")]
+    assert rules_of(evidence) == [("bomb.zip", "unscannable: archive-ratio", "unpack")]
 
 
 def test_more_than_the_total_is_unscannable(scanner: RunningScanner) -> None:
     evidence = scanner.evidence(zipped(("a", NOISE * 40), ("b", NOISE * 40)), "big.zip")
     assert evidence.verdict == "unscannable"
-    assert rules_of(evidence) == [("big.zip", "unscannable: zip-total", "unpack")]
+    assert rules_of(evidence) == [("big.zip", "unscannable: archive-total", "unpack")]
 
 
 def test_an_encrypted_member_is_unscannable(scanner: RunningScanner, own_folder: Path) -> None:

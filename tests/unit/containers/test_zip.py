@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz.zip_walk import one_input
-from signwright.containers.zip import Budget, ZipArchive, ZipLimits, embedded_ends, looks_like_zip
+from signwright.containers.base import ArchiveLimits, Budget
+from signwright.containers.zip import ZipArchive, embedded_ends, looks_like_zip
 from signwright.errors import FormatError, LimitError, SignwrightError
 from signwright.model.view import BytesView, Head
 from tests.support.tools import require_tool
@@ -47,12 +48,12 @@ class Unseekable(io.RawIOBase):
         return len(block)
 
 
-def unpacked(content: bytes, limits: ZipLimits | None = None) -> list[tuple[str, bytes]]:
+def unpacked(content: bytes, limits: ArchiveLimits | None = None) -> list[tuple[str, bytes]]:
     archive = ZipArchive(BytesView(content), limits)
     return [(member.name, b"".join(archive.read(member))) for member in archive.members]
 
 
-def code_of(content: bytes, limits: ZipLimits | None = None) -> str:
+def code_of(content: bytes, limits: ArchiveLimits | None = None) -> str:
     with pytest.raises((FormatError, LimitError)) as caught:
         unpacked(content, limits)
     assert isinstance(caught.value, SignwrightError)
@@ -81,7 +82,7 @@ def test_a_zip64_end_record_is_read() -> None:
     members = [(f"{number}", b"") for number in range(0x10000 + 3)]
     content = made(members, zipfile.ZIP_STORED)
     assert [m.name for m in ZipArchive(BytesView(content)).members] == [name for name, _ in members]
-    assert code_of(content, ZipLimits(members=70)) == "zip-members"
+    assert code_of(content, ArchiveLimits(members=70)) == "archive-members"
 
 
 def test_an_archive_of_info_zip_is_read(tmp_path: Path) -> None:
@@ -102,19 +103,19 @@ def test_an_empty_archive_has_no_members() -> None:
 
 
 def test_a_bad_ratio_is_refused_for_a_member_and_overall() -> None:
-    assert code_of(made([("bomb", bytes(8 << 20))])) == "zip-ratio"
+    assert code_of(made([("bomb", bytes(8 << 20))])) == "archive-ratio"
     assert unpacked(made([("page", bytes(1 << 19))])) == [("page", bytes(1 << 19))]
-    budget = Budget(ZipLimits(), packed=1000)
+    budget = Budget(ArchiveLimits(), packed=1000)
     budget.take(100_000)
     with pytest.raises(LimitError) as caught:
         budget.take(2 << 20)
-    assert caught.value.code == "zip-ratio"
+    assert caught.value.code == "archive-ratio"
 
 
 def test_the_total_is_limited() -> None:
     content = made([("big", random.Random(1).randbytes(300_000))])
-    assert code_of(content, ZipLimits(total=200_000)) == "zip-total"
-    budget = Budget(ZipLimits(total=1000), packed=1000)
+    assert code_of(content, ArchiveLimits(total=200_000)) == "archive-total"
+    budget = Budget(ArchiveLimits(total=1000), packed=1000)
     with pytest.raises(LimitError):
         budget.take(1001)
 

@@ -16,15 +16,8 @@ from typing import BinaryIO
 
 from signwright.client.files import open_input
 from signwright.client.orphans.found import Unread
-from signwright.containers.zip import (
-    MAX_EMBEDDED,
-    Budget,
-    Member,
-    ZipArchive,
-    ZipLimits,
-    embedded_ends,
-    looks_like_zip,
-)
+from signwright.containers.base import ArchiveLimits, Budget
+from signwright.containers.zip import MAX_EMBEDDED, Member, ZipArchive, embedded_ends, looks_like_zip
 from signwright.errors import FormatError, LimitError, UsageError
 from signwright.model.view import FileView, Head, View, blocks
 
@@ -55,7 +48,7 @@ class WalkLimits:
     """``files``: in all, members of archives too; ``archive``: what may come out of one file."""
 
     files: int = 2_000_000
-    archive: ZipLimits = field(default_factory=ZipLimits)
+    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +148,7 @@ class Walk:
             if start is not None and end <= start:
                 opened += 1
                 if opened > MAX_EMBEDDED:
-                    yield Unread(entry.path, "zip-members", f"more than {MAX_EMBEDDED} archives in a file")
+                    yield Unread(entry.path, "archive-members", f"more than {MAX_EMBEDDED} archives in a file")
                     return
                 inner = Entry(entry.path, Head(entry.view, end), None)
                 start = yield from self._archive(inner, budget, depth=depth)
@@ -169,7 +162,7 @@ class Walk:
         """
         try:
             if depth >= budget.limits.depth:
-                raise LimitError(f"archives in more than {budget.limits.depth} archives", code="zip-depth")
+                raise LimitError(f"archives in more than {budget.limits.depth} archives", code="archive-depth")
             archive = ZipArchive(entry.view, budget.limits)
         except (FormatError, LimitError) as problem:
             if entry.view.read(0, 2) == b"MZ" and isinstance(problem, FormatError):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from signwright.client.orphans.found import Unread
 from signwright.client.orphans.walk import Closed, Entry, Walk, WalkLimits, listed_paths
-from signwright.containers.zip import ZipLimits
+from signwright.containers.base import ArchiveLimits
 from signwright.errors import LimitError, UsageError
 from tests.support.orphans import write, zipped
 
@@ -62,7 +62,7 @@ def test_archives_in_the_middle_of_a_file_are_opened(tmp_path):
 def test_file_full_of_archives_is_named(tmp_path):
     write(tmp_path, {"many": b"MZ" + (zipped({"x": b"x"}) * 300) + bytes(1 << 17)})
     (unread,) = [row for row in walked(tmp_path) if isinstance(row, Unread)]
-    assert unread.code == "zip-members"
+    assert unread.code == "archive-members"
 
 
 def test_too_many_files_end_the_walk(tmp_path):
@@ -74,15 +74,17 @@ def test_too_many_files_end_the_walk(tmp_path):
 @pytest.mark.parametrize(
     ("limits", "code"),
     [
-        ({"members": 2}, "zip-members"),
-        ({"total": 100}, "zip-total"),
-        ({"depth": 0}, "zip-depth"),
-        ({"ratio": 2}, "zip-ratio"),
+        ({"members": 2}, "archive-members"),
+        ({"total": 100}, "archive-total"),
+        ({"depth": 0}, "archive-depth"),
+        ({"ratio": 2}, "archive-ratio"),
     ],
 )
 def test_limits_of_archives_are_kept(tmp_path, limits, code):
     write(tmp_path, {"a.zip": zipped({str(n): bytes(700_000) for n in range(3)})})
-    assert [row.code for row in walked(tmp_path, archive=ZipLimits(**limits)) if isinstance(row, Unread)][:1] == [code]
+    assert [row.code for row in walked(tmp_path, archive=ArchiveLimits(**limits)) if isinstance(row, Unread)][:1] == [
+        code
+    ]
 
 
 def test_memory_stays_small_whatever_a_member_holds(tmp_path):

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of containers: what is searched for, and what an opened archive leaves to be searched."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+
+from signwright.containers.base import ArchiveLimits
+from signwright.containers.registry import CONTAINERS, claimed, container_of, embedded, is_covered, table, uncovered
+from signwright.containers.zip import ZipContainer
+from signwright.errors import FormatError
+from signwright.model.view import BytesView
+
+
+def zipped(name: str, content: bytes, comment: bytes = b"") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, content)
+        archive.comment = comment
+    return buffer.getvalue()
+
+
+def test_a_kind_stands_once_in_the_table() -> None:
+    assert all(kind == one.kind for kind, one in CONTAINERS.items())
+    with pytest.raises(ValueError, match="two containers"):
+        table((ZipContainer(), ZipContainer()))
+
+
+def test_a_kind_that_is_not_there_is_a_format_error() -> None:
+    with pytest.raises(FormatError) as refusal:
+        container_of("rar")
+    assert refusal.value.code == "unknown-container"
+
+
+@pytest.mark.parametrize(
+    ("covered", "parts"),
+    [
+        ([], [(0, 10)]),
+        ([(0, 10)], []),
+        ([(2, 4)], [(0, 2), (4, 10)]),
+        ([(6, 8), (2, 4)], [(0, 2), (4, 6), (8, 10)]),
+        ([(2, 8), (3, 4), (7, 9)], [(0, 2), (9, 10)]),
+    ],
+)
+def test_what_no_archive_explains_is_left_over(covered: list[tuple[int, int]], parts: list[tuple[int, int]]) -> None:
+    assert uncovered(covered, 10) == parts
+    for offset in range(10):
+        assert is_covered(covered, offset) is not is_covered(parts, offset)
+
+
+def test_a_zip_explains_its_members_and_its_directory_and_nothing_else() -> None:
+    archive = zipped("a", b"content", comment=b"a comment")
+    content = b"before" + archive
+    (place,) = claimed(BytesView(content))
+    opened = container_of(place.kind).open(BytesView(content), place, ArchiveLimits())
+    assert list(opened.covered) == [(6, len(content) - len(b"a comment"))]
+
+
+def test_bytes_between_two_members_are_not_explained_by_the_zip_around_them() -> None:
+    content = _with_hole(b"between the members")
+    (place,) = claimed(BytesView(content))
+    covered = container_of(place.kind).open(BytesView(content), place, ArchiveLimits()).covered
+    (hole,) = uncovered(covered, len(content))
+    assert content[slice(*hole)] == b"between the members"
+
+
+def _with_hole(hole: bytes) -> bytes:
+    """A zip with ``hole`` between its first and its second member."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a", b"x" * 50)
+        buffer.write(hole)
+        archive.start_dir = buffer.tell()
+        archive.writestr("b", b"y" * 50)
+    return buffer.getvalue()
+
+
+def test_an_archive_in_the_middle_is_found_by_where_its_mark_begins() -> None:
+    archive = zipped("a", b"content")
+    content = b"." * 100 + archive + b"." * 70_000  # more than a comment can hold
+    mark = content.index(b"PK\x05\x06")
+    assert claimed(BytesView(content)) == []
+    assert [place.mark for place in embedded(BytesView(content), 0, len(content))] == [mark]
+    assert [place.mark for place in embedded(BytesView(content), mark, mark + 1)] == [mark]
+    assert embedded(BytesView(content), mark + 1, len(content)) == []
+    assert embedded(BytesView(content), 0, mark) == []
