@@ -8,18 +8,22 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 
-from signwright.formats.pe import PeFormat
+from signwright.formats.authenticode import write_certificates
+from signwright.formats.pe import PeFormat, PeOptions
 from signwright.model.patch import Patched
 from signwright.model.view import BytesView
-from tests.support.pe_builder import EFI, PE32, PE32_PLUS, distlib_launcher, identity, sign
-from tests.support.pe_builder import SHAPES as BUILT
-from tests.support.pki import default_pki
+from signwright.readers.pe import PeReader
+from tests.support.pe_builder import EFI, PE32_PLUS, SHAPES, distlib_launcher, envelope_for, identity, sign
+from tests.support.pki import default_pki, to_pem
 from tests.support.signify_shim import import_signify
 from tests.support.tools import require_tool
 
-SOURCE = "int main(void) { return 0; }\n"
+SOURCES = {
+    "a.c": "int main(void) { return 0; }\n",
+    "driver.c": "int DriverEntry(void *driver, void *path) { return driver == path; }\n",
+}
+DRIVER = ["-shared", "-nostdlib", "-Wl,--subsystem,native", "-Wl,--entry,DriverEntry"]
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
@@ -49,27 +53,20 @@ def signify_says(content: bytes) -> str:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Programs made by a real compiler; their lengths are not multiples of 8."""
     folder = tmp_path_factory.mktemp("mingw")
-    (folder / "a.c").write_text(SOURCE)
+    for name, text in SOURCES.items():
+        (folder / name).write_text(text)
     built = {}
     for name, command in {
         "exe64": ["x86_64-w64-mingw32-gcc", "a.c"],
         "dll64": ["x86_64-w64-mingw32-gcc", "-shared", "a.c"],
         "exe32": ["i686-w64-mingw32-gcc", "a.c"],
+        "sys64": ["x86_64-w64-mingw32-gcc", *DRIVER, "driver.c"],
     }.items():
         tool = require_tool(command[0], "mingw-w64")
         done = run(tool, *command[1:], "-o", f"{name}.bin", cwd=folder)
         assert done.returncode == 0, done.stderr
         built[name] = (folder / f"{name}.bin").read_bytes()
     return built
-
-
-SHAPES = {
-    "pe32": PE32,
-    "pe32+": PE32_PLUS,
-    "overlay": PE32_PLUS.but(overlay=b"payload of an installer" * 33),
-    "odd": PE32.but(overlay=b"x"),
-    "gap": PE32_PLUS.but(gap=b"gap" * 11),
-}
 
 
 @pytest.mark.parametrize("key_type", ["rsa3072", "p256"])
@@ -88,7 +85,7 @@ def test_each_digest_is_accepted_by_both(tmp_path: Path, digest: str) -> None:
     assert signify_says(signed) == "OK"
 
 
-@pytest.mark.parametrize("name", ["exe64", "dll64", "exe32"])
+@pytest.mark.parametrize("name", ["exe64", "dll64", "exe32", "sys64"])
 def test_compiled_programs_are_accepted_by_both(tmp_path: Path, compiled: dict[str, bytes], name: str) -> None:
     signed = sign(compiled[name], identity("rsa3072"))
     told = osslsigncode_says(signed, tmp_path)
@@ -123,21 +120,75 @@ def test_flipped_byte_is_refused_by_both(tmp_path: Path) -> None:
     assert signify_says(bytes(signed)) != "OK"
 
 
-def test_efi_program_is_accepted_by_sbverify(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key_types", [["rsa3072"], ["rsa3072", "rsa2048"]], ids=["one", "two"])
+def test_every_signature_of_an_efi_program_is_accepted_by_sbverify(tmp_path: Path, key_types: list[str]) -> None:
     tool = require_tool("sbverify", "sbsigntool")
-    (tmp_path / "a.efi").write_bytes(sign(EFI.build(), identity("rsa3072")))
-    certificate = x509.load_der_x509_certificate(identity("rsa3072").certificate)
-    from cryptography.hazmat.primitives.serialization import Encoding
+    content = EFI.build()
+    for key_type in key_types:
+        content = sign(content, identity(key_type), existing="append")
+    (tmp_path / "a.efi").write_bytes(content)
+    for key_type in key_types:
+        (tmp_path / "cert.pem").write_bytes(to_pem(identity(key_type).certificate))
+        told = run(tool, "--cert", "cert.pem", "a.efi", cwd=tmp_path)
+        assert told.returncode == 0, told.stderr
 
-    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    told = run(tool, "--cert", "cert.pem", "a.efi", cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
+
+def test_driver_is_known_as_one(compiled: dict[str, bytes]) -> None:
+    facts = PeFormat().prepare(BytesView(compiled["sys64"]), (), PeOptions()).facts
+    assert (facts["subsystem"], facts["is_driver"]) == ("native", True)
 
 
-@pytest.mark.parametrize("shape", sorted(BUILT))
+def by_osslsigncode(content: bytes, folder: Path, *options: str) -> bytes:
+    """``content`` with a signature of the same identity by osslsigncode."""
+    tool, signer = require_tool("osslsigncode"), identity("rsa2048")
+    (folder / "key").write_bytes(signer.private_pem)
+    (folder / "chain").write_bytes(b"".join(map(to_pem, signer.chain)))
+    (folder / "in").write_bytes(content)
+    command = [tool, "sign", *options, "-key", "key", "-certs", "chain", "-in", "in", "-out", "out"]
+    (folder / "out").unlink(missing_ok=True)
+    done = run(*command, cwd=folder)
+    assert done.returncode == 0, done.stdout
+    return (folder / "out").read_bytes()
+
+
+@pytest.mark.parametrize("theirs", ["sha1", "sha256", "sha384"])
+def test_signature_beside_one_of_osslsigncode_is_accepted_by_both(
+    tmp_path: Path, compiled: dict[str, bytes], theirs: str
+) -> None:
+    first = by_osslsigncode(compiled["exe64"], tmp_path, "-h", theirs)
+    ours_last = sign(first, existing="append", digest="sha384")
+    ours_first = by_osslsigncode(sign(compiled["exe64"]), tmp_path, "-nest", "-h", theirs)
+    for content in (ours_last, ours_first, sign(ours_first, existing="append", digest="sha512")):
+        told = osslsigncode_says(content, tmp_path)
+        assert told.returncode == 0, told.stdout
+        assert signify_says(content) == "OK"
+        reading = PeReader().read(BytesView(content))
+        assert any("uses sha1" in warning for warning in reading.warnings) == (theirs == "sha1")
+
+
+def test_table_of_several_entries_is_accepted_by_signify(tmp_path: Path) -> None:
+    """osslsigncode 2.9 refuses every such table, of firmware as well; nobody else here reads it."""
+    source = BytesView(PE32_PLUS.build())
+    prepared = [PeFormat().prepare(source, (), PeOptions(digest=digest)) for digest in ("sha256", "sha384")]
+    table = write_certificates([envelope_for(one, identity("rsa3072")) for one in prepared])
+    two = PE32_PLUS.but(table=table).build()
+    for content in (two, sign(two, existing="append")):
+        assert signify_says(content) == "OK"
+        assert osslsigncode_says(content, tmp_path).returncode != 0
+
+
+def test_bytes_behind_a_table_are_refused_and_accepted_once_signed_again(tmp_path: Path) -> None:
+    longer = sign(distlib_launcher().read_bytes()) + b"appended later"
+    again = sign(longer, existing="replace")
+    for content, good in ((longer, False), (again, True)):
+        assert (osslsigncode_says(content, tmp_path).returncode == 0) == good
+        assert (signify_says(content) == "OK") == good
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
 def test_removing_gives_byte_for_byte_what_osslsigncode_gives(tmp_path: Path, shape: str) -> None:
     tool = require_tool("osslsigncode")
-    signed = BytesView(sign(BUILT[shape].build()))
+    signed = BytesView(sign(SHAPES[shape].build()))
     (tmp_path / "signed.exe").write_bytes(signed.read(0, signed.size))
     told = run(tool, "remove-signature", "-in", "signed.exe", "-out", "plain.exe", cwd=tmp_path)
     assert told.returncode == 0, told.stdout

@@ -27,7 +27,9 @@ _SECURITY = 4
 @dataclass(frozen=True)
 class Pe:
     """A PE to be built. ``gap``: bytes between two sections that belong to neither; ``lead``: bytes between DOS header
-    and PE header; ``table``: a certificate table to append; ``security``: overrides its directory entry."""
+    and PE header; ``head_gap``: bytes behind the headers, before the first section; ``padded``: whether the last
+    section fills its last FileAlignment unit; ``table``: a certificate table to append; ``security``: overrides its
+    directory entry."""
 
     plus: bool = True
     machine: int = 0x8664
@@ -36,6 +38,8 @@ class Pe:
     sections: tuple[bytes, ...] = (b"\xc3" + b"code" * 40, b"some data")
     gap: bytes = b""
     lead: bytes = b""
+    head_gap: bytes = b""
+    padded: bool = True
     overlay: bytes = b""
     directories: int = 16
     checksum: int = 0
@@ -48,20 +52,21 @@ class Pe:
         contents = [*self.sections, *([self.resource] if self.resource else [])]
         optional_size = (112 if self.plus else 96) + 8 * self.directories
         header_end = 64 + len(self.lead) + 4 + 20 + optional_size + 40 * len(contents)
-        first = _up(header_end, FILE_ALIGNMENT)
+        first = _up(header_end + len(self.head_gap), FILE_ALIGNMENT)
         bodies, rows, at = b"", b"", first
         for index, content in enumerate(contents):
-            padded = content + bytes(-len(content) % FILE_ALIGNMENT)
+            last = index + 1 == len(contents)
+            padded = content if last and not self.padded else content + bytes(-len(content) % FILE_ALIGNMENT)
             name = f".s{index}".encode()
             address = SECTION_ALIGNMENT * (index + 1)
             rows += struct.pack("<8sIIIIIIHHI", name, len(content), address, len(padded), at, 0, 0, 0, 0, 0x60000020)
-            bodies += padded + (self.gap if index + 1 < len(contents) else b"")
+            bodies += padded + (b"" if last else self.gap)
             at = first + len(bodies)
         body_end = first + len(bodies) + len(self.overlay)
         table_at = _up(body_end, 8) if self.table else 0
         security = self.security or (table_at, len(self.table))
         head = self._head(len(contents), optional_size, security)
-        whole = (head + rows).ljust(first, b"\0") + bodies + self.overlay
+        whole = (head + rows + self.head_gap).ljust(first, b"\0") + bodies + self.overlay
         return whole.ljust(table_at, b"\0") + self.table
 
     def _head(self, sections: int, optional_size: int, security: tuple[int, int]) -> bytes:
@@ -99,6 +104,17 @@ def _up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
+def clr_header(*, flags: int = 1, strong_name: tuple[int, int] = (0, 0), size: int = 72) -> bytes:
+    """CLI header of a .NET assembly (ECMA-335 II.25.3.3); ``strong_name``: address and size of its signature."""
+    head = struct.pack("<IHHIIIIII", size, 2, 5, 0x2100, 64, flags, 0x06000001, 0, 0)
+    return head + struct.pack("<II", *strong_name) + bytes(32)
+
+
+def assembly(header: bytes) -> Pe:
+    """A program with ``header`` at the start of its first section."""
+    return Pe(plus=False, machine=0x14C, sections=(header + b"metadata and code " * 9, b"data"), clr=(0x1000, 72))
+
+
 PE32_PLUS = Pe()
 PE32 = Pe(plus=False, machine=0x14C)
 DLL = Pe(dll=True)
@@ -119,6 +135,10 @@ SHAPES = {
     "dos-stub": Pe(lead=b"This program cannot be run in DOS mode. ".ljust(64)),
     "with-checksum": Pe(checksum=0x1234),
     "six-directories": Pe(directories=6),
+    "dotnet": assembly(clr_header()),
+    "dotnet-strong-name": assembly(clr_header(flags=9, strong_name=(0x1080, 128))),
+    "gap-after-headers": Pe(head_gap=b"between headers and sections " * 40),
+    "unpadded-last-section": Pe(sections=(b"\xc3" * 300, b"ends here"), padded=False),
     "no-sections": Pe(sections=(), overlay=b"only headers and this"),
 }
 

@@ -12,7 +12,9 @@ import tempfile
 from pathlib import Path
 
 from signwright.formats.authenticode import write_certificates
-from tests.support.pe_builder import EFI, PE32, PE32_PLUS, SHAPES, identity, sign
+from signwright.formats.pe import PeFormat, PeOptions
+from signwright.model.view import BytesView
+from tests.support.pe_builder import EFI, PE32, PE32_PLUS, SHAPES, envelope_for, identity, sign
 from tests.support.pki import to_pem
 from tests.support.tools import require_tool
 
@@ -95,11 +97,14 @@ def write() -> None:
 
 def _signed() -> dict[str, bytes]:
     once = sign(SHAPES["odd-end"].build(), description="a description", url="https://example.org/")
+    prepared = PeFormat().prepare(BytesView(_PLAIN), (), PeOptions())
+    pair = write_certificates([envelope_for(prepared, identity(key_type)) for key_type in ("p256", "p384")])
     efi = sign(EFI.build())
     return {
         "signed": once,
         "signed-nested": sign(once, existing="append", digest="sha384"),
         "signed-efi-two-entries": sign(efi, existing="append"),
+        "signed-two-entries": PE32_PLUS.but(table=pair).build(),
         "signed-by-osslsigncode": _by_osslsigncode(SHAPES["odd-end"].build()),
     }
 

@@ -4,7 +4,8 @@
 The digest covers the file without CheckSum, the security directory entry and the certificate table, padded with zeros
 to 8 bytes ("Windows Authenticode Portable Executable Signature Format", section "Calculating the PE Image Hash"; data
 behind the sections and gaps between them are covered too). Signing sets CheckSum and the directory entry and writes the
-certificate table at the end of the file; nothing else changes.
+certificate table at the end of the file; nothing else changes, except that bytes behind a table that is replaced come
+to stand before the new one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from signwright.formats.authenticode import (
     write_certificates,
 )
 from signwright.formats.base import FormatOptions, Prepared
+from signwright.formats.pe_clr import clr_facts
 from signwright.formats.pe_layout import CHECKSUM_SIZE, ENTRY_SIZE, LIMIT, Layout, pe_offset, read_layout
 from signwright.formats.pe_version import version_facts
 from signwright.model.digest import Digest
@@ -54,11 +56,13 @@ class PeOptions(AuthenticodeOptions):
 
 
 class PeState(Strict):
-    """What `PeFormat.embed` needs: offsets of the fields it sets, where the new table begins, and the sum of the words
-    before it without those fields. ``kept``: base64 of the existing signatures that stay, with ``append`` only.
+    """What `PeFormat.embed` needs: offsets of the fields it sets, where an old table began or the file ended, and the
+    sum of the content's words without those fields. ``moved``: how many bytes behind the old table come to stand before
+    the new one, with ``replace`` only; ``kept``: base64 of the existing signatures that stay, with ``append`` only.
     """
 
     content_end: int = Field(ge=0, lt=LIMIT)
+    moved: int = Field(default=0, ge=0, lt=LIMIT)
     checksum_offset: int = Field(ge=0, lt=LIMIT)
     security_offset: int = Field(ge=0, lt=LIMIT)
     word_sum: int = Field(ge=0, lt=pe_checksum.MODULUS)
@@ -92,6 +96,7 @@ class PeFormat:
         one_pass(view, (reading.take_source, reading.take_image), reading.take_words)
         state = PeState(
             content_end=layout.content_end,
+            moved=layout.behind_table,
             checksum_offset=layout.checksum_offset,
             security_offset=layout.security_offset,
             word_sum=reading.word_sum(view),
@@ -103,25 +108,26 @@ class PeFormat:
             source_sha256=reading.source.hexdigest(),
             source_size=view.size,
             operations=(authenticode_operation("pe", reading.image_digest(), options),),
-            facts={**_facts(layout), **version_facts(view, layout)},
+            facts={**_facts(layout), **clr_facts(view, layout), **version_facts(view, layout)},
             state=state.model_dump(mode="json"),
         )
 
     def embed(self, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
-        """Three small replacements: CheckSum, the security directory entry, and padding with the table at the end."""
+        """Small replacements: CheckSum, the security directory entry, and padding with the table at the end."""
         state = _state(prepared)
         if len(envelopes) != 1:
             raise FormatError(f"{len(envelopes)} envelopes for one operation", code="bad-envelope")
         added = check_envelope(envelopes[0])
-        padding = bytes(-state.content_end % ENTRY_SIZE)
+        content_size = state.content_end + state.moved
+        padding = bytes(-content_size % ENTRY_SIZE)
         table = write_certificates(_all_signatures(state, added))
-        table_offset = state.content_end + len(padding)
+        table_offset = content_size + len(padding)
         size = table_offset + len(table)
         if size >= LIMIT:
             raise FormatError(f"the signed file would have {size} bytes, a PE is smaller than 4 GiB", code="too-large")
         entry = table_offset.to_bytes(4, "little") + len(table).to_bytes(4, "little")
         words = state.word_sum + pe_checksum.field_sum(entry, state.security_offset)
-        words += pe_checksum.field_sum(padding + table, state.content_end)
+        words += pe_checksum.field_sum(padding + table, content_size)
         checksum = pe_checksum.checksum(words, size).to_bytes(CHECKSUM_SIZE, "little")
         try:
             return Patch(
@@ -132,7 +138,7 @@ class PeFormat:
                 splices=(
                     Splice(state.checksum_offset, CHECKSUM_SIZE, checksum),
                     Splice(state.security_offset, ENTRY_SIZE, entry),
-                    Splice(state.content_end, prepared.source_size - state.content_end, padding + table),
+                    *_tail(state, prepared.source_size, padding + table),
                 ),
             )
         except MalformedError as problem:
@@ -171,6 +177,7 @@ class _Reading:
         self.source = hashlib.sha256()
         self._image = hashlib.new(algorithm)
         self._words = pe_checksum.WordSum()
+        self._moved_words = 0
 
     def take_source(self, block: memoryview, offset: int) -> None:  # noqa: ARG002 - the shape of a consumer
         self.source.update(block)
@@ -185,15 +192,20 @@ class _Reading:
         content = block[: max(self._layout.content_end - offset, 0)]
         if content:
             self._words.update(content)
+        moved_from = self._layout.size - self._layout.behind_table
+        first = max(moved_from, offset)
+        if first < offset + len(block):
+            position = self._layout.content_end + first - moved_from
+            self._moved_words += pe_checksum.field_sum(bytes(block[first - offset :]), position)
 
     def image_digest(self) -> Digest:
         """To be called once, when every block was taken."""
-        self._image.update(bytes(-self._layout.content_end % ENTRY_SIZE))
+        self._image.update(bytes(-self._layout.content_size % ENTRY_SIZE))
         return Digest(self._algorithm, self._image.digest())
 
     def word_sum(self, view: View) -> int:
-        """Sum of the content's words as if CheckSum and the security directory entry were zero."""
-        total = self._words.value
+        """Sum of the content's words as if CheckSum and the security directory entry were zero, and there no table."""
+        total = self._words.value + self._moved_words
         for offset, size in ((self._layout.checksum_offset, 4), (self._layout.security_offset, ENTRY_SIZE)):
             total -= pe_checksum.field_sum(view.read(offset, size), offset)
         return total % pe_checksum.MODULUS
@@ -201,21 +213,31 @@ class _Reading:
 
 def _check_room(layout: Layout) -> None:
     """Raise `FormatError` when the largest envelope would not fit: before a key is used, not after."""
-    room = LIMIT - layout.content_end - MAX_ENVELOPE - MAX_KEPT_TABLE - (64 << 10)
+    room = LIMIT - layout.content_size - MAX_ENVELOPE - MAX_KEPT_TABLE - (64 << 10)
     if room < 0:
         raise FormatError(
-            f"a signed PE is smaller than 4 GiB, with {layout.content_end} bytes no room is left", code="too-large"
+            f"a signed PE is smaller than 4 GiB, with {layout.content_size} bytes no room is left", code="too-large"
         )
 
 
 def _refuse_data_behind(layout: Layout) -> None:
-    behind = layout.size - layout.table_offset - layout.table_size
-    if behind:
+    if layout.behind_table:
         raise FormatError(
-            f"{behind} bytes behind the certificate table, wanted the table at the end of the file",
-            offset=layout.table_offset + layout.table_size,
+            f"{layout.behind_table} bytes behind the certificate table, wanted the table at the end of the file",
+            offset=layout.size - layout.behind_table,
             code="data-after-signature",
+            hint="signing with option existing: replace keeps them, before the new table",
         )
+
+
+def _tail(state: PeState, source_size: int, end: bytes) -> tuple[Splice, ...]:
+    """The old table goes, ``end`` comes behind the content; one replacement where nothing stands between them."""
+    if not state.moved:
+        return (Splice(state.content_end, source_size - state.content_end, end),)
+    return (
+        Splice(state.content_end, source_size - state.moved - state.content_end, b""),
+        Splice(source_size, 0, end),
+    )
 
 
 def _kept_signatures(view: View, layout: Layout, existing: Existing) -> list[bytes]:
@@ -229,9 +251,9 @@ def _kept_signatures(view: View, layout: Layout, existing: Existing) -> list[byt
             code="already-signed",
             hint="option existing: replace or append",
         )
-    _refuse_data_behind(layout)
     if existing is Existing.REPLACE:
         return []
+    _refuse_data_behind(layout)
     if layout.table_size > MAX_KEPT_TABLE:
         raise FormatError(
             f"existing signatures of {layout.table_size} bytes, at most {MAX_KEPT_TABLE} can be kept",
@@ -265,7 +287,7 @@ def _state(prepared: Prepared) -> PeState:
         raise FormatError(f"prepared state does not hold: {problem.error_count()} problems", code="bad-state") from None
     ordered = (
         state.checksum_offset + CHECKSUM_SIZE <= state.security_offset
-        and state.security_offset + ENTRY_SIZE <= state.content_end <= prepared.source_size
+        and state.security_offset + ENTRY_SIZE <= state.content_end <= prepared.source_size - state.moved
     )
     if prepared.format != PeFormat.name or not ordered:
         raise FormatError("prepared state does not hold: of another format, or out of order", code="bad-state")
@@ -281,4 +303,5 @@ def _facts(layout: Layout) -> dict[str, Parameter]:
         "is_efi": layout.subsystem in _EFI,
         "is_dotnet": layout.clr[0] != 0 and layout.clr[1] != 0,
         "signed_before": bool(layout.table_offset),
+        "bytes_behind_table": layout.behind_table,
     }

@@ -60,8 +60,18 @@ class Layout:
 
     @property
     def content_end(self) -> int:
-        """End of what the Authenticode digest covers: the certificate table, or the end of the file."""
+        """Where the certificate table begins, or the end of the file."""
         return self.table_offset or self.size
+
+    @property
+    def behind_table(self) -> int:
+        """Number of bytes behind the certificate table: content as well, where nobody expects any."""
+        return self.size - self.table_offset - self.table_size if self.table_offset else 0
+
+    @property
+    def content_size(self) -> int:
+        """Size of the file without its certificate table."""
+        return self.content_end + self.behind_table
 
     @property
     def signed_ranges(self) -> tuple[tuple[int, int], ...]:
@@ -70,7 +80,16 @@ class Layout:
             (0, self.checksum_offset),
             (self.checksum_offset + CHECKSUM_SIZE, self.security_offset),
             (self.security_offset + ENTRY_SIZE, self.content_end),
+            (self.size - self.behind_table, self.size),
         )
+
+    def file_offset(self, address: int, size: int) -> int:
+        """Where ``size`` bytes at a relative virtual address stand in the file; `FormatError` when nowhere."""
+        for section in self.sections:
+            into = address - section.virtual_address
+            if section.offset and into >= 0 and into + size <= section.size:
+                return section.offset + into
+        raise FormatError(f"address 0x{address:x} lies in no section")
 
 
 def pe_offset(view: View) -> int | None:

@@ -42,15 +42,6 @@ def version_facts(view: View, layout: Layout) -> dict[str, Parameter]:
         return {"version_info": "unreadable"}
 
 
-def _file_offset(layout: Layout, address: int, size: int) -> int:
-    """Where ``size`` bytes at a relative virtual address stand in the file."""
-    for section in layout.sections:
-        into = address - section.virtual_address
-        if section.offset and into >= 0 and into + size <= section.size:
-            return section.offset + into
-    raise FormatError(f"address 0x{address:x} lies in no section")
-
-
 def _version_resource(view: View, layout: Layout) -> bytes | None:
     """The three levels of the resource tree are type, name and language; the first of each of the last two is taken."""
     address = layout.resource[0]
@@ -66,19 +57,19 @@ def _version_resource(view: View, layout: Layout) -> bytes | None:
             raise FormatError("resource directory without entries")
     if at & _SUBDIRECTORY:
         raise FormatError("resource tree is deeper than three levels")
-    found, size = struct.unpack("<II", view.read(_file_offset(layout, address + at, 16), 8))
+    found, size = struct.unpack("<II", view.read(layout.file_offset(address + at, 16), 8))
     if size > _MAX_INFO:
         raise FormatError(f"version resource of {size} bytes")
-    return view.read(_file_offset(layout, found, size), size)
+    return view.read(layout.file_offset(found, size), size)
 
 
 def _directory(view: View, layout: Layout, address: int) -> Iterator[tuple[int, int]]:
     """Entries (name or number, target) of IMAGE_RESOURCE_DIRECTORY."""
-    head = view.read(_file_offset(layout, address, 16), 16)
+    head = view.read(layout.file_offset(address, 16), 16)
     count = sum(struct.unpack("<HH", head[12:]))
     if count > _MAX_ENTRIES:
         raise FormatError(f"resource directory with {count} entries")
-    rows = view.read(_file_offset(layout, address + 16, 8 * count), 8 * count)
+    rows = view.read(layout.file_offset(address + 16, 8 * count), 8 * count)
     yield from struct.iter_unpack("<II", rows)
 
 

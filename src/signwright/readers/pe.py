@@ -29,6 +29,7 @@ MAX_DEPTH = 4
 _INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 _PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
 _OPUS_INFO = "1.3.6.1.4.1.311.2.1.12"
+_EFI_SUBSYSTEMS = range(10, 14)
 _DIGESTS = {
     "2.16.840.1.101.3.4.2.1": "sha256",
     "2.16.840.1.101.3.4.2.2": "sha384",
@@ -48,6 +49,7 @@ class _Image:
     entry_at: int
     table_start: int
     table_end: int
+    is_efi: bool
 
     @property
     def has_table(self) -> bool:
@@ -74,6 +76,7 @@ class _Digests:
     image: dict[str, bytes]
     stripped: str
     checksum: int
+    behind_table: int
 
 
 class PeReader:
@@ -115,8 +118,11 @@ class PeReader:
 
     def _check(self, claim: _Claim, digests: _Digests) -> FoundSignature:
         if not hmac.compare_digest(claim.image_digest, digests.image[claim.algorithm]):
+            size = digests.behind_table
+            behind = f"; {size} bytes stand behind the certificate table" if size else ""
             raise VerificationError(
-                f"signature {claim.place}: the file is not what was signed, its digest differs", code="digest-mismatch"
+                f"signature {claim.place}: the file is not what was signed, its digest differs{behind}",
+                code="digest-mismatch",
             )
         signer = claim.signed.only_signer
         cms.check_embedded(claim.signed, signer)
@@ -135,7 +141,7 @@ def certificate_table(view: View) -> Iterator[bytes]:
 
     For who asks which keys were used and not whether the file holds. `FormatError` for what cannot be followed.
     """
-    return _entries(view, _read_image(view), [])
+    return (content for _, content in _entries(view, _read_image(view), []))
 
 
 def claimed_digest(signed: cms.SignedData) -> Digest:
@@ -182,11 +188,12 @@ def _read_image(view: View) -> _Image:
             offset=entry,
             code="bad-certificate-table",
         )
-    return _Image(view.size, optional + 64, _number(view, optional + 64, 4), entry, start, start + size)
+    is_efi = _number(view, optional + 68, 2) in _EFI_SUBSYSTEMS
+    return _Image(view.size, optional + 64, _number(view, optional + 64, 4), entry, start, start + size, is_efi)
 
 
-def _entries(view: View, image: _Image, warnings: list[str]) -> Iterator[bytes]:
-    """Contents of the WIN_CERTIFICATE entries that hold CMS, with their padding."""
+def _entries(view: View, image: _Image, warnings: list[str]) -> Iterator[tuple[int, bytes]]:
+    """The WIN_CERTIFICATE entries that hold CMS: number, counted from 1, and content with its padding."""
     if image.table_end - image.table_start > cms.MAX_ENVELOPE:
         raise FormatError("certificate table is larger than any that is read", offset=image.table_start)
     table = view.read(image.table_start, image.table_end - image.table_start)
@@ -199,9 +206,11 @@ def _entries(view: View, image: _Image, warnings: list[str]) -> Iterator[bytes]:
             )
         revision_and_kind = table[at + 4 : at + 8]
         if revision_and_kind == b"\x00\x02\x02\x00":
-            yield table[at + 8 : at + length]
+            yield count + 1, table[at + 8 : at + length]
         else:
-            warnings.append(f"certificate table entry of another kind ({revision_and_kind.hex()}) was not read")
+            warnings.append(
+                f"certificate table entry {count + 1} of another kind ({revision_and_kind.hex()}) was not read"
+            )
         padding = table[at + length : at + length + (-length % 8)]
         if any(padding):
             raise FormatError("padding of the certificate table is not zero", offset=image.table_start + at + length)
@@ -213,7 +222,9 @@ def _claims(view: View, image: _Image, warnings: list[str]) -> Iterator[_Claim]:
     if image.behind_table:
         warnings.append(f"{image.behind_table} bytes stand behind the certificate table")
     seen = 0
-    pending = [(str(n), entry, 1) for n, entry in enumerate(_entries(view, image, warnings), start=1)]
+    entries = list(_entries(view, image, warnings))
+    _check_order([number for number, _ in entries], image, warnings)
+    pending = [(str(number), entry, 1) for number, entry in entries]
     while pending:
         place, encoding, depth = pending.pop(0)
         seen += 1
@@ -222,6 +233,20 @@ def _claims(view: View, image: _Image, warnings: list[str]) -> Iterator[_Claim]:
         signed = cms.parse(encoding, padding=depth == 1)
         yield _claim(place, signed)
         pending += [(f"{place}.{n}", inner, depth + 1) for n, inner in enumerate(signed.only_signer.nested, start=1)]
+
+
+def _check_order(numbers: list[int], image: _Image, warnings: list[str]) -> None:
+    """Firmware tries every entry; Windows takes the first, so a signature further down must not stand for the file."""
+    if image.is_efi or not numbers:
+        return
+    if numbers[0] != 1:
+        raise FormatError(
+            f"entry {numbers[0]} of the certificate table is a signature, but Windows looks at entry 1 only",
+            offset=image.table_start,
+            code="bad-certificate-table",
+        )
+    if len(numbers) > 1:
+        warnings.append(f"{len(numbers)} signatures side by side in the certificate table; Windows looks at the first")
 
 
 def _claim(place: str, signed: cms.SignedData) -> _Claim:
@@ -286,7 +311,8 @@ def _digests(view: View, image: _Image, algorithms: Sequence[str]) -> _Digests:
     stripped.update(bytes(-(image.size - image.table_end + image.table_start) % 8))
     folded = words % 0xFFFF or 0xFFFF
     checksum = (folded + image.size) % (1 << 32)
-    return _Digests({name: h.digest() for name, h in images.items()}, stripped.hexdigest(), checksum)
+    found = {name: running.digest() for name, running in images.items()}
+    return _Digests(found, stripped.hexdigest(), checksum, image.behind_table)
 
 
 def _update(pool: ThreadPoolExecutor | None, running: hashlib._Hash, block: bytes) -> Future[None] | None:

@@ -53,6 +53,10 @@ def test_test_policy_signs_a_program_without_a_person(home: RunningHome, program
     flipped[0x150] ^= 1
     out.write_bytes(flipped)
     assert home.cli("verify", out).code == 8
+    flipped[0x150] ^= 1
+    out.write_bytes(bytes(flipped) + b"behind")
+    refused = home.cli("verify", out)
+    assert (refused.code, "6 bytes stand behind the certificate table" in refused.out) == (8, True)
 
 
 def test_in_place_keeps_the_permission_bits(home: RunningHome, program: Path) -> None:

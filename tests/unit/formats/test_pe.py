@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from signwright.errors import FormatError
+from signwright.errors import FormatError, VerificationError
+from signwright.formats.authenticode import write_certificates
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.pe import PeFormat, PeOptions
 from signwright.model.patch import Patched, sealed
@@ -175,16 +176,37 @@ def test_a_signature_of_another_tool_is_kept():
     assert reading.signatures[0].notes["description"] == "by another tool"
 
 
-@pytest.mark.parametrize("keep", [0, 1, 7, 9])
-def test_bytes_behind_the_certificate_table_are_never_touched_silently(keep):
-    signed = sign(PE32.build()) + b"\0" * keep
-    for existing in ("replace", "append"):
-        if keep:
-            with pytest.raises(FormatError) as refusal:
-                prepare(signed, existing=existing)
-            assert refusal.value.code == "data-after-signature"
-        else:
-            assert prepare(signed, existing=existing)
+@pytest.mark.parametrize("shape", ["pe32", "odd-end", "efi"])
+@pytest.mark.parametrize("behind", [b"\0", b"1234567", bytes(8), b"payload 9", b"x" * (3 * BLOCK + 1)])
+def test_bytes_behind_the_certificate_table_are_kept_named_and_covered(shape, behind):
+    source = SHAPES[shape].build()
+    signed = sign(source) + behind
+    prepared = prepare(signed, existing="replace")
+    assert prepared.facts["bytes_behind_table"] == len(behind)
+    result = sign(signed, existing="replace")
+    reading = READER.read(BytesView(result))
+    assert reading.warnings == ()  # CheckSum too
+    assert len(reading.signatures) == 1
+    at = len(source) + -len(source) % 8
+    assert result[at : at + len(behind)] == behind
+    with pytest.raises(VerificationError):
+        READER.read(BytesView(result[:at] + bytes([result[at] ^ 1]) + result[at + 1 :]))
+    with pytest.raises(FormatError) as refusal:
+        prepare(signed, existing="append")
+    assert refusal.value.code == "data-after-signature"
+    assert prepare(result, existing="append").facts["bytes_behind_table"] == 0
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40), st.booleans())
+def test_replacing_a_table_of_any_size_keeps_what_stands_behind_it(overlay, behind, plus):
+    table = write_certificates([envelope_for(prepare(PE32.build()), identity())])
+    source = Pe(plus=plus, overlay=overlay, table=table).build() + behind
+    result = sign(source, existing="replace")
+    reading = READER.read(BytesView(result))
+    assert reading.warnings == ()
+    assert len(reading.signatures) == 1
+    without = Pe(plus=plus, overlay=overlay).build()
+    assert reading.stripped_sha256 == stripped(without + bytes(-len(without) % 8) + behind if behind else without)
 
 
 class _Sized(BytesView):
@@ -212,7 +234,9 @@ def test_an_envelope_that_is_not_cms_is_not_embedded():
 
 @given(
     st.dictionaries(
-        st.sampled_from(["content_end", "checksum_offset", "security_offset", "word_sum", "kept", "is_efi", "more"]),
+        st.sampled_from(
+            ["content_end", "moved", "checksum_offset", "security_offset", "word_sum", "kept", "is_efi", "more"]
+        ),
         st.one_of(st.integers(-1, 1 << 33), st.text(max_size=4), st.lists(st.text(max_size=4), max_size=3)),
     )
 )
@@ -332,12 +356,13 @@ def test_facts_say_what_the_file_is():
         "is_efi": False,
         "is_dotnet": False,
         "signed_before": False,
+        "bytes_behind_table": 0,
     }
     assert prepare(SHAPES["dll"].build()).facts["is_dll"] is True
     assert prepare(SHAPES["driver"].build()).facts["is_driver"] is True
     assert prepare(EFI.build()).facts["is_efi"] is True
     assert prepare(SHAPES["arm64"].build()).facts["machine"] == "arm64"
-    assert prepare(Pe(clr=(0x1000, 72)).build()).facts["is_dotnet"] is True
+    assert prepare(SHAPES["dotnet"].build()).facts["is_dotnet"] is True
     assert prepare(Pe(machine=0x1234, subsystem=99).build()).facts["machine"] == "0x1234"
 
 

@@ -64,6 +64,12 @@ def test_a_stored_signature_still_holds(name, places):
     assert {found.purpose for found in reading.signatures} == {"authenticode"}
 
 
+def test_stored_signatures_side_by_side_still_hold():
+    reading = read((FOLDER / "good" / "signed-two-entries.bin").read_bytes())
+    assert [found.notes["place"] for found in reading.signatures] == ["1", "2"]
+    assert reading.warnings[0].startswith("2 signatures side by side")
+
+
 @pytest.mark.parametrize("name", ["signed", "signed-nested", "signed-by-osslsigncode"])
 def test_the_strip_test_gives_the_unsigned_vector(name):
     source = (FOLDER / "good" / "odd-end.bin").read_bytes()
