@@ -91,10 +91,10 @@ def mortal(gate: Gate, step: str) -> None:
             die()
         return signed
 
-    async def envelopes(*arguments: Any) -> Any:
+    async def envelopes(*arguments: Any, **named: Any) -> Any:
         if step == "before-delivery":
             die()
-        made = await parts.delivery.envelopes(*arguments)
+        made = await parts.delivery.envelopes(*arguments, **named)
         if step == "after-delivery":
             die()
         return made

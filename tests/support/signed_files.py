@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from signwright.envelopes.base import check_seen
 from signwright.envelopes.templates import template_named
 from signwright.formats.base import Format, Prepared
 from signwright.formats.waves import sign_in_waves
@@ -17,11 +18,15 @@ def identity(key_type: str = "p256") -> Identity:
     return default_pki().code_signing(key_type)
 
 
-def envelope_of(operation: Operation, signer: Identity, timestamp_token: bytes | None = None) -> bytes:
+def envelope_of(
+    operation: Operation, signer: Identity, timestamp_token: bytes | None = None, content: bytes = b""
+) -> bytes:
     """What the cycle does with one operation: template, key, template."""
     template, context = template_named(operation.template), signer.context()
+    if template.check_content is not None:
+        check_seen(template, operation, content)
     value = signer.sign(template.to_be_signed(operation, context))
-    return template.envelope(operation, context, value, timestamp_token)
+    return template.envelope(operation, context, value, timestamp_token, content)
 
 
 def sign_view(
@@ -32,7 +37,12 @@ def sign_view(
 
     def sign(wave: int, prepared: Prepared) -> list[bytes]:
         del wave
-        return [envelope_of(operation, signer, token) for operation in prepared.operations]
+        contents = list(prepared.contents)
+        seen = [template_named(o.template).check_content is not None for o in prepared.operations]
+        return [
+            envelope_of(operation, signer, token, contents.pop(0) if has_content else b"")
+            for operation, has_content in zip(prepared.operations, seen, strict=True)
+        ]
 
     return sign_in_waves(_Plain(one), view, chain=signer.chain, options=one.options.model_validate(options), sign=sign)
 
@@ -55,4 +65,4 @@ class _Plain:
 
     def prepare(self, *arguments: object) -> Prepared:
         prepared = self._one.prepare(*arguments)  # type: ignore[arg-type]
-        return Prepared.model_validate_json(prepared.model_dump_json())
+        return Prepared.unpack(prepared.pack())

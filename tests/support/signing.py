@@ -152,6 +152,7 @@ class SignerWorld:
         leaf_changes: dict[str, Any] | None = None,
         note: bytes | None = None,
         fresh: bool = True,
+        contents: Sequence[bytes] = (),
     ) -> tuple[dict[str, Any], list[bytes]]:
         """(message, parts) as the gate sends them. Every keyword replaces one honest part by another."""
         world, now = self.world, self.world.now
@@ -186,11 +187,12 @@ class SignerWorld:
             "id": 1,
             "approvals": len(approvals),
             "evidence": len(evidence),
+            "contents": len(contents),
             "consistency": rows,
         }
         envelopes = [*approvals, *evidence]
         order = sign_ed25519(payload, world.gate)
-        parts = [order.encode(), request.encode(), operations, leaf, proof, *(e.encode() for e in envelopes)]
+        parts = [order.encode(), request.encode(), operations, leaf, proof, *(e.encode() for e in envelopes), *contents]
         return message, parts
 
     def _leaf(

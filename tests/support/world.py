@@ -99,7 +99,7 @@ class World:
         return d.Key(
             kind=kind,
             family=family,  # type: ignore[arg-type]
-            purposes=("authenticode", "file") if family == "cms" else ("raw",),
+            purposes=("authenticode", "jar", "file") if family == "cms" else ("raw",),
             public_key=base64.b64encode(spki).decode(),
             chain=("AAAA",) if family == "cms" else (),
             protection="software",
@@ -143,10 +143,10 @@ class World:
         )
 
     def project(self) -> d.Project:
-        rules = {n: d.ArtifactRule(name="*", format=n) for n in ("pe", "cms", "raw")}
+        rules = {n: d.ArtifactRule(name="*", format=n) for n in ("pe", "jar", "cms", "raw")}
         return d.Project(
             artifact_configurations={
-                "programs": d.ArtifactConfiguration(rules=(rules["pe"],)),
+                "programs": d.ArtifactConfiguration(rules=(rules["pe"], rules["jar"])),
                 "files": d.ArtifactConfiguration(rules=(rules["cms"],)),
                 "raw": d.ArtifactConfiguration(rules=(rules["raw"],)),
             },

@@ -11,7 +11,7 @@ from typing import Any
 from signwright.client.ssh_keys import PersonKey
 from signwright.errors import AuthenticationError, MalformedError, UsageError
 from signwright.model.framing import Frame
-from signwright.model.operation import Many, Name, Strict
+from signwright.model.operation import Many, Name, Sha256Text, Strict, Time
 from signwright.model.spoken import request_id
 from signwright.model.times import format_time
 from signwright.statements.custodian import (
@@ -23,7 +23,7 @@ from signwright.statements.custodian import (
     shown_sha256,
 )
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import Hex32, Text, Time
+from signwright.statements.models import Text
 from signwright.statements.parse import validate_model
 
 #: Characters of a request's digest, or of its name at the hub, that name it.
@@ -32,7 +32,7 @@ LEAST = 8
 
 class _Policy(Strict):
     version: int
-    sha256: Hex32
+    sha256: Sha256Text
 
 
 class ConsoleStatus(Strict):
@@ -44,11 +44,11 @@ class ConsoleStatus(Strict):
     most: int
     custodians: dict[Name, Many[Text]]
     policy: _Policy
-    halts: Many[Hex32]
+    halts: Many[Sha256Text]
 
 
 class _Listed(ConsoleStatus):
-    challenge: Hex32
+    challenge: Sha256Text
     since: Many[Time]
 
 

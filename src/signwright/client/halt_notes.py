@@ -15,11 +15,11 @@ from signwright.client.logged_words import LoggedWords
 from signwright.client.sessions import state_folder
 from signwright.client.standing import Known, remembered
 from signwright.errors import ConfigurationError, SignwrightError, UsageError
-from signwright.model.operation import Many, Strict
+from signwright.model.operation import Many, Sha256Text, Strict
 from signwright.policy.policy import Policy
 from signwright.policy.succession import opened_resume
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import Halt, Hex32, parse_statement
+from signwright.statements.models import Halt, parse_statement
 from signwright.statements.parse import parse_model
 
 _LEAST = 8
@@ -28,8 +28,8 @@ _LEAST = 8
 class _Notes(Strict):
     """Digests of halts. ``over``: known to have ended, so that nothing brings them back."""
 
-    told: Many[Hex32] = ()
-    over: Many[Hex32] = ()
+    told: Many[Sha256Text] = ()
+    over: Many[Sha256Text] = ()
 
 
 def note_halt(root_sha256: str, halt: Envelope, *, folder: Path | None = None) -> Path:

@@ -23,10 +23,10 @@ from signwright.client.ssh_keys import PersonKey
 from signwright.errors import AuthenticationError, SignwrightError
 from signwright.identity.sessions import session_subject
 from signwright.model.base64text import strict_base64
-from signwright.model.operation import Strict
+from signwright.model.operation import Strict, Time
 from signwright.model.times import format_time, parse_time
 from signwright.statements.keys import key_id_of, public_text
-from signwright.statements.models import Text, Time, statement_payload
+from signwright.statements.models import Text, statement_payload
 from signwright.statements.parse import parse_model
 from signwright.statements.session import Session
 

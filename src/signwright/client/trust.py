@@ -17,12 +17,12 @@ from pydantic import Field
 from signwright.client.files import read_small
 from signwright.errors import ConfigurationError, LimitError, MalformedError
 from signwright.model.base64text import strict_base64
-from signwright.model.operation import Many, Strict
+from signwright.model.operation import Many, Sha256Text, Strict
 from signwright.policy.documents import Base64, LogIdentity, Quorum, TimestampAuthority, Witness
 from signwright.policy.log_trust import log_trust_of
 from signwright.policy.operators import witness_problems
 from signwright.statements.keys import verifying_key
-from signwright.statements.models import Hex32, KeyText, Text
+from signwright.statements.models import KeyText, Text
 from signwright.statements.parse import MAX_DOCUMENT, parse_model
 from signwright.transparency.cosignature import LogTrust
 
@@ -36,7 +36,7 @@ class TrustFile(Strict):
     format: Literal["signwright-trust/1"] = "signwright-trust/1"
     organisation: Text
     trial: bool
-    policy_root_sha256: Hex32
+    policy_root_sha256: Sha256Text
     log: LogIdentity
     witnesses: Many[Witness] = Field(min_length=1)
     quorum: Quorum

@@ -39,7 +39,7 @@ class Authenticode:
 
     family = "cms"
     purpose = "authenticode"
-    derived_parameters = ()
+    check_content = None
     timestamped = True
 
     def __init__(self, kind: str) -> None:
@@ -51,10 +51,11 @@ class Authenticode:
         return cms.to_be_signed(self._content(operation, context), context)
 
     def envelope(
-        self, operation: Operation, context: SignerContext, signature_value: bytes, timestamp_token: bytes | None
+        self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
-        unsigned = cms.timestamp_attribute(RFC3161_TIMESTAMP, timestamp_token)
-        return cms.signed_data(self._content(operation, context), context, signature_value, unsigned)
+        del content
+        unsigned = cms.timestamp_attribute(RFC3161_TIMESTAMP, token)
+        return cms.signed_data(self._content(operation, context), context, value, unsigned)
 
     def _content(self, operation: Operation, context: SignerContext) -> cms.SignedContent:
         check_known(operation, self.name, ("description", "url"))

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from signwright.errors import MalformedError
+from signwright.model.digest import Digest
 from signwright.model.operation import Operation
 
 
@@ -55,19 +58,34 @@ class Template(Protocol):
         ...
 
     @property
-    def derived_parameters(self) -> tuple[str, ...]:
-        """Parameters that follow from the format; every other one repeats an option of the artifact."""
+    def timestamped(self) -> bool:
+        """Whether the envelope has a place for an RFC 3161 token (over the signature value)."""
         ...
 
     @property
-    def timestamped(self) -> bool:
-        """Whether the envelope has a place for an RFC 3161 token (over the signature value)."""
+    def check_content(self) -> Callable[[Operation, bytes], None] | None:
+        """Of a template whose content must be seen to be signed safely: raises `MalformedError` for content that is not
+        of its purpose. The content travels along and hashes to the operation's digest, which the caller has checked.
+        """
         ...
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned: ...
 
     def envelope(
-        self, operation: Operation, context: SignerContext, signature_value: bytes, timestamp_token: bytes | None
+        self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
-        """``signature_value`` as the key gave it (RSA: big-endian integer; ECDSA: DER SEQUENCE of r and s)."""
+        """``value``: as the key gave it (RSA: big-endian integer; ECDSA: DER SEQUENCE of r and s); ``token``: RFC 3161,
+        over that value; ``content``: what `check_content` saw.
+        """
         ...
+
+
+def check_seen(template: Template, operation: Operation, content: bytes) -> None:
+    """The content that came along is what the operation's digest is of, and of the template's purpose. Raises
+    `MalformedError`.
+    """
+    wanted = operation.content_digest
+    if Digest.of(content, wanted.algorithm) != wanted:
+        raise MalformedError(f"content of {len(content)} bytes is not what the operation names", code="wrong-content")
+    if template.check_content is not None:
+        template.check_content(operation, content)

@@ -20,17 +20,18 @@ class CmsDetached:
     family = "cms"
     purpose = "file"
     formats = ("cms",)
-    derived_parameters = ()
+    check_content = None
     timestamped = True
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:
         return cms.to_be_signed(_content(operation, context), context)
 
     def envelope(
-        self, operation: Operation, context: SignerContext, signature_value: bytes, timestamp_token: bytes | None
+        self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
-        unsigned = cms.timestamp_attribute(cms.RFC3161_TIMESTAMP, timestamp_token)
-        return cms.signed_data(_content(operation, context), context, signature_value, unsigned)
+        del content
+        unsigned = cms.timestamp_attribute(cms.RFC3161_TIMESTAMP, token)
+        return cms.signed_data(_content(operation, context), context, value, unsigned)
 
 
 def _content(operation: Operation, context: SignerContext) -> cms.SignedContent:

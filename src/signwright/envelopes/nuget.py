@@ -38,7 +38,6 @@ class NuGet:
     family = "cms"
     purpose = "nuget"
     formats = ("nuget",)
-    derived_parameters = ()
     check_content = None
     timestamped = True
 

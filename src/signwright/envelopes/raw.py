@@ -21,7 +21,7 @@ class Raw:
     family = "raw"
     purpose = "raw"
     formats = ("raw",)
-    derived_parameters = ()
+    check_content = None
     timestamped = False
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:
@@ -33,10 +33,11 @@ class Raw:
         return ToBeSigned(content.value, content.algorithm, prehashed=True)
 
     def envelope(
-        self, operation: Operation, context: SignerContext, signature_value: bytes, timestamp_token: bytes | None
+        self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
+        del content
         signed = self.to_be_signed(operation, context)
-        if timestamp_token is not None:
+        if token is not None:
             raise MalformedError("a raw signature has no place for a timestamp token", code="bad-operation")
-        check_signature_value(context.public_key, signed, signature_value)
-        return signature_value
+        check_signature_value(context.public_key, signed, value)
+        return value

@@ -10,6 +10,7 @@ from signwright.envelopes.authenticode import Authenticode
 from signwright.envelopes.base import Template
 from signwright.envelopes.detached import CmsDetached
 from signwright.envelopes.indirect_data import KINDS
+from signwright.envelopes.jar import Jar
 from signwright.envelopes.nuget import NuGet
 from signwright.envelopes.raw import Raw
 from signwright.errors import MalformedError
@@ -25,7 +26,7 @@ def table(templates: Iterable[Template]) -> Mapping[str, Template]:
     return MappingProxyType(found)
 
 
-TEMPLATES = table((*map(Authenticode, KINDS), CmsDetached(), NuGet(), Raw()))
+TEMPLATES = table((*map(Authenticode, KINDS), CmsDetached(), Jar(), NuGet(), Raw()))
 
 
 def template_named(name: str) -> Template:

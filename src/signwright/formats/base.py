@@ -11,13 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from signwright.envelopes.templates import template_named
+from signwright.errors import LimitError, MalformedError
 from signwright.model.operation import Many, Name, Operation, Parameter, Strict
 from signwright.model.patch import Patch
 from signwright.model.view import View
 
 MAX_PREPARED = 1 << 20
+#: Contents and tables of a `Prepared`, in bytes in all and in number.
+MAX_BESIDE, MAX_BESIDE_PARTS = 16 << 20, 64
 
 
 class FormatOptions(Strict):
@@ -29,7 +33,8 @@ class Prepared(Strict):
 
     ``source_sha256``: of the bytes that ``prepare`` read; ``facts``: what a policy may look at (product name,
     subsystem);
-    ``state``: private to the format.
+    ``state``: private to the format. Beside the JSON travel ``contents``, one for each operation whose content its
+    template must see, in order, and ``tables``, private to the format as well; together at most `MAX_BESIDE` bytes.
     """
 
     format: Name
@@ -39,6 +44,52 @@ class Prepared(Strict):
     final: bool = True
     facts: dict[Name, Parameter] = Field(default_factory=dict)
     state: dict[str, Any] = Field(default_factory=dict)
+    _contents: tuple[bytes, ...] = PrivateAttr(default=())
+    _tables: tuple[bytes, ...] = PrivateAttr(default=())
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        return self._contents
+
+    @property
+    def tables(self) -> tuple[bytes, ...]:
+        return self._tables
+
+    def beside(self, *, contents: Sequence[bytes] = (), tables: Sequence[bytes] = ()) -> Prepared:
+        """The same with these contents and tables."""
+        copy = self.model_copy()
+        copy._contents, copy._tables = tuple(contents), tuple(tables)  # noqa: SLF001 - of the same class
+        return copy
+
+    def pack(self) -> tuple[bytes, ...]:
+        """JSON, then what travels beside it; raises `LimitError`."""
+        text = self.model_dump_json().encode()
+        if len(text) > MAX_PREPARED:
+            raise LimitError(
+                f"the format prepared {len(text)} bytes of facts, at most {MAX_PREPARED}", code="too-large"
+            )
+        parts = (text, *self.contents, *self.tables)
+        _check_beside(parts)
+        return parts
+
+    @classmethod
+    def unpack(cls, parts: Sequence[bytes]) -> Prepared:
+        """`pack` back; ``contents`` are told from ``tables`` by the operations. Raises `LimitError`, `MalformedError`
+        and pydantic's `ValidationError`.
+        """
+        if not parts or len(parts[0]) > MAX_PREPARED:
+            raise LimitError("a format prepared nothing, or too much", code="too-large")
+        _check_beside(parts)
+        prepared = cls.model_validate_json(parts[0])
+        count = sum(template_named(o.template).check_content is not None for o in prepared.operations)
+        if len(parts) - 1 < count:
+            raise MalformedError("an operation came without the content that must be seen", code="bad-state")
+        return prepared.beside(contents=parts[1 : 1 + count], tables=parts[1 + count :])
+
+
+def _check_beside(parts: Sequence[bytes]) -> None:
+    if sum(map(len, parts[1:])) > MAX_BESIDE or len(parts) - 1 > MAX_BESIDE_PARTS:
+        raise LimitError(f"more than {MAX_BESIDE} bytes, or {MAX_BESIDE_PARTS} parts, beside what a format prepared")
 
 
 class Format(Protocol):

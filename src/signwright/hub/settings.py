@@ -32,9 +32,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from signwright.errors import ConfigurationError, MalformedError
-from signwright.model.operation import Strict
+from signwright.model.operation import Sha256Text, Strict
 from signwright.statements.keys import verifying_key
-from signwright.statements.models import Hex32
 from signwright.statements.settings import read_settings
 
 _Count = Annotated[int, Field(ge=1)]
@@ -58,7 +57,7 @@ class HubSettings(Strict):
     data_dir: str
     database_url: str | None = None
     policy_dir: str
-    policy_root_sha256: Hex32
+    policy_root_sha256: Sha256Text
     courier_key: str
     scanner_socket: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterable
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from signwright.errors import MalformedError
 from signwright.model.digest import Digest
+from signwright.model.times import parse_time
 
 #: Values of an operation's parameters: JSON scalars only, so that they mean the same everywhere.
 Parameter = Annotated[str, StringConstraints(max_length=2048)] | bool | int
@@ -18,7 +20,18 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 DigestText = Annotated[
     str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")
 ]
+Sha256Text = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
+
+def _is_time(text: str) -> str:
+    try:
+        parse_time(text)
+    except MalformedError as problem:
+        raise ValueError(problem.message) from problem
+    return text
+
+
+Time = Annotated[str, AfterValidator(_is_time)]
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from signwright.model.base64text import strict_base64
-from signwright.model.operation import Many, Name, Parameter, Strict
-from signwright.statements.models import KeyId, KeyText, Mode, Text, Time
+from signwright.model.operation import Many, Name, Parameter, Strict, Time
+from signwright.statements.models import KeyId, KeyText, Mode, Text
 
 Kind = Literal["test", "release"]
 #: Ten years: an age that no calendar refuses.

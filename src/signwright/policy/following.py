@@ -9,10 +9,9 @@ from typing import Protocol
 
 from signwright.errors import DeniedError, VerificationError
 from signwright.model.base64text import strict_base64
-from signwright.model.operation import Many, Strict
+from signwright.model.operation import Many, Sha256Text, Strict
 from signwright.model.times import format_time
 from signwright.policy.policy import Policy
-from signwright.statements.models import Hex32
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.merkle import verify_consistency
 from signwright.transparency.proof import TlogProof
@@ -38,7 +37,7 @@ class Consistency(Strict):
     """A consistency proof from an older tree to the one in question. ``hashes``: base64."""
 
     size: int
-    root: Hex32
+    root: Sha256Text
     hashes: Many[str]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from signwright.envelopes.base import SignerContext, ToBeSigned
+from signwright.envelopes.base import SignerContext, ToBeSigned, check_seen
 from signwright.envelopes.templates import template_named
 from signwright.errors import DeniedError, KeystoreError, LimitError, MalformedError
 from signwright.model.times import parse_time
@@ -102,6 +102,7 @@ class OrderFrame:
     proof: bytes
     approvals: tuple[Envelope, ...]
     evidence: tuple[Envelope, ...]
+    contents: tuple[bytes, ...]
     consistency: tuple[Consistency, ...]
 
 
@@ -118,14 +119,14 @@ class Approved:
 
 def read_order(message: dict[str, object], parts: Sequence[bytes]) -> OrderFrame:
     """Split a message into its envelopes; raises `MalformedError`."""
-    approvals, evidence = message.get("approvals"), message.get("evidence")
-    if type(approvals) is not int or type(evidence) is not int:
-        raise MalformedError("order message: approvals and evidence are wanted")
-    if not (approvals >= 0 and evidence >= 0 and 5 + approvals + evidence == len(parts)):
+    found = [message.get(name) for name in ("approvals", "evidence", "contents")]
+    counts = [count for count in found if type(count) is int and count >= 0]
+    if len(counts) != len(found) or 5 + sum(counts) != len(parts):
         raise MalformedError("order message: its parts do not add up")
-    if max(approvals, evidence) > MAX_ATTACHED:
-        raise LimitError(f"order message: more than {MAX_ATTACHED} approvals or evidence envelopes")
-    envelopes = [parse_envelope(part) for part in parts[5:]]
+    if max(counts) > MAX_ATTACHED:
+        raise LimitError(f"order message: more than {MAX_ATTACHED} approvals, evidence envelopes or contents")
+    approvals, end = counts[0], 5 + counts[0] + counts[1]
+    envelopes = [parse_envelope(part) for part in parts[5:end]]
     return OrderFrame(
         order=parse_envelope(parts[0]),
         request=parse_envelope(parts[1]),
@@ -134,6 +135,7 @@ def read_order(message: dict[str, object], parts: Sequence[bytes]) -> OrderFrame
         proof=parts[4],
         approvals=tuple(envelopes[:approvals]),
         evidence=tuple(envelopes[approvals:]),
+        contents=tuple(parts[end:]),
         consistency=consistency_rows(message),
     )
 
@@ -162,7 +164,7 @@ def check_order(policy: Policy, memory: Memory, frame: OrderFrame, *, profile: i
     leaf = _intent(policy, facts, frame, order, profile=profile)
     checkpoint, newest = _logged(policy, memory, frame, facts, order=order, leaf=leaf, now=now)
     check_attempt(memory, order.request, wave=order.wave, attempt=order.attempt, leaf_index=order.leaf_index)
-    contents = _to_be_signed(policy, facts, signing_time=parse_time(leaf.signing_time))
+    contents = _to_be_signed(policy, facts, frame.contents, parse_time(leaf.signing_time))
     used = tuple((name, len(contents)) for name in _counted(policy, request, rule))
     claim = Claim(
         order.leaf_index, order.request, order.wave, order.attempt, used, int(newest.timestamp()), _freshness(facts)
@@ -309,13 +311,16 @@ def check_key(approved: Approved, key: OpenKey | None) -> None:
         )
 
 
-def _to_be_signed(policy: Policy, facts: Facts, *, signing_time: datetime) -> tuple[ToBeSigned, ...]:
-    """Built here, from the operations of the approved request, which `_intent` found in the witnessed leaf."""
+def _to_be_signed(policy: Policy, facts: Facts, seen: Sequence[bytes], time: datetime) -> tuple[ToBeSigned, ...]:
+    """Built here, from the operations of the approved request, which `_intent` found in the witnessed leaf. ``seen``:
+    the content of each operation that must be seen, in order.
+    """
+    left = list(seen)
     request = facts.request.predicate
     rule = policy.projects[request.project].signing_policies[request.signing_policy]
     key = policy.key_of(rule)
     chain = tuple(base64.b64decode(certificate) for certificate in key.chain)
-    context = SignerContext(chain, base64.b64decode(key.public_key), signing_time)
+    context = SignerContext(chain, base64.b64decode(key.public_key), time)
     contents = []
     for artifact in request.artifacts:
         for operation in artifact.operations:
@@ -323,5 +328,9 @@ def _to_be_signed(policy: Policy, facts: Facts, *, signing_time: datetime) -> tu
             if template.family != key.family or template.purpose not in key.purposes:
                 asked = f"template {template.name!r} ({template.family}, {template.purpose})"
                 raise DeniedError(f"{asked} on a key of family {key.family}", code="key-family")
+            if template.check_content is not None:
+                check_seen(template, operation, left.pop(0) if left else b"")
             contents.append(template.to_be_signed(operation, context))
+    if left:
+        raise DeniedError(f"{len(left)} contents that no operation is about", code="wrong-content")
     return tuple(contents)

@@ -15,19 +15,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from signwright.errors import MalformedError
-from signwright.model.operation import Many, Name, Parameter, Strict
+from signwright.model.operation import Many, Name, Parameter, Sha256Text, Strict, Time
 from signwright.statements.dsse import Envelope, statement_digest
-from signwright.statements.models import (
-    STATEMENT_TYPE,
-    Hex32,
-    KeyId,
-    Mode,
-    SourceRevision,
-    Subject,
-    Text,
-    Time,
-    predicate_type,
-)
+from signwright.statements.models import STATEMENT_TYPE, KeyId, Mode, SourceRevision, Subject, Text, predicate_type
 from signwright.statements.parse import MAX_DOCUMENT, parse_model, strict_json, validate_model
 
 NAME = "custodian"
@@ -40,7 +30,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=F
 
 class ShownArtifact(Strict):
     name: Text
-    sha256: Hex32
+    sha256: Sha256Text
     size: int
     format: Name
     options: dict[Name, Parameter]
@@ -53,7 +43,7 @@ class ShownApproval(Strict):
     person: Name
     decision: Text
     key: Text
-    statement: Hex32
+    statement: Sha256Text
     created: Time
     expires: Time
 
@@ -64,7 +54,7 @@ class ShownEvidence(Strict):
     kind: Literal["scan", "freshness"]
     says: Text
     by: Text
-    statement: Hex32
+    statement: Sha256Text
     created: Time
 
 
@@ -73,14 +63,14 @@ class ShownRequest(Strict):
     and derived the operations itself; ``submitter_person``: whose credential it is, when it is a person's own.
     """
 
-    request: Hex32
+    request: Sha256Text
     project: Name
     signing_policy: Name
     kind: Literal["test", "release"]
     mode: Mode
     key: Name
     policy_version: int
-    policy_sha256: Hex32
+    policy_sha256: Sha256Text
     submitter: KeyId
     submitter_description: Text
     submitter_person: Name | None
@@ -116,8 +106,8 @@ class Confirmation(Strict):
 
     decision: Literal["confirm", "deny"]
     person: Name
-    challenge: Hex32
-    shown: Annotated[Many[Hex32], Field(min_length=1, max_length=MAX_CONFIRMED)]
+    challenge: Sha256Text
+    shown: Annotated[Many[Sha256Text], Field(min_length=1, max_length=MAX_CONFIRMED)]
     reason: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = None
     created: Time
 

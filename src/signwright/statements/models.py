@@ -10,11 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Generic, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from signwright.errors import MalformedError, SignwrightError
-from signwright.model.operation import Many, Name, Operation, Parameter, Strict
-from signwright.model.times import parse_time
+from signwright.model.operation import Many, Name, Operation, Parameter, Sha256Text, Strict, Time
 from signwright.statements.dsse import Envelope, statement_digest
 from signwright.statements.parse import strict_json, validate_model
 
@@ -26,16 +25,6 @@ MAX_HALTS = 64
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
-def _is_time(text: str) -> str:
-    try:
-        parse_time(text)
-    except MalformedError as problem:
-        raise ValueError(problem.message) from problem
-    return text
-
-
-Time = Annotated[str, AfterValidator(_is_time)]
-Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 KeyText = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 KeyId = Annotated[str, StringConstraints(pattern=r"^swk_[a-z2-7]{20}$")]
@@ -43,7 +32,7 @@ Mode = Literal["artifact", "digest"]
 
 
 class Sha256(Strict):
-    sha256: Hex32
+    sha256: Sha256Text
 
 
 class Subject(Strict):
@@ -88,7 +77,7 @@ class SeenCheckpoint(Strict):
 
     origin: Text
     size: int = Field(ge=1)
-    root: Hex32
+    root: Sha256Text
 
 
 class Approval(Strict):
@@ -101,10 +90,10 @@ class Approval(Strict):
     person: Name
     project: Name
     signing_policy: Name
-    policy_sha256: Hex32
+    policy_sha256: Sha256Text
     checkpoint: SeenCheckpoint
     artifacts_rehashed: bool
-    evidence_verified: Many[Hex32] = ()
+    evidence_verified: Many[Sha256Text] = ()
     comment: Annotated[str, StringConstraints(max_length=2000)] | None = None
     created: Time
     expires: Time
@@ -162,7 +151,7 @@ class PolicyRoot(Strict):
 
 
 class DocumentRef(Strict):
-    sha256: Hex32
+    sha256: Sha256Text
     size: int = Field(ge=2)
 
 
@@ -171,7 +160,7 @@ class PolicyIndex(Strict):
 
     version: int = Field(ge=1, lt=1 << 53)
     root_version: int = Field(ge=1)
-    root_sha256: Hex32
+    root_sha256: Sha256Text
     documents: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]+(/[a-z0-9][a-z0-9._-]{0,62})?$")], DocumentRef]
     created: Time
     expires: Time
@@ -189,7 +178,7 @@ class Freshness(Strict):
     minimum_policy_version: int = Field(ge=1, lt=1 << 53)
     revoked_credentials: Many[KeyId] = Field(default=(), max_length=256)
     revoked_people: Many[Name] = Field(default=(), max_length=256)
-    halts: Many[Hex32] = Field(default=(), max_length=MAX_HALTS)
+    halts: Many[Sha256Text] = Field(default=(), max_length=MAX_HALTS)
     created: Time
     expires: Time
 
@@ -207,7 +196,7 @@ class Resume(Strict):
     force when they arrived. Subject: the policy root.
     """
 
-    halts: Many[Hex32] = Field(min_length=1, max_length=MAX_HALTS)
+    halts: Many[Sha256Text] = Field(min_length=1, max_length=MAX_HALTS)
     policy_version: int = Field(ge=2, lt=1 << 53)
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
     created: Time
@@ -230,12 +219,12 @@ class KeyOperation(Strict):
 class Order(Strict):
     """Gate to keyholder: sign this wave. Subjects: the request; what it names travels beside."""
 
-    request: Hex32
+    request: Sha256Text
     wave: int = Field(ge=0, lt=8)
     attempt: int = Field(ge=1, le=3)
-    policy_sha256: Hex32
-    operations_sha256: Hex32
-    leaf_sha256: Hex32
+    policy_sha256: Sha256Text
+    operations_sha256: Sha256Text
+    leaf_sha256: Sha256Text
     leaf_index: int = Field(ge=0)
     created: Time
 

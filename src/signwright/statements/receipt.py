@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from signwright.model.operation import Many, Name, Strict
-from signwright.statements.models import PREDICATES, Hex32, Mode, Text, Time
+from signwright.model.operation import Many, Name, Sha256Text, Strict, Time
+from signwright.statements.models import PREDICATES, Mode, Text
 
 
 class Receipt(Strict):
@@ -17,12 +17,12 @@ class Receipt(Strict):
     Hashes are hex SHA-256; ``key`` is of the SubjectPublicKeyInfo, ``certificate`` of the leaf certificate.
     """
 
-    request: Hex32
+    request: Sha256Text
     artifact: int = Field(ge=0)
-    source_sha256: Hex32
-    content_sha256: Hex32 | None
-    envelopes_sha256: Many[Hex32]
-    patch_sha256: Hex32 | None
+    source_sha256: Sha256Text
+    content_sha256: Sha256Text | None
+    envelopes_sha256: Many[Sha256Text]
+    patch_sha256: Sha256Text | None
     format: Name
     mode: Mode
     project: Name
@@ -30,10 +30,10 @@ class Receipt(Strict):
     kind: Literal["test", "release"]
     trial: bool
     grade: Literal["test", "release", "automated"]
-    key: Hex32
-    certificate: Hex32 | None
+    key: Sha256Text
+    certificate: Sha256Text | None
     key_protection: Literal["attested", "claimed", "software"]
-    policy_sha256: Hex32
+    policy_sha256: Sha256Text
     policy_version: int
     people: Many[Name]
     exceptions: Many[Name]

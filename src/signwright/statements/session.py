@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from signwright.model.operation import Name, Strict
-from signwright.statements.models import PREDICATES, KeyText, Time
+from signwright.model.operation import Name, Strict, Time
+from signwright.statements.models import PREDICATES, KeyText
 
 
 class Session(Strict):

@@ -11,11 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from signwright.errors import LimitError, MalformedError
-from signwright.model.operation import Many, Name, Strict
-from signwright.model.times import parse_time
+from signwright.model.operation import Many, Name, Sha256Text, Strict, Time
 from signwright.statements.parse import strict_json, validate_model
 
 MAX_LEAF = 4 << 10
@@ -24,13 +23,7 @@ MAX_LISTED = 24
 _encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, ensure_ascii=True).encode
 
 
-def _time(text: str) -> str:
-    parse_time(text)
-    return text
-
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Time = Annotated[str, AfterValidator(_time)]
+Sha256 = Sha256Text
 Number = Annotated[int, Field(ge=0, lt=1 << 53)]
 Digests = Annotated[Many[Sha256], Field(max_length=MAX_LISTED)]
 Names = Annotated[Many[Name], Field(max_length=16)]

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from signwright.model.operation import Time
 from signwright.transparency.intent import (
     MAX_LEAF,
     MAX_LISTED,
@@ -25,7 +26,6 @@ from signwright.transparency.intent import (
     PolicyLeaf,
     Sha256,
     StartLeaf,
-    Time,
     fold_digests,
     parse_intent,
     read_leaf,

@@ -204,7 +204,7 @@ class LogAtHand:
         )
         signed = sign_ed25519(statement_payload(order, [("request", facts.request.digest)]), self._order_key)
         message: dict[str, object] = {"verb": "order", "id": index, "consistency": rows}
-        message |= {"approvals": len(release.approvals), "evidence": len(release.evidence)}
+        message |= {"approvals": len(release.approvals), "evidence": len(release.evidence), "contents": 0}
         attached = [envelope.encode() for envelope in (*release.approvals, *release.evidence)]
         return message, [signed.encode(), release.request.encode(), operations, leaf, proof, *attached]
 

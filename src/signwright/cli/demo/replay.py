@@ -94,7 +94,7 @@ class HostileGate:
         ]
         evidence = [strict_base64(text) for text in held.evidence]
         message: dict[str, object] = {"verb": "order", "id": number, "approvals": len(approvals)}
-        message |= {"evidence": len(evidence), "consistency": rows}
+        message |= {"evidence": len(evidence), "contents": 0, "consistency": rows}
         parts = [
             self._statement(wave, note.index).encode(),
             strict_base64(held.request),

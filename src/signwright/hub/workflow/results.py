@@ -15,10 +15,9 @@ from signwright.hub.workflow.decide import advance, enter
 from signwright.hub.workflow.ports import Json, Records, RequestRecord
 from signwright.hub.workflow.states import State
 from signwright.model.framing import Frame, read_frame
-from signwright.model.operation import Many, Strict
+from signwright.model.operation import Many, Sha256Text, Strict
 from signwright.model.text import first_bad_character
 from signwright.policy.policy import Policy
-from signwright.statements.models import Hex32
 from signwright.statements.parse import validate_model
 
 #: After the signer and the forecast disagreed, in seconds.
@@ -57,7 +56,7 @@ class SignedArtifact(Strict):
     bundle: Part
     patch: Part | None = None
     envelopes: Many[Part] = ()
-    result_sha256: Hex32 | None = None
+    result_sha256: Sha256Text | None = None
 
 
 class SignerResult(Strict):

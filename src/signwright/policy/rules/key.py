@@ -22,10 +22,8 @@ def operations_fit_the_key(policy: Policy, rule: SigningPolicy, facts: Facts) ->
         if template is None:
             yield Reason("template", "deny", f"template {name!r}", "one that exists", "submitter")
         elif template.family != key.family:
-            found = f"template {name!r} of family {template.family}"
-            yield Reason(
-                "key-family", "deny", found, f"family {key.family}, the only one of key {rule.key!r}", "nobody"
-            )
+            found, wanted = f"template {name!r} of family {template.family}", f"family {key.family} of key {rule.key!r}"
+            yield Reason("key-family", "deny", found, wanted, "nobody")
         elif template.purpose not in key.purposes:
             found, wanted = f"purpose {template.purpose}", f"one of {', '.join(key.purposes)}"
             yield Reason("key-purpose", "deny", found, wanted, "policy keepers")
@@ -55,6 +53,6 @@ def operations_fit_their_artifacts(policy: Policy, rule: SigningPolicy, facts: F
                 yield Reason("operation-format", "deny", found, f"one of {', '.join(template.formats)}", "submitter")
             for name, value in sorted(operation.parameters.items()):
                 option = artifact.options.get(name)
-                if name not in template.derived_parameters and (type(option) is not type(value) or option != value):
+                if type(option) is not type(value) or option != value:
                     found = f"{name} = {value!r} for {subject.name!r}"
                     yield Reason("operation-option", "deny", found, f"its option, {option!r}", "submitter")

@@ -243,7 +243,7 @@ class Cycle:
         logged = await self._intent(case, sandbox=self._sandbox(found))
         signed: Signed | None = None
         try:
-            signed = await self._order(case, logged, progress)
+            signed = await self._order(case, found, logged, progress=progress)
             finished, where = await self._deliver(case, found, logged, signed=signed, progress=progress)
         except SignwrightError as problem:
             ending = "unknown" if isinstance(problem, OutcomeUnknownError) else "failed"
@@ -292,7 +292,7 @@ class Cycle:
         index = await parts.log.append(content, writes)
         return Logged(index, leaf, content, operations)
 
-    async def _order(self, case: Case, logged: Logged, progress: Progress) -> Signed:
+    async def _order(self, case: Case, found: Sequence[Derived], logged: Logged, *, progress: Progress) -> Signed:
         """One order for the whole wave, sent once."""
         parts = self._parts
         await parts.log.cosigned(logged.index)
@@ -317,6 +317,7 @@ class Cycle:
             leaf=logged.leaf_bytes,
             approvals=case.approvals,
             evidence=case.evidence,
+            contents=tuple(content for one in found for content in one.prepared.contents),
             seen=tuple((seen.size, bytes.fromhex(seen.root)) for seen in checkpoints),
         )
         return await parts.keyholder.order(parts.log, logged.index, attached)
@@ -327,7 +328,7 @@ class Cycle:
         """Envelopes, results and receipts of all artifacts, or none."""
         delivery = self._parts.delivery
         await progress("timestamping")
-        rows = await delivery.envelopes(case, logged.leaf, signed.values)
+        rows = await delivery.envelopes(case, logged.leaf, found, values=signed.values)
         where = deliver.where_stamped(rows)
         await progress("checking")
         checked = [Checked(None, None, None) for _ in rows]

@@ -72,7 +72,9 @@ class Delivery:
         self._profile = profile
         self._now = now
 
-    async def envelopes(self, case: Case, leaf: IntentLeaf, values: Sequence[bytes]) -> list[list[Enveloped]]:
+    async def envelopes(
+        self, case: Case, leaf: IntentLeaf, found: Sequence[Derived], *, values: Sequence[bytes]
+    ) -> list[list[Enveloped]]:
         """For each artifact its operations with their envelopes; raises `TimestampError` and `VerificationError`."""
         operations = [(i, o) for i, a in enumerate(case.job.statement.predicate.artifacts) for o in a.operations]
         if len(operations) != len(values):
@@ -82,9 +84,12 @@ class Delivery:
         )
         stamps = await asyncio.gather(*(self._stamp(case, o, v) for (_, o), v in zip(operations, values, strict=True)))
         rows: list[list[Enveloped]] = [[] for _ in case.job.statement.predicate.artifacts]
+        contents = [content for one in found for content in one.prepared.contents]
         for (index, operation), value, stamp in zip(operations, values, stamps, strict=True):
             token = stamp.token if stamp else None
-            envelope = template_named(operation.template).envelope(operation, context, value, token)
+            template = template_named(operation.template)
+            content = contents.pop(0) if template.check_content is not None else b""
+            envelope = template.envelope(operation, context, value, token, content)
             rows[index].append(Enveloped(operation, value, stamp, envelope))
         return rows
 

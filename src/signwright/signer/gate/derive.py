@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from signwright.envelopes.base import check_seen
+from signwright.envelopes.templates import template_named
 from signwright.errors import DeniedError, LimitError, VerificationError
 from signwright.formats.base import Prepared
 from signwright.model.operation import Operation
@@ -73,7 +75,17 @@ async def _prepare(
     if not prepared.final:
         raise DeniedError(f"{subject.name!r}: it needs derived operations, which are not built", code="derived")
     _compare(subject.name, requested.operations, prepared.operations)
+    _check_contents(prepared)
     return prepared
+
+
+def _check_contents(prepared: Prepared) -> None:
+    """What the keyholder will look at, looked at before an attempt is used up; raises `MalformedError`."""
+    contents = list(prepared.contents)
+    for operation in prepared.operations:
+        template = template_named(operation.template)
+        if template.check_content is not None:
+            check_seen(template, operation, contents.pop(0))
 
 
 def _compare(name: str, requested: tuple[Operation, ...], found: tuple[Operation, ...]) -> None:

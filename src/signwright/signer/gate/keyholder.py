@@ -38,6 +38,8 @@ class OrderParts:
     leaf: bytes
     approvals: tuple[bytes, ...]
     evidence: tuple[bytes, ...]
+    contents: tuple[bytes, ...]
+    """Of the operations whose content must be seen, in order."""
     seen: tuple[tuple[int, bytes], ...]
     """Size and root of every checkpoint that an approval names."""
 
@@ -214,9 +216,9 @@ class KeyholderClient:
         if isinstance(parts, KeyOperationParts):
             await self._send({**message, "verb": "key-operation"}, [parts.statement, parts.leaf, proof])
             return
-        message |= {"approvals": len(parts.approvals), "evidence": len(parts.evidence)}
+        message |= {"approvals": len(parts.approvals), "evidence": len(parts.evidence), "contents": len(parts.contents)}
         head = (parts.order, parts.request, parts.operations, parts.leaf, proof)
-        await self._send(message, [*head, *parts.approvals, *parts.evidence])
+        await self._send(message, [*head, *parts.approvals, *parts.evidence, *parts.contents])
 
     def _rows_to(self, witnessed: WitnessedCheckpoint, seen: Mapping[int, bytes]) -> list[dict[str, object]]:
         """Proofs from every tree that the keyholder or somebody else may have seen."""

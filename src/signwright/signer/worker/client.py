@@ -15,8 +15,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from signwright.errors import FormatError, MalformedError
-from signwright.formats.base import MAX_PREPARED, Prepared
+from signwright.errors import FormatError, LimitError, MalformedError
+from signwright.formats.base import Prepared
 from signwright.model.digest import Digest
 from signwright.model.framing import Frame
 from signwright.model.operation import DigestText, Many, Name, Strict
@@ -110,9 +110,10 @@ class Workers:
         """`Format.prepare` on ``artifact`` with ``patch`` (sealed) over it."""
         message: dict[str, object] = {"format": format_name, "options": dict(options), "chain": len(chain)}
         frame = self._run("prepare", message, parts=chain, artifact=artifact, patch=patch)
-        if len(frame.parts) != 1 or len(frame.parts[0]) > MAX_PREPARED:
-            raise FormatError("the worker answered without what it prepared, or with too much", code="worker-answer")
-        prepared = _validated(Prepared, frame.parts[0])
+        try:
+            prepared = Prepared.unpack(frame.parts)
+        except (ValidationError, LimitError, MalformedError) as problem:
+            raise FormatError("the worker's answer has the wrong form", code="worker-answer") from problem
         if prepared.format != format_name:
             raise FormatError(f"the worker prepared {prepared.format}, wanted {format_name}", code="worker-answer")
         return prepared
@@ -123,9 +124,9 @@ class Workers:
         """`Format.embed`, composed with ``patch``, with the digest of the result. The result is relative to
         ``artifact``.
         """
-        count = len(envelopes)
-        message: dict[str, object] = {"format": prepared.format, "prepared": count, "envelopes": count}
-        parts = [*envelopes, prepared.model_dump_json().encode()]
+        packed = prepared.pack()
+        message: dict[str, object] = {"format": prepared.format, "prepared": len(packed), "envelopes": len(envelopes)}
+        parts = [*envelopes, *packed]
         frame = self._run("embed", message, parts=parts, artifact=artifact, patch=patch)
         if len(frame.parts) != 1:
             raise FormatError("the worker answered without a patch", code="worker-answer")

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from signwright.errors import FormatError, LimitError, UsageError
-from signwright.formats.base import MAX_PREPARED, Format, Prepared
+from signwright.errors import FormatError, MalformedError, UsageError
+from signwright.formats.base import Format, Prepared
 from signwright.formats.registry import FORMATS
 from signwright.model.framing import Frame
 from signwright.model.patch import Patch, Patched, compose, sealed
@@ -36,14 +36,20 @@ def prepare(task: Task) -> Frame:
     options = _read_model(chosen.options, json.dumps(task.message.get("options", {})).encode(), code="bad-options")
     chain = task.parts[: _index(task, "chain")]
     prepared = chosen.prepare(_current(task), chain, options)
-    return Frame({}, (_plain(prepared),))
+    return Frame({}, prepared.pack())
 
 
 def embed(task: Task) -> Frame:
-    """``format``, ``prepared`` and ``patch`` (parts), ``envelopes`` (leading parts) → part 0: the sealed patch."""
+    """``format``, ``envelopes`` (leading parts), ``prepared`` (the parts behind them, as many), ``patch`` (a part) →
+    part 0: the sealed patch.
+    """
     chosen = _format(task)
-    prepared = _read_model(Prepared, _part(task, "prepared"), code="worker-usage")
-    envelopes = task.parts[: _index(task, "envelopes")]
+    count = _index(task, "envelopes")
+    envelopes, packed = task.parts[:count], task.parts[count : count + _index(task, "prepared")]
+    try:
+        prepared = Prepared.unpack(packed)
+    except (ValidationError, MalformedError) as problem:
+        raise UsageError(f"what was prepared does not parse: {problem}"[:300], code="worker-usage") from problem
     patch = chosen.embed(prepared, envelopes)
     before = _patch(task)
     if before is not None:
@@ -131,13 +137,6 @@ def _part(task: Task, field: str) -> bytes:
 def _current(task: Task) -> View:
     patch = _patch(task)
     return task.views[0] if patch is None else Patched(task.views[0], patch)
-
-
-def _plain(prepared: Prepared) -> bytes:
-    text = prepared.model_dump_json().encode()
-    if len(text) > MAX_PREPARED:
-        raise LimitError(f"the format prepared {len(text)} bytes of facts, at most {MAX_PREPARED}", code="too-large")
-    return text
 
 
 def _sha256(view: View) -> str:

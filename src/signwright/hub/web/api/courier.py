@@ -36,9 +36,9 @@ from signwright.hub.workflow.results import (
 )
 from signwright.model.digest import Digest
 from signwright.model.framing import read_frame
-from signwright.model.operation import Many, Strict
+from signwright.model.operation import Many, Sha256Text, Strict
 from signwright.policy.policy import Policy
-from signwright.statements.models import Hex32, Text
+from signwright.statements.models import Text
 from signwright.statements.parse import parse_model, validate_model
 
 log = structlog.get_logger()
@@ -54,7 +54,7 @@ class SignerState(Strict):
     policy_version: int = Field(ge=0)
     waiting_policy: int | None = None
     freshness: int = Field(ge=0)
-    halts: Many[Hex32] = Field(default=(), max_length=1024)
+    halts: Many[Sha256Text] = Field(default=(), max_length=1024)
 
 
 class Poll(Strict):
@@ -66,8 +66,8 @@ class Poll(Strict):
 
     max: int = Field(default=16, ge=0, le=1024)
     wait: int = Field(default=0, ge=0)
-    policy_sha256: Hex32 | None = None
-    words_sha256: Hex32 | None = None
+    policy_sha256: Sha256Text | None = None
+    words_sha256: Sha256Text | None = None
     signer: SignerState | None = None
 
     @property

@@ -23,10 +23,9 @@ from pydantic import Field, StringConstraints
 
 from signwright.errors import LimitError, MalformedError, VerificationError
 from signwright.model.base64text import strict_base64
-from signwright.model.operation import Many, Strict
+from signwright.model.operation import Many, Sha256Text, Strict
 from signwright.statements.dsse import pae
 from signwright.statements.keys import key_id_of, verifying_key
-from signwright.statements.models import Hex32
 from signwright.statements.parse import parse_model
 
 #: A first byte beyond ASCII and both line ends: a copy in text mode is no bundle.
@@ -79,7 +78,7 @@ class Row(Strict):
     """One blob. The same bytes may stand twice, under two roles."""
 
     role: Role
-    sha256: Hex32
+    sha256: Sha256Text
     size: int = Field(ge=0)
 
 

@@ -14,9 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from signwright.errors import MalformedError
-from signwright.model.operation import Many, Name, Strict
+from signwright.model.operation import Many, Name, Sha256Text, Strict
 from signwright.signer.courier.media.bundle import Manifest
-from signwright.statements.models import Hex32
 from signwright.transparency.tiles import ENTRIES, WIDTH
 
 #: Of requests in one bundle, and of log files.
@@ -28,36 +27,36 @@ Named = tuple[str, str]
 class PolicySet(Strict):
     """A policy with its root; the names of its documents stand in the policy itself."""
 
-    root: Hex32
-    policy: Hex32
-    documents: Many[Hex32] = Field(max_length=1024)
+    root: Sha256Text
+    policy: Sha256Text
+    documents: Many[Sha256Text] = Field(max_length=1024)
 
 
 class Word(Strict):
     kind: Literal["freshness", "halt", "resume"]
-    envelope: Hex32
+    envelope: Sha256Text
 
 
 class Job(Strict):
     """``request`` and the others: digests of envelopes, ``artifacts``: of files."""
 
-    request: Hex32
-    approvals: Many[Hex32] = Field(default=(), max_length=64)
-    evidence: Many[Hex32] = Field(default=(), max_length=256)
-    artifacts: Many[Hex32] = Field(default=(), max_length=1024)
+    request: Sha256Text
+    approvals: Many[Sha256Text] = Field(default=(), max_length=64)
+    evidence: Many[Sha256Text] = Field(default=(), max_length=256)
+    artifacts: Many[Sha256Text] = Field(default=(), max_length=1024)
 
 
 class Answer(Strict):
     """What a witness said to the question with this digest: HTTP status and body."""
 
     witness: Name
-    question: Hex32
+    question: Sha256Text
     status: Literal[200, 404, 409]
-    answer: Hex32
+    answer: Sha256Text
 
 
 class EventsHead(Strict):
-    head: Hex32
+    head: Sha256Text
     count: int = Field(ge=0)
 
 
@@ -68,7 +67,7 @@ class OutsideIndex(Strict):
     words: Many[Word] = Field(default=(), max_length=1024)
     jobs: Many[Job] = Field(default=(), max_length=MOST_JOBS)
     answers: Many[Answer] = Field(default=(), max_length=256)
-    open: Many[Hex32] = Field(default=(), max_length=4 * MOST_JOBS)
+    open: Many[Sha256Text] = Field(default=(), max_length=4 * MOST_JOBS)
     published: int = Field(default=0, ge=0)
     events: EventsHead | None = None
 
@@ -90,20 +89,20 @@ class Question(Strict):
 
     kind: Literal["cosign", "latest"]
     witness: Name
-    question: Hex32
+    question: Sha256Text
 
 
 class Result(Strict):
     """The gate's result frame about the request with this digest."""
 
-    request: Hex32
-    result: Hex32
+    request: Sha256Text
+    result: Sha256Text
 
 
 class Held(Strict):
     """A request that needs not be brought again. ``state``: the gate's word for what it waits for."""
 
-    request: Hex32
+    request: Sha256Text
     state: Annotated[str, Field(pattern=r"^[a-z][a-z-]{0,40}$")]
 
 
@@ -113,7 +112,7 @@ class LogFile(Strict):
     level: int = Field(ge=-2, lt=64)
     index: int = Field(ge=0)
     width: int = Field(ge=1, le=WIDTH)
-    content: Hex32
+    content: Sha256Text
 
 
 class SignerState(Strict):
@@ -122,7 +121,7 @@ class SignerState(Strict):
     policy_version: int = Field(ge=0)
     waiting_policy: int | None = None
     freshness: int = Field(ge=0)
-    halts: Many[Hex32] = Field(default=(), max_length=1024)
+    halts: Many[Sha256Text] = Field(default=(), max_length=1024)
 
 
 class VaultIndex(Strict):

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.errors import ConflictError, MalformedError, SignwrightError, UnavailableError
 from signwright.model.framing import Frame, decode_frame
-from signwright.model.operation import Many, Strict
+from signwright.model.operation import Many, Sha256Text, Strict
 from signwright.signer.courier.errands import Relay
 from signwright.signer.courier.hub import Carried, CarriedJob, CarriedPolicy, Hub, Work
 from signwright.signer.courier.media import index
@@ -25,7 +25,7 @@ from signwright.signer.courier.media.store import MediaStore, log_path
 from signwright.signer.courier.settings import MediaSettings
 from signwright.signer.courier.standing import WORDS
 from signwright.statements.dsse import parse_envelope
-from signwright.statements.models import Hex32, Request, parse_statement
+from signwright.statements.models import Request, parse_statement
 from signwright.statements.parse import validate_model
 
 _log = structlog.get_logger("signwright.courier")
@@ -55,7 +55,7 @@ class OutsideState(Strict):
 
     jobs: Many[KeptJob] = ()
     answers: Many[index.Answer] = ()
-    held: Many[Hex32] = ()
+    held: Many[Sha256Text] = ()
     published: int = 0
     serial: int = 0
     signer: index.SignerState | None = None

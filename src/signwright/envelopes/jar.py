@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Template ``jar``: CMS over a signature file of a JAR (``META-INF/NAME.SF``), the content beside it.
+
+Source: "JAR File Specification" (Oracle), sections "Signature File" and "Signature Validation". No parameters. Signed
+attributes as in ``cms-detached``: verifiers of JARs want contentType and messageDigest and pass over the others.
+
+The content must be seen: a detached signature over it is otherwise one of any file, and the other way round.
+"""
+
+from __future__ import annotations
+
+import re
+
+from signwright.envelopes import cms
+from signwright.envelopes.base import SignerContext, ToBeSigned
+from signwright.envelopes.parameters import check_known
+from signwright.errors import MalformedError
+from signwright.model.operation import Operation
+
+_LINE = 72
+_DIGEST = rb"(SHA-256|SHA-384|SHA-512)-Digest%b: [A-Za-z0-9+/]{43,86}={0,2}"
+_MAIN = re.compile(rb"Created-By: [\x20-\x7e]{1,200}|" + _DIGEST % rb"-Manifest(-Main-Attributes)?")
+_NAME = re.compile(rb"Name: [^\x00-\x1f\x7f]+")
+_ENTRY = re.compile(_DIGEST % b"")
+
+
+class Jar:
+    """Implements `signwright.envelopes.base.Template`; the operation's digest is of the signature file."""
+
+    name = "jar"
+    family = "cms"
+    purpose = "jar"
+    formats = ("jar",)
+    timestamped = True
+
+    def check_content(self, operation: Operation, content: bytes) -> None:
+        """``content`` is a signature file, and nothing else: version 1.0, digests of a manifest and of its sections."""
+        check_known(operation, self.name, ())
+        sections = _sections(content)
+        first, main = sections[0][:1], sections[0][1:]
+        if first != [b"Signature-Version: 1.0"]:
+            raise _wrong("it does not begin with Signature-Version: 1.0")
+        if not all(_MAIN.fullmatch(line) for line in main) or not any(b"-Digest-Manifest: " in line for line in main):
+            raise _wrong("its main section has another attribute, or no digest of the manifest")
+        for section in sections[1:]:
+            if len(section) < 2 or not _NAME.fullmatch(section[0]) or not all(map(_ENTRY.fullmatch, section[1:])):
+                raise _wrong("a section is not a name and its digests")
+
+    def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:
+        return cms.to_be_signed(self._content(operation, context), context)
+
+    def envelope(
+        self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
+    ) -> bytes:
+        del content
+        unsigned = cms.timestamp_attribute(cms.RFC3161_TIMESTAMP, token)
+        return cms.signed_data(self._content(operation, context), context, value, unsigned)
+
+    def _content(self, operation: Operation, context: SignerContext) -> cms.SignedContent:
+        check_known(operation, self.name, ())
+        cms.check_context(context)
+        digest = operation.content_digest
+        return cms.SignedContent(
+            content_type=cms.DATA,
+            digest=digest.algorithm,
+            content_digest=digest.value,
+            attributes=(cms.signing_time(context.signing_time), cms.signing_certificate_v2(context.chain[0])),
+        )
+
+
+def _sections(content: bytes) -> list[list[bytes]]:
+    """Attributes by section, continuation lines joined. Lines end with CRLF and have at most 72 bytes with it; each
+    section ends with an empty line.
+    """
+    if not content.endswith(b"\r\n\r\n"):
+        raise _wrong("its last section is not ended by an empty line")
+    sections: list[list[bytes]] = [[]]
+    for line in content[:-4].split(b"\r\n"):
+        if len(line) > _LINE - 2 or b"\r" in line or b"\n" in line:
+            raise _wrong("a line is longer than 72 bytes, or ends otherwise than with CRLF")
+        if not line:
+            sections.append([])
+        elif line[:1] != b" ":
+            sections[-1].append(line)
+        elif sections[-1]:
+            sections[-1][-1] += line[1:]
+        else:
+            raise _wrong("a section begins with a continuation line")
+    return sections
+
+
+def _wrong(found: str) -> MalformedError:
+    return MalformedError(f"the content is no signature file of a JAR: {found}", code="other-purpose")
