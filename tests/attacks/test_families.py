@@ -25,9 +25,9 @@ from tests.support.world import NOW, World
 
 __all__ = ["keyholder"]
 
-PURPOSES = {"cms": ["authenticode", "file", "nuget"], "raw": ["raw"]}
+PURPOSES = {"cms": ["authenticode", "file", "jar", "nuget"], "raw": ["raw"]}
 KEYS = [
-    *(("cms", purposes) for purposes in (("authenticode",), ("file",), ("nuget",), ("authenticode", "file"))),
+    *(("cms", purposes) for purposes in (("authenticode",), ("file",), ("jar",), ("nuget",), ("authenticode", "file"))),
     ("raw", ("raw",)),
 ]
 

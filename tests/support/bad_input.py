@@ -306,7 +306,17 @@ def _member_schema(name: str, schema: dict[str, Any]) -> dict[str, Any] | None:
 
 #: A text for each pattern that a model of the package has.
 EXAMPLES = (
-    *("2026-11-21T09:30:00Z", "name", "ab" * 32, "ab" * 20, "ab" * 22, "ab" * 16, "swk_" + "a" * 20, "AAAA", "default/release"),
+    *(
+        "2026-11-21T09:30:00Z",
+        "name",
+        "ab" * 32,
+        "ab" * 20,
+        "504b0506" + "00" * 18,
+        "ab" * 16,
+        "swk_" + "a" * 20,
+        "AAAA",
+        "default/release",
+    ),
     *("sha256:" + "ab" * 32, "https://example.org", "application/vnd.in-toto+json", "1", "http://127.0.0.1:8080"),
     *("documents/keys.json", "projects/default", "/run/socket", "1.2.3"),
 )

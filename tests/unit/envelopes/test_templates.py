@@ -53,6 +53,7 @@ def test_table_names_its_templates_and_refuses_a_second_of_a_name() -> None:
     assert {name: (t.family, t.purpose) for name, t in TEMPLATES.items()} == {
         **{f"authenticode-{kind}": ("cms", "authenticode") for kind in KINDS},
         "cms-detached": ("cms", "file"),
+        "jar": ("cms", "jar"),
         "nuget": ("cms", "nuget"),
         "raw": ("raw", "raw"),
     }
