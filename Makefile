@@ -30,7 +30,7 @@ help:  ## print this list
 	@echo "make attacks   only the attack suite: a dishonest hub, courier, person or file"
 	@echo "make mutants   take each check between a request and a key away; a test must notice (MODULE=... for a part)"
 	@echo "make model     explore the model of the signing cycle (docs/model) to its end; needs spin and gcc"
-	@echo "make interop   only the comparisons with outside verifiers"
+	@echo "make interop   only the comparisons with outside verifiers; builds some of them where Go is"
 	@echo "make fuzz      each parser for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds"
 	@echo "make bench     the figures, as a table and as JSON"
 	@echo "make lock      regenerate the lock files; UPGRADE=1 also takes newer versions"
@@ -102,6 +102,7 @@ model: dev
 	@if scripts/install-test-tools; then export SIGNWRIGHT_TOOLS_INSTALLABLE=1; fi; $(BIN)/pytest -v tests/model
 
 interop: dev
+	@scripts/build-peers || true
 	@if scripts/install-test-tools; then export SIGNWRIGHT_TOOLS_INSTALLABLE=1; fi; $(BIN)/pytest -v -m interop
 
 fuzz: dev
@@ -113,6 +114,6 @@ lock:
 	@scripts/lock $(if $(UPGRADE),--upgrade)
 
 clean:
-	rm -rf $(VENV) $(SIGNER) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results
+	rm -rf $(VENV) $(SIGNER) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench-results .peers
 	rm -f .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -80,7 +80,7 @@ class PeFormat:
     digest_mode = True
     file_names = ("*",)
     detached_suffix = ""
-    verifiers: tuple[str, ...] = ("osslsigncode", "signify", "sbverify")
+    verifiers: tuple[str, ...] = ("osslsigncode", "signify", "relic", "sbverify")
 
     def recognizes(self, view: View) -> bool:
         return pe_offset(view) is not None
