@@ -106,7 +106,8 @@ class Container(Protocol):
 
     def claims(self, view: View) -> Place | None:
         """The archive that the whole file is, or ends with, as a program would open it that was given this file; None
-        when it is none. What is claimed is always opened, and does not open silently: it is unscannable then.
+        when it is none. What is claimed is always opened; where it does not open the file is unscannable, unless its
+        mark stands in the packed data of another archive: then it is judged as what comes out of that one.
         """
         ...
 

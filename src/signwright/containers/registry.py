@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from signwright.containers.base import Container, Place
+from signwright.containers.cab import CabContainer
 from signwright.containers.zip import ZipContainer
 from signwright.errors import FormatError
 from signwright.model.view import View
@@ -25,7 +26,12 @@ def table(containers: Iterable[Container]) -> Mapping[str, Container]:
     return MappingProxyType(found)
 
 
-CONTAINERS = table((ZipContainer(),))
+CONTAINERS = table(
+    (
+        ZipContainer(),
+        CabContainer(),
+    )
+)
 
 
 def container_of(kind: str) -> Container:
@@ -36,9 +42,11 @@ def container_of(kind: str) -> Container:
 
 
 def claimed(view: View) -> list[Place]:
-    """What ``view`` is, or ends with: more than one place for a file that two programs read differently."""
+    """What ``view`` is, or ends with, in the order of their marks: more than one place for a file that two programs
+    read differently.
+    """
     found = [one.claims(view) for one in CONTAINERS.values()]
-    return [place for place in found if place is not None]
+    return sorted((place for place in found if place is not None), key=lambda place: place.mark)
 
 
 def embedded(view: View, first: int, last: int) -> list[Place]:

@@ -92,7 +92,7 @@ def looks_like_zip(view: View) -> bool:
     """
     if view.size < _END.size:
         return False
-    return view.read(0, 4) in {LOCAL, END, DESCRIPTOR} or bool(_end_records(view)) or _ends_early(view)
+    return view.read(0, 4) in {LOCAL, END, DESCRIPTOR} or bool(_end_records(view)) or bool(_early_ends(view))
 
 
 def embedded_ends(view: View, below: int) -> list[int]:
@@ -111,7 +111,10 @@ class ZipContainer:
     kind = "zip"
 
     def claims(self, view: View) -> Place | None:
-        return Place(self.kind, view.size, view.size) if looks_like_zip(view) else None
+        if not looks_like_zip(view):
+            return None
+        ends = _end_records(view) or _early_ends(view)
+        return Place(self.kind, ends[-1] if ends else 0, view.size)
 
     def places(self, view: View, first: int, last: int) -> list[Place]:
         """End records that lead to a directory; where the archive starts is known when it is opened."""
@@ -226,20 +229,20 @@ def _end_records(view: View) -> list[int]:
     return found
 
 
-def _ends_early(view: View) -> bool:
-    """An end record in the view's tail, with more behind it than its comment, that leads to a directory."""
+def _early_ends(view: View) -> list[int]:
+    """End records in the view's tail, with more behind them than their comment, that lead to a directory."""
     first = view.size - min(view.size, _END.size + 0xFFFF)
     content = view.read(first, view.size - first)
-    at = content.find(END)
+    found, at = [], content.find(END)
     while 0 <= at <= len(content) - _END.size:
         _, _, _, _, count, size, offset, _ = _END.unpack_from(content, at)
         position = first + at
         wide = size == _FULL32 or offset == _FULL32 or count == _FULL16
         starts = [start for start in (position - size, offset) if 0 <= start <= view.size - 4]
         if wide or (count and any(view.read(start, 4) == CENTRAL for start in starts)):
-            return True
+            found.append(position)
         at = content.find(END, at + 1)
-    return False
+    return found
 
 
 def _find_directory(view: View) -> Directory:

@@ -19,7 +19,14 @@ from typing import Self
 
 from signwright.containers.base import ArchiveLimits, Budget, Place
 from signwright.containers.registry import MAX_EMBEDDED, claimed, embedded, is_covered, uncovered
-from signwright.errors import ConflictError, LimitError, MalformedError, SignwrightError, UnavailableError
+from signwright.errors import (
+    ConflictError,
+    FormatError,
+    LimitError,
+    MalformedError,
+    SignwrightError,
+    UnavailableError,
+)
 from signwright.model.framing import Frame
 from signwright.scanner.engines.base import Engine, EngineInfo, Session
 from signwright.scanner.verdict import MAX_FINDINGS, FindingRow, Verdict
@@ -194,7 +201,7 @@ class _Run:
         """Open what the file is, and then what stands in the parts that no opened archive explains."""
         covered: list[tuple[int, int]] = []
         for place in claimed(view):
-            covered += self._unpack(depth, path, place, view.size)
+            covered += self._opened(depth, path, place, within=is_covered(covered, place.mark))
         opened = 0
         for first, last in uncovered(covered, view.size):
             for place in embedded(view, first, last):
@@ -203,9 +210,22 @@ class _Run:
                 opened += 1
                 if opened > MAX_EMBEDDED:
                     raise LimitError(f"more than {MAX_EMBEDDED} archives in a file", code="archive-members")
-                covered += self._unpack(depth, path, place, view.size)
+                covered += self._opened(depth, path, place)
 
-    def _unpack(self, depth: int, path: str, place: Place, size: int) -> list[tuple[int, int]]:
+    def _opened(self, depth: int, path: str, place: Place, *, within: bool = False) -> list[tuple[int, int]]:
+        """The ranges that the archive at ``place`` explains, all its members looked at. One that does not open makes
+        the verdict unscannable and does not keep the search from the others; ``within`` the packed data of another one
+        it was no archive at all.
+        """
+        try:
+            return self._unpack(depth, path, place)
+        except SignwrightError as problem:
+            is_none = within and isinstance(problem, FormatError) and not problem.code.startswith("worker-")
+            if not is_none:
+                self.failed(path, problem, "unpack")
+            return []
+
+    def _unpack(self, depth: int, path: str, place: Place) -> list[tuple[int, int]]:
         """Look at the members of the archive at ``place`` of file ``depth``; which ranges of the file it explains."""
         archive = self._limits.archive
         if depth >= archive.depth:
@@ -214,6 +234,7 @@ class _Run:
         message |= {name: getattr(archive, name) for name in ("members", "total", "ratio", "depth")}
         covered: list[tuple[int, int]] | None = None
         views = [self.spools[depth].read_only]
+        size = DescriptorView(views[0]).size
         with self._pool.job("unpack", message, views=views, limits=self._limits.worker) as running:
             for frame in _parts(running):
                 if covered is None:
