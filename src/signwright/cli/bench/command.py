@@ -22,6 +22,8 @@ from signwright.model.times import format_time
 #: Each has ``measure(bench) -> Figure``; imported when it is wanted.
 FIGURES = {
     "pe": "signwright.cli.bench.pe",
+    "pe-others": "signwright.cli.bench.pe_others",
+    "pe-small": "signwright.cli.bench.pe_small",
     "upload": "signwright.cli.bench.upload",
     "digest": "signwright.cli.bench.digest",
     "whole": "signwright.cli.bench.whole",

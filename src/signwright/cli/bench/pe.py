@@ -35,20 +35,20 @@ def measure(bench: Bench) -> Figure:
     folder.mkdir()
     make_pe(folder / "source", bench.scale.file_mib * MIB)
     make_key(folder)
-    _baseline(folder, 0)  # fills the page cache
-    runs: dict[str, Run] = {BASE: partial(_baseline, folder)}
-    runs |= {name: partial(_ours, folder, name) for name in VARIANTS if "--pure" in VARIANTS[name] or _has_numpy()}
+    baseline(folder, 0)  # fills the page cache
+    runs: dict[str, Run] = {BASE: partial(baseline, folder)}
+    runs |= {name: partial(ours, folder, name) for name in VARIANTS if "--pure" in VARIANTS[name] or has_numpy()}
     found = interleaved(bench.scale.rounds, runs)
     rows = [Row(name, "s", samples, None if name == BASE else BASE) for name, samples in found.items()]
     if shutil.which("osslsigncode"):
-        rows.append(Row("osslsigncode sign, once", "s", (_osslsigncode(folder),)))
+        rows.append(Row("osslsigncode sign, once", "s", (osslsigncode(folder, 0),)))
     shutil.rmtree(folder)
     notes = [
         "our clock runs in the process, from the open source to the closed target, start-up apart; nobody calls fsync",
         "SHA-256 of source and image run beside each other, on two cores",
         "CheckSum and directory entry stand in the header: the result's digest is a second pass, while it is written",
     ]
-    if not _has_numpy():
+    if not has_numpy():
         notes.append("numpy is not installed (extra fast): its rows are missing")
     return Figure("pe", _title(bench), tuple(rows), tuple(_bounds(rows)), tuple(notes))
 
@@ -68,20 +68,23 @@ def _bounds(rows: list[Row]) -> list[Bound]:
     return [*bounds, Bound("peak memory of our process", peak, MEMORY_MIB, unit="MiB")]
 
 
-def _has_numpy() -> bool:
+def has_numpy() -> bool:
+    """Whether the extra ``fast`` is installed."""
     from signwright.formats.pe_checksum import vectorised
 
     return vectorised() is not None
 
 
-def _baseline(folder: Path, _round: int) -> Sample:
+def baseline(folder: Path, _round: int) -> Sample:
+    """Digest and copy of ``source``: what no signing of it can go without."""
     target = folder / "target"
     target.unlink(missing_ok=True)
     source = folder / "source"
     return timed(["openssl", "dgst", "-sha256", source], ["cp", source, target])
 
 
-def _ours(folder: Path, name: str, _round: int) -> Sample:
+def ours(folder: Path, name: str, _round: int) -> Sample:
+    """One of `VARIANTS`, in a fresh process."""
     (folder / "target").unlink(missing_ok=True)
     flags = VARIANTS[name]
     answer = json.loads(run_program([sys.executable, "-m", "signwright.cli.bench.pe_once", str(folder), *flags]))
@@ -90,7 +93,8 @@ def _ours(folder: Path, name: str, _round: int) -> Sample:
     return Sample(answer["seconds"], {n: answer[n] for n in ("cpu s", "prepare s", "write s", "peak MiB")})
 
 
-def _osslsigncode(folder: Path) -> Sample:
+def osslsigncode(folder: Path, _round: int) -> Sample:
+    """Signs ``source`` into ``target``."""
     target = folder / "target"
     target.unlink(missing_ok=True)
     names: list[str | Path] = [

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -55,6 +55,15 @@ def _head() -> bytes:
     return b"MZ" + bytes(58) + struct.pack("<I", 64) + b"PE\0\0" + coff + optional + section
 
 
+def self_signed(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """For code signing, valid for two days."""
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "signwright bench")]), datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=2))
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
+    return builder.add_extension(usage, critical=False).sign(key, SHA256())
+
+
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
     """A throwaway RSA-3072 key with a certificate of its own."""
@@ -66,11 +75,7 @@ class KeyFiles:
 def make_key(folder: Path) -> KeyFiles:
     """``key.pem`` (PKCS#8, not encrypted: it signs nothing that anybody trusts) and ``cert.pem`` in ``folder``."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
-    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "signwright bench")]), datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=2))
-    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING])
-    certificate = builder.add_extension(usage, critical=False).sign(key, SHA256())
+    certificate = self_signed(key)
     files = KeyFiles(folder / "key.pem", folder / "cert.pem")
     files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from signwright.cli.bench import bare, load, pe_once
+from signwright.cli.bench import bare, load, pe, pe_once, pe_others, pe_small
 from signwright.cli.bench.command import FIGURES
 from signwright.cli.bench.figures import (
     Bound,
@@ -24,14 +24,17 @@ from signwright.cli.bench.figures import (
     report_page,
 )
 from signwright.cli.bench.pe_file import make_file, make_key, make_pe, small_pe
+from signwright.cli.bench.scale import Bench, Scale
 from signwright.client.credentials import new_credential
 from signwright.formats.pe import PeFormat
 from signwright.identity.messages import MessageParts, parse_signed_message
+from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView, FileView
 from signwright.readers.pe import PeReader
 from signwright.statements.dsse import parse_envelope
 from signwright.statements.keys import public_text, verify_envelope, verifying_key
 from signwright.statements.models import Request, parse_statement
+from tests.support.tools import find_tool, require_tool
 from tests.support.world import NOW
 
 BASE = Row("base", "s", (Sample(1.0), Sample(10.0), Sample(2.0)))
@@ -115,6 +118,34 @@ def test_one_signed_pe_holds_for_its_reader(tmp_path, result_digest):
         (found,) = PeReader().read(FileView(file)).signatures
     assert str(found.content_digest) == answer["image"]
     assert float(str(answer["seconds"])) > 0
+
+
+def test_small_pe_that_is_timed_is_signed_and_holds():
+    content = small_pe(pe_small.SIZE)
+    sample, wire = pe_small.Signer().sign_once(content)
+    result = Patched(BytesView(content), Patch.decode(wire))
+    (found,) = PeReader().read(result).signatures
+    assert found.family == "cms"
+    assert sample.value >= sum(sample.extra.values()) > 0
+
+
+def test_figure_of_the_small_pe_promises_5_ms(tmp_path):
+    figure = pe_small.measure(Bench(Scale(requests=1), tmp_path))
+    assert [(bound.name, bound.limit, bound.unit) for bound in figure.bounds] == [(pe_small.ROW, 5.0, "ms")]
+    assert len(figure.rows[0].samples) == 8
+    assert "3 KB" in figure.title
+
+
+def test_figure_with_others_signs_with_each_in_every_round(tmp_path):
+    require_tool("openssl")
+    figure = pe_others.measure(Bench(Scale(rounds=2, half_mib=1), tmp_path))
+    names = [row.name for row in figure.rows]
+    assert names[0] == pe.BASE
+    assert names[1] in (pe.OURS, pe.PURE)
+    assert (pe_others.OTHER in names) == (find_tool("osslsigncode") is not None)
+    assert {len(row.samples) for row in figure.rows} == {2}
+    assert figure.bounds[0].limit in (pe.LIMIT, pe.PURE_AIM)
+    assert not any(tmp_path.iterdir())
 
 
 def _sha256(path):
