@@ -21,7 +21,7 @@ from signwright.formats.base import Format
 from signwright.formats.registry import FORMATS
 from signwright.model.patch import Patched, apply_patch
 from signwright.model.view import FileView, View
-from signwright.readers.base import Reading
+from signwright.readers.base import Reader, Stripper
 from signwright.readers.registry import READERS
 
 
@@ -112,17 +112,20 @@ def _recognized(view: View, path: Path) -> Format:
 
 
 def _check(chosen: Format, before: View, after: View) -> None:
-    """A stranger's look: nothing is signed any more, and the content is the same. Raises `VerificationError`.
-
-    A signature that does not hold may be removed too; then there is nothing to compare the content with.
-    """
-    read = READERS[chosen.name].read
-    left = read(after, None)
+    """A stranger's look: nothing is signed any more, and the content is the same. Raises `VerificationError`."""
+    left = READERS[chosen.name].read(after, None)
     if left.signatures:
         raise VerificationError("a signature would still be there", code="still-signed")
-    try:
-        was: Reading | None = read(before, None)
-    except SignwrightError:
-        was = None
-    if was is not None and was.stripped_sha256 != left.stripped_sha256:
+    was = _stripped(READERS[chosen.name], before)
+    if was is not None and was != left.stripped_sha256:
         raise VerificationError("the content would not stay the same", code="strip-test")
+
+
+def _stripped(reader: Reader, view: View) -> str | None:
+    """None where a signature does not hold, which may be removed too, and the reader says nothing without one."""
+    if isinstance(reader, Stripper):
+        return reader.stripped(view)
+    try:
+        return reader.read(view, None).stripped_sha256
+    except SignwrightError:
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from signwright.model.digest import Digest
 from signwright.model.view import View
@@ -57,4 +57,15 @@ class Reader(Protocol):
 
     def read(self, view: View, content: View | None = None) -> Reading:
         """``content``: what a detached signature speaks about (then ``view`` is the signature); None otherwise."""
+        ...
+
+
+@runtime_checkable
+class Stripper(Protocol):
+    """What a `Reader` may offer besides: the strip digest of a file whose signatures do not hold, or are too weak to
+    count. Such a file may be signed all the same, with its old signatures replaced or left where they are.
+    """
+
+    def stripped(self, view: View) -> str:
+        """``Reading.stripped_sha256``; raises `FormatError` for a file that cannot be read."""
         ...

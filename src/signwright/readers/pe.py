@@ -91,6 +91,10 @@ class PeReader:
             return False
         return True
 
+    def stripped(self, view: View) -> str:
+        """See `signwright.readers.base.Stripper`."""
+        return _digests(view, _read_image(view), ()).stripped
+
     def read(self, view: View, content: View | None = None) -> Reading:
         """Every signature of the file, also nested ones. A file without any gives a `Reading` without signatures.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +27,11 @@ from signwright.formats.registry import FORMATS
 from signwright.policy.documents import Key
 from tests.support.format_samples import SAMPLES
 from tests.support.homes import RunningHome, running_home
-from tests.support.pki import default_pki
+from tests.support.pe_builder import identity
+from tests.support.pe_builder import sign as sign_pe
+from tests.support.pki import default_pki, to_pem
 from tests.support.softhsm import SoftToken, make_token
+from tests.support.tools import require_tool
 
 pytestmark = pytest.mark.hsm
 #: Signing policies of the trial whose format is not one that signs inside.
@@ -128,3 +132,31 @@ def test_signed_by_either_store_verified_offline_and_refused_when_a_byte_changes
     if one.detached_suffix:
         (there / source.name).write_bytes(flipped(SAMPLES[name](), 0))
         assert stranger.cli("verify", result).code == 8
+
+
+def _older_signature(name: str, folder: Path) -> bytes:
+    """A program whose signature does not count: of SHA-1, or broken by bytes behind its table."""
+    if name == "behind":
+        return sign_pe(SAMPLES["pe"]()) + b"appended later"
+    tool, signer = require_tool("osslsigncode"), identity("rsa2048")
+    (folder / "key").write_bytes(signer.private_pem)
+    (folder / "chain").write_bytes(b"".join(map(to_pem, signer.chain)))
+    (folder / "in").write_bytes(SAMPLES["pe"]())
+    command = [tool, "sign", "-h", "sha1", "-key", "key", "-certs", "chain", "-in", "in", "-out", "out"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return (folder / "out").read_bytes()
+
+
+@pytest.mark.parametrize(("older", "existing"), [("sha1", "append"), ("sha1", "replace"), ("behind", "replace")])
+def test_program_whose_old_signature_does_not_count_can_be_signed(
+    home: RunningHome, tmp_path: Path, older: str, existing: str
+) -> None:
+    file = tmp_path / "old.exe"
+    file.write_bytes(_older_signature(older, tmp_path))
+    assert home.cli("verify", file).code == 8
+    ran = home.cli("sign", file, "--in-place", "--option", f"existing={existing}")
+    assert ran.code == 0, ran.err
+    verified = home.cli("verify", file)
+    assert verified.code == 0, verified.out
+    assert ("uses sha1 and was not counted" in verified.out) == (existing == "append")
+    assert (b"appended later" in file.read_bytes()) == (older == "behind")

@@ -14,14 +14,14 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from signwright.errors import FormatError, MalformedError, UsageError
+from signwright.errors import FormatError, MalformedError, UsageError, VerificationError
 from signwright.formats.base import Format, Prepared
 from signwright.formats.registry import FORMATS
 from signwright.model.framing import Frame
 from signwright.model.patch import Patch, Patched, compose, sealed
 from signwright.model.times import format_time
 from signwright.model.view import View, blocks
-from signwright.readers.base import FoundSignature, Reader, Reading
+from signwright.readers.base import FoundSignature, Reader, Reading, Stripper
 from signwright.readers.registry import READERS
 from signwright.signer.worker.task import Job, Task
 
@@ -71,8 +71,18 @@ def read(task: Task) -> Frame:
     parts: list[bytes] = []
     message["result"] = _reading(reading, parts)
     if task.message.get("source") is True and not detached:
-        message["source"] = _reading(reader.read(source), parts)
+        message["source"] = _reading(_read_source(reader, source), parts)
     return Frame(message, tuple(parts))
+
+
+def _read_source(reader: Reader, source: View) -> Reading:
+    """The file before it was signed. An old signature that does not hold is none: in the result no such one may be."""
+    try:
+        return reader.read(source)
+    except VerificationError:
+        if not isinstance(reader, Stripper):
+            raise
+        return Reading(reader.name, (), reader.stripped(source))
 
 
 def inspect(task: Task) -> Frame:
