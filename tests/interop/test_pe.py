@@ -194,3 +194,29 @@ def test_removing_gives_byte_for_byte_what_osslsigncode_gives(tmp_path: Path, sh
     assert told.returncode == 0, told.stdout
     ours = Patched(signed, PeFormat().remove(signed))
     assert ours.read(0, ours.size) == (tmp_path / "plain.exe").read_bytes()
+
+
+@pytest.mark.parametrize("digest", ["sha256", "sha384"])
+@pytest.mark.parametrize("name", ["exe64", "dll64", "exe32"])
+def test_page_hashes_are_those_of_both(tmp_path: Path, compiled: dict[str, bytes], name: str, digest: str) -> None:
+    signed = sign(compiled[name], identity("rsa3072"), digest=digest, page_hashes=True)
+    told = osslsigncode_says(signed, tmp_path)
+    assert told.returncode == 0, told.stdout
+    lines = dict(line.split(":", 1) for line in told.stdout.decode().splitlines() if ":" in line)
+    said = {key.strip(): value.strip() for key, value in lines.items()}
+    assert said["Page hash algorithm"] == "SHA256"
+    assert said["Page hash"] == said["Calculated page hash"]
+    assert signify_says(signed) == "OK"
+
+
+def test_page_hashes_of_osslsigncode_hold_for_our_reader(tmp_path: Path, compiled: dict[str, bytes]) -> None:
+    pki, signer = default_pki(), identity("rsa3072")
+    (tmp_path / "a.exe").write_bytes(compiled["exe64"])
+    (tmp_path / "cert.pem").write_bytes(to_pem(signer.certificate) + pki.root_pem)
+    (tmp_path / "key.pem").write_bytes(signer.private_pem)
+    tool = require_tool("osslsigncode")
+    flags = ["-h", "sha256", "-ph", "-certs", "cert.pem", "-key", "key.pem", "-in", "a.exe", "-out", "b.exe"]
+    done = run(tool, "sign", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = PeReader().read(BytesView((tmp_path / "b.exe").read_bytes())).signatures
+    assert found.notes["page_hashes"] == "sha256, every page"

@@ -120,6 +120,11 @@ def prepare_request(
                 prepared = prepare(chosen, view, chain=chain, options=options)
             except FormatError as problem:
                 raise _about(path, problem) from problem
+            if mode == "digest" and prepared.contents:
+                raise UsageError(
+                    f"{path}: with these options the signer must see content, which wants artifact mode",
+                    code="no-digest-mode",
+                )
         files.append(PreparedFile(path, name, chosen, prepared, plain))
     credential = choose(credentials, rule.submitters, rule.kind)
     envelope = _sign(order, mode, files, rule=rule, credential=credential, now=now)

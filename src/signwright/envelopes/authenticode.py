@@ -15,7 +15,7 @@ import re
 
 from signwright.envelopes import cms, der
 from signwright.envelopes.base import SignerContext, ToBeSigned
-from signwright.envelopes.indirect_data import INDIRECT_DATA, indirect_data
+from signwright.envelopes.indirect_data import INDIRECT_DATA, PAGE_ROW, indirect_data, indirect_data_with_pages
 from signwright.envelopes.keys import KeyKind, load_public_key
 from signwright.envelopes.parameters import check_known, text_parameter
 from signwright.errors import MalformedError
@@ -54,28 +54,82 @@ class Authenticode:
         self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
         del content
-        unsigned = cms.timestamp_attribute(RFC3161_TIMESTAMP, token)
-        return cms.signed_data(self._content(operation, context), context, value, unsigned)
+        return _envelope(self._content(operation, context), context, value, token)
 
     def _content(self, operation: Operation, context: SignerContext) -> cms.SignedContent:
-        check_known(operation, self.name, ("description", "url"))
-        if load_public_key(context.public_key)[0] is KeyKind.ED25519:
-            raise MalformedError("Authenticode knows RSA and ECDSA keys, found Ed25519", code="bad-key")
-        content = operation.content_digest
-        indirect = indirect_data(self._kind, content)
-        # PKCS #7 v1.5 digests the content octets of the value, without its tag and length (RFC 2315 9.3).
-        octets = der.read_one(indirect, der.SEQUENCE).content
-        return cms.SignedContent(
-            content_type=INDIRECT_DATA,
-            digest=content.algorithm,
-            content_digest=Digest.of(octets, content.algorithm).value,
-            attributes=(
-                cms.attribute(_STATEMENT_TYPE, der.sequence(der.oid(_INDIVIDUAL_CODE_SIGNING))),
-                cms.attribute(_OPUS_INFO, _opus_info(operation)),
-            ),
-            encapsulated=indirect,
-            digest_null=True,
+        digest = operation.content_digest
+        indirect = indirect_data(self._kind, digest)
+        return _signed(self.name, operation, context, Digest.of(octets(indirect), digest.algorithm), indirect)
+
+
+class AuthenticodePages:
+    """Implements `signwright.envelopes.base.Template` for a PE with page hashes. The operation's digest is of the content
+    octets of the SpcIndirectDataContent that holds them, which must be seen.
+    """
+
+    name = "authenticode-pe-pages"
+    family = "cms"
+    purpose = "authenticode"
+    formats = ("pe",)
+    timestamped = True
+
+    def check_content(self, operation: Operation, content: bytes) -> None:
+        """What is written here for the image digest and the rows in it, and these are rows of pages."""
+        rows, value = _inside(content, 0, 1, 1, 0, 1, 0, 0, 1, 0), _inside(content, 1, 1)
+        image = Digest(operation.content_digest.algorithm, value)
+        if octets(indirect_data_with_pages(image, rows)) != content:
+            raise MalformedError("page hashes: in another form than they are written", code="other-purpose")
+        if len(rows) < 2 * PAGE_ROW or len(rows) % PAGE_ROW or any(rows[:4]) or any(rows[-PAGE_ROW + 4 :]):
+            raise MalformedError("page hashes: no rows of pages from 0 on, with an end", code="other-purpose")
+
+    def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:
+        return cms.to_be_signed(_signed(self.name, operation, context, operation.content_digest), context)
+
+    def envelope(
+        self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
+    ) -> bytes:
+        indirect = der.sequence(content)
+        return _envelope(
+            _signed(self.name, operation, context, operation.content_digest, indirect), context, value, token
         )
+
+
+def octets(indirect: bytes) -> bytes:
+    """What PKCS #7 v1.5 digests: the content octets of the value, without its tag and length (RFC 2315 9.3)."""
+    return der.read_one(indirect, der.SEQUENCE).content
+
+
+def _inside(content: bytes, *path: int) -> bytes:
+    """Content octets of the element that ``path`` leads to, by its number at each depth."""
+    for number in path:
+        elements = der.read_all(content)
+        if number >= len(elements):
+            raise MalformedError("page hashes: an element is missing", code="other-purpose")
+        content = elements[number].content
+    return content
+
+
+def _signed(
+    name: str, operation: Operation, context: SignerContext, digest: Digest, indirect: bytes = b""
+) -> cms.SignedContent:
+    check_known(operation, name, ("description", "url"))
+    if load_public_key(context.public_key)[0] is KeyKind.ED25519:
+        raise MalformedError("Authenticode knows RSA and ECDSA keys, found Ed25519", code="bad-key")
+    return cms.SignedContent(
+        content_type=INDIRECT_DATA,
+        digest=digest.algorithm,
+        content_digest=digest.value,
+        attributes=(
+            cms.attribute(_STATEMENT_TYPE, der.sequence(der.oid(_INDIVIDUAL_CODE_SIGNING))),
+            cms.attribute(_OPUS_INFO, _opus_info(operation)),
+        ),
+        encapsulated=indirect,
+        digest_null=True,
+    )
+
+
+def _envelope(content: cms.SignedContent, context: SignerContext, value: bytes, token: bytes | None) -> bytes:
+    return cms.signed_data(content, context, value, cms.timestamp_attribute(RFC3161_TIMESTAMP, token))
 
 
 def _opus_info(operation: Operation) -> bytes:

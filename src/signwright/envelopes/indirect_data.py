@@ -18,6 +18,10 @@ INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 _PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
 _CAB_DATA = "1.3.6.1.4.1.311.2.1.25"
 _SIP_INFO = "1.3.6.1.4.1.311.2.1.30"
+_PAGE_HASHES_V2 = "1.3.6.1.4.1.311.2.3.2"
+#: File offset (4 bytes, little-endian) and SHA-256 of a page.
+PAGE_ROW = 4 + 32
+_PAGE_HASHES_CLASS = bytes.fromhex("a6b586d5b4a12466ae05a217da8e60d6")
 
 #: SpcLink, the choice ``file``: the specification fixes its text.
 _OBSOLETE = der.tlv(0xA2, der.implicit(0, der.bmp_content("<<<Obsolete>>>")))
@@ -33,12 +37,15 @@ def _sip(version: int, package: str) -> bytes:
     return der.sequence(der.oid(_SIP_INFO), info)
 
 
+def _image(link: bytes) -> bytes:
+    """SpcPeImageData without flags."""
+    return der.sequence(der.oid(_PE_IMAGE_DATA), der.sequence(der.tlv(der.BIT_STRING, b"\x00"), der.explicit(0, link)))
+
+
 #: DER SpcAttributeTypeAndOptionalValue for each kind of file.
 KINDS: Mapping[str, bytes] = MappingProxyType(
     {
-        "pe": der.sequence(
-            der.oid(_PE_IMAGE_DATA), der.sequence(der.tlv(der.BIT_STRING, b"\x00"), der.explicit(0, _OBSOLETE))
-        ),
+        "pe": _image(_OBSOLETE),
         "cab": der.sequence(der.oid(_CAB_DATA), _OBSOLETE),
         "msi": _sip(1, "000C10F1-0000-0000-C000-000000000046"),
         "powershell": _sip(0x10000, "603BCC1F-4B59-4E08-B724-D2C6297EF351"),
@@ -51,5 +58,15 @@ KINDS: Mapping[str, bytes] = MappingProxyType(
 
 def indirect_data(kind: str, digest: Digest) -> bytes:
     """DER SpcIndirectDataContent over ``digest``, for one of `KINDS`."""
-    info = der.sequence(digest_algorithm(digest.algorithm, null=True), der.octet_string(digest.value))
-    return der.sequence(KINDS[kind], info)
+    return der.sequence(KINDS[kind], _digest_info(digest))
+
+
+def indirect_data_with_pages(digest: Digest, table: bytes) -> bytes:
+    """The same for a PE whose page hashes (SHA-256) stand in SpcPeImageData as a moniker, SpcSerializedObject."""
+    attribute = der.sequence(der.oid(_PAGE_HASHES_V2), der.set_of([der.octet_string(table)]))
+    serialized = der.octet_string(_PAGE_HASHES_CLASS) + der.octet_string(der.set_of([attribute]))
+    return der.sequence(_image(der.tlv(0xA1, serialized)), _digest_info(digest))
+
+
+def _digest_info(digest: Digest) -> bytes:
+    return der.sequence(digest_algorithm(digest.algorithm, null=True), der.octet_string(digest.value))

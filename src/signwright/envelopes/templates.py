@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from signwright.envelopes.authenticode import Authenticode
+from signwright.envelopes.authenticode import Authenticode, AuthenticodePages
 from signwright.envelopes.base import Template
 from signwright.envelopes.detached import CmsDetached
 from signwright.envelopes.indirect_data import KINDS
@@ -26,7 +26,7 @@ def table(templates: Iterable[Template]) -> Mapping[str, Template]:
     return MappingProxyType(found)
 
 
-TEMPLATES = table((*map(Authenticode, KINDS), CmsDetached(), Jar(), NuGet(), Raw()))
+TEMPLATES = table((*map(Authenticode, KINDS), AuthenticodePages(), CmsDetached(), Jar(), NuGet(), Raw()))
 
 
 def template_named(name: str) -> Template:

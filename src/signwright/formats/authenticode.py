@@ -10,8 +10,9 @@ from enum import StrEnum
 from pydantic import Field, field_validator
 
 from signwright.envelopes import der
-from signwright.envelopes.authenticode import NESTED_SIGNATURE
+from signwright.envelopes.authenticode import NESTED_SIGNATURE, AuthenticodePages, octets
 from signwright.envelopes.cms import SIGNED_DATA
+from signwright.envelopes.indirect_data import indirect_data_with_pages
 from signwright.errors import FormatError, MalformedError
 from signwright.formats.base import FormatOptions
 from signwright.model.digest import Digest
@@ -82,6 +83,13 @@ def authenticode_operation(kind: str, digest: Digest, options: AuthenticodeOptio
     if options.url is not None:
         parameters["url"] = options.url
     return Operation(template=f"authenticode-{kind}", parameters=parameters, digest=str(digest))
+
+
+def with_page_hashes(operation: Operation, table: bytes) -> tuple[Operation, bytes]:
+    """``operation`` on a PE with a table of page hashes in what is signed, and that content, which must be seen."""
+    content = octets(indirect_data_with_pages(operation.content_digest, table))
+    digest = Digest.of(content, operation.content_digest.algorithm)
+    return operation.model_copy(update={"template": AuthenticodePages.name, "digest": str(digest)}), content
 
 
 def check_envelope(envelope: bytes) -> bytes:

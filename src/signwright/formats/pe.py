@@ -27,11 +27,13 @@ from signwright.formats.authenticode import (
     check_envelope,
     nest,
     read_certificates,
+    with_page_hashes,
     write_certificates,
 )
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.pe_clr import clr_facts
 from signwright.formats.pe_layout import CHECKSUM_SIZE, ENTRY_SIZE, LIMIT, Layout, pe_offset, read_layout
+from signwright.formats.pe_pages import PageHashes
 from signwright.formats.pe_version import version_facts
 from signwright.model.digest import Digest
 from signwright.model.one_pass import one_pass
@@ -52,7 +54,11 @@ _EFI = range(10, 14)
 
 
 class PeOptions(AuthenticodeOptions):
-    """Options of `PeFormat`."""
+    """Options of `PeFormat`. ``page_hashes``: a digest of each page as well, which Windows checks when
+    it loads the page; some drivers must have them.
+    """
+
+    page_hashes: bool = False
 
 
 class PeState(Strict):
@@ -86,14 +92,21 @@ class PeFormat:
         return pe_offset(view) is not None
 
     def prepare(self, view: View, chain: Sequence[bytes], options: FormatOptions) -> Prepared:  # noqa: ARG002 - a PE does not care who signs it
-        """One direct operation. Memory stays at a few MiB whatever the size of ``view``."""
+        """One direct operation. Memory stays at a few MiB whatever the size of ``view``, and a table of page hashes."""
         if not isinstance(options, PeOptions):
             raise FormatError(f"options of {type(options).__name__}, wanted PeOptions", code="bad-options")
         layout = read_layout(view)
         _check_room(layout)
         kept = _kept_signatures(view, layout, options.existing)
         reading = _Reading(layout, options.digest.value)
-        one_pass(view, (reading.take_source, reading.take_image), reading.take_words)
+        pages = PageHashes(layout) if options.page_hashes else None
+        more = (pages.take,) if pages else ()
+        one_pass(view, (reading.take_source, reading.take_image, *more), reading.take_words)
+        operation = authenticode_operation("pe", reading.image_digest(), options)
+        contents: tuple[bytes, ...] = ()
+        if pages:
+            operation, content = with_page_hashes(operation, pages.table())
+            contents = (content,)
         state = PeState(
             content_end=layout.content_end,
             moved=layout.behind_table,
@@ -107,10 +120,10 @@ class PeFormat:
             format=self.name,
             source_sha256=reading.source.hexdigest(),
             source_size=view.size,
-            operations=(authenticode_operation("pe", reading.image_digest(), options),),
+            operations=(operation,),
             facts={**_facts(layout), **clr_facts(view, layout), **version_facts(view, layout)},
             state=state.model_dump(mode="json"),
-        )
+        ).beside(contents=contents)
 
     def embed(self, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
         """Small replacements: CheckSum, the security directory entry, and padding with the table at the end."""

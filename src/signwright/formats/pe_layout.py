@@ -57,6 +57,8 @@ class Layout:
     sections: tuple[Section, ...]
     resource: tuple[int, int]
     clr: tuple[int, int]
+    section_alignment: int
+    headers_size: int
 
     @property
     def content_end(self) -> int:
@@ -135,6 +137,8 @@ def read_layout(view: View) -> Layout:
         sections=sections,
         resource=directories[_RESOURCE],
         clr=directories[_CLR] if len(directories) > _CLR else (0, 0),
+        section_alignment=int.from_bytes(optional[32:36], "little"),
+        headers_size=int.from_bytes(optional[60:64], "little"),
     )
 
 

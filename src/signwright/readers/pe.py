@@ -22,6 +22,7 @@ from signwright.model.text import first_bad_character
 from signwright.model.view import BLOCK, View, blocks
 from signwright.readers import asn1, cms
 from signwright.readers.base import FoundSignature, Reading
+from signwright.readers.pe_pages import check_pages, claimed_pages
 
 MAX_SIGNATURES = 64
 MAX_DEPTH = 4
@@ -68,7 +69,7 @@ class _Claim:
     signed: cms.SignedData
     algorithm: str
     image_digest: bytes
-    notes: dict[str, str]
+    pages: tuple[str, bytes] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +117,11 @@ class PeReader:
         for claim in claims:
             if claim not in accepted:
                 warnings.append(f"signature {claim.place} uses {claim.algorithm} and was not counted")
-        found = tuple(self._check(claim, digests) for claim in accepted)
+        found = tuple(self._check(view, image, claim, digests) for claim in accepted)
         warnings += _checksum_warning(image, digests.checksum)
         return Reading(self.name, found, digests.stripped, tuple(warnings))
 
-    def _check(self, claim: _Claim, digests: _Digests) -> FoundSignature:
+    def _check(self, view: View, image: _Image, claim: _Claim, digests: _Digests) -> FoundSignature:
         if not hmac.compare_digest(claim.image_digest, digests.image[claim.algorithm]):
             size = digests.behind_table
             behind = f"; {size} bytes stand behind the certificate table" if size else ""
@@ -128,6 +129,9 @@ class PeReader:
                 f"signature {claim.place}: the file is not what was signed, its digest differs{behind}",
                 code="digest-mismatch",
             )
+        notes = {"place": claim.place}
+        if claim.pages is not None:
+            notes["page_hashes"] = _check_pages(view, image, claim)
         signer = claim.signed.only_signer
         cms.check_embedded(claim.signed, signer)
         return cms.found_signature(
@@ -135,8 +139,8 @@ class PeReader:
             signer,
             format_name=self.name,
             purpose="authenticode",
-            content_digest=Digest(claim.algorithm, claim.image_digest),
-            notes={"place": claim.place, **claim.notes, **_opus_notes(signer)},
+            content_digest=_content_digest(claim),
+            notes={**notes, **_opus_notes(signer)},
         )
 
 
@@ -153,7 +157,28 @@ def claimed_digest(signed: cms.SignedData) -> Digest:
     claim = _claim("1", signed)
     if claim.algorithm not in ALGORITHMS:
         raise VerificationError(f"digest {claim.algorithm} is not accepted", code="weak-digest")
-    return Digest(claim.algorithm, claim.image_digest)
+    return _content_digest(claim)
+
+
+def _content_digest(claim: _Claim) -> Digest:
+    """Of the image; with page hashes of all that is signed: they cannot be told from the file's digest."""
+    if claim.pages is None:
+        return Digest(claim.algorithm, claim.image_digest)
+    signed = asn1.single(claim.signed.encapsulated or b"", asn1.SEQUENCE, f"signature {claim.place}")
+    return Digest.of(signed.content, claim.algorithm)
+
+
+def _check_pages(view: View, image: _Image, claim: _Claim) -> str:
+    """What to say of them; raises `VerificationError` when they are not the file's."""
+    kind, table = claim.pages or ("", b"")
+    if kind != "sha256":
+        return f"{kind}, not checked"
+    optional = image.checksum_at - 64
+    header_size = _number(view, optional - 4, 2)
+    check_pages(
+        view, table, optional=optional, header_size=header_size, checksum_at=image.checksum_at, entry_at=image.entry_at
+    )
+    return "sha256, every page"
 
 
 def _number(view: View, offset: int, length: int) -> int:
@@ -270,8 +295,7 @@ def _claim(place: str, signed: cms.SignedData) -> _Claim:
     digest = digest_info[1].expect(asn1.OCTET_STRING, what).content
     if name in ALGORITHMS and len(digest) != ALGORITHMS[name]:
         raise FormatError(f"{what}: {name} digest of {len(digest)} bytes")
-    page_hashes = len(kind) == 2 and b"\xa6\xb5\x86\xd5\xb4\xa1\x24\x66" in kind[1].encoded
-    return _Claim(place, signed, name, digest, {"page_hashes": "present, not checked"} if page_hashes else {})
+    return _Claim(place, signed, name, digest, claimed_pages(kind[1], what) if len(kind) == 2 else None)
 
 
 def _pieces(view: View, image: _Image) -> Iterator[tuple[int, bytes, bool, bool]]:

@@ -36,6 +36,15 @@ def test_two_operations_on_one_digest_are_refused(site: GateSite) -> None:
     assert refused(site, request) == "digest-mode"
 
 
+def test_content_that_must_be_seen_and_is_not_there_is_refused_before_an_attempt(site: GateSite) -> None:
+    """Nobody on the signer's side has the table of page hashes: it could say anything."""
+    artifact = RequestedArtifact(
+        size=len(CONTENT), format="pe", operations=(site.world.operation(CONTENT, "authenticode-pe-pages"),)
+    )
+    request = site.world.request("test", files={"a.exe": CONTENT}, artifacts=[artifact], mode="digest")
+    assert refused(site, request) == "digest-mode"
+
+
 @pytest.mark.parametrize(
     ("seen", "code"),
     [

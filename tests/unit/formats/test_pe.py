@@ -121,7 +121,8 @@ def test_options_reach_the_signature():
         {"url": "file:///etc/passwd"},
         {"digest": "sha1"},
         {"existing": "keep"},
-        {"page_hashes": True},
+        {"page_hashes": 1},
+        {"page_hashes": "yes"},
     ],
 )
 def test_an_option_that_is_not_sound_is_refused(options):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from signwright.envelopes.templates import TEMPLATES
 from signwright.errors import DeniedError, MalformedError
 from signwright.formats.registry import FORMATS
 from signwright.policy.decide import Decision, decide
@@ -142,6 +143,10 @@ def check_digest_mode(statement: Statement[Request]) -> None:
         chosen = FORMATS.get(artifact.format)
         if chosen is None or not chosen.digest_mode:
             raise DeniedError(f"{subject.name!r}: format {artifact.format} has no digest mode", code="digest-mode")
+        if any((t := TEMPLATES.get(o.template)) and t.check_content is not None for o in artifact.operations):
+            raise DeniedError(
+                f"{subject.name!r}: it has content that must be seen, which wants artifact mode", code="digest-mode"
+            )
         if len(artifact.operations) != 1 or artifact.operations[0].inner_path:
             raise DeniedError(
                 f"{subject.name!r}: digest mode signs one operation of the whole file", code="digest-mode"
