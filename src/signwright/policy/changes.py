@@ -36,6 +36,7 @@ class Change:
         return f"{_MARKS[self.effect]:<8} {self.where}: {self.text}"
 
 
+_RULE = r"projects/[^:]+:signing_policies\.([^.]+)"
 #: (pattern over ``document:field.field…``, what a new entry or a higher number means, words for it).
 #: ``{0}``, ``{1}``: names caught by the pattern. A removed entry or a lower number means the reverse.
 _TABLE: tuple[tuple[str, Effect, str], ...] = (
@@ -48,30 +49,22 @@ _TABLE: tuple[tuple[str, Effect, str], ...] = (
     (r"keys:keys\.([^.]+)", "weaker", "signing key {0}"),
     (r"keys:keys\.([^.]+)\.purposes\[(.+)\]", "weaker", "key {0} serves purpose {1}"),
     (r"keys:keys\.([^.]+)\.disabled", "stronger", "key {0} is disabled"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)", "weaker", "signing policy {0}"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.submitters\[(.+)\]", "weaker", "credential {1} may submit to {0}"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.modes\[(.+)\]", "weaker", "{0} takes {1} mode"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.options\.([^.]+)", "weaker", "{0} lets the submitter choose {1}"),
-    (
-        r"projects/[^:]+:signing_policies\.([^.]+)\.options\.([^.]+)\.values\[(.+)\]",
-        "weaker",
-        "{0} takes option {1} = {2}",
-    ),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.options\.([^.]+)\.any", "weaker", "{0} takes any {1}"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.required", "stronger", "approvals for {0}"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.groups\.([^.]+)", "stronger", "of group {1} for {0}"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.eligible\[(.+)\]", "weaker", "group {1} may approve {0}"),
-    (
-        r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.exclude_submitter",
-        "stronger",
-        "the submitter of {0} cannot approve",
-    ),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.approvals\.max_age_hours", "weaker", "hours an approval of {0} holds"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.scan\.required", "stronger", "{0} demands a scan"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.scan\.max_age_hours", "weaker", "hours a scan for {0} holds"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.max_request_age_hours", "weaker", "hours a request to {0} holds"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.retention_days", "stronger", "days that {0} keeps its files"),
-    (r"projects/[^:]+:signing_policies\.([^.]+)\.hold", "stronger", "{0} waits for a release by"),
+    (_RULE, "weaker", "signing policy {0}"),
+    (_RULE + r"\.submitters\[(.+)\]", "weaker", "credential {1} may submit to {0}"),
+    (_RULE + r"\.modes\[(.+)\]", "weaker", "{0} takes {1} mode"),
+    (_RULE + r"\.options\.([^.]+)", "weaker", "{0} lets the submitter choose {1}"),
+    (_RULE + r"\.options\.([^.]+)\.values\[(.+)\]", "weaker", "{0} takes option {1} = {2}"),
+    (_RULE + r"\.options\.([^.]+)\.any", "weaker", "{0} takes any {1}"),
+    (_RULE + r"\.approvals\.required", "stronger", "approvals for {0}"),
+    (_RULE + r"\.approvals\.groups\.([^.]+)", "stronger", "of group {1} for {0}"),
+    (_RULE + r"\.approvals\.eligible\[(.+)\]", "weaker", "group {1} may approve {0}"),
+    (_RULE + r"\.approvals\.exclude_submitter", "stronger", "the submitter of {0} cannot approve"),
+    (_RULE + r"\.approvals\.max_age_hours", "weaker", "hours an approval of {0} holds"),
+    (_RULE + r"\.scan\.required", "stronger", "{0} demands a scan"),
+    (_RULE + r"\.scan\.max_age_hours", "weaker", "hours a scan for {0} holds"),
+    (_RULE + r"\.max_request_age_hours", "weaker", "hours a request to {0} holds"),
+    (_RULE + r"\.retention_days", "stronger", "days that {0} keeps its files"),
+    (_RULE + r"\.hold", "stronger", "{0} waits for a release by"),
     (r"projects/[^:]+:artifact_configurations\.([^.]+)", "weaker", "artifact configuration {0}"),
     (r"projects/[^:]+:artifact_configurations\.([^.]+)\.rules\[(.+)\]", "other", "{0} takes files {1}"),
     (r"projects/[^:]+:artifact_configurations\.([^.]+)\.max_size", "weaker", "largest file of {0} in bytes"),

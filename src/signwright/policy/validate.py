@@ -82,7 +82,6 @@ def _all_public_keys(policy: Policy) -> Iterator[tuple[str, str]]:
 
 
 def _keys(policy: Policy) -> Iterator[str]:
-    families = {t.name: t.family for t in TEMPLATES.values()}
     purposes = {(t.family, t.purpose) for t in TEMPLATES.values()}
     owners: dict[bytes, str] = {}
     for name, key in sorted(policy.keys.keys.items()):
@@ -94,7 +93,7 @@ def _keys(policy: Policy) -> Iterator[str]:
         twin = owners.setdefault(public_key, name)
         if twin != name:
             yield f"key {name}: the same public key as key {twin}; one key has one kind and one family"
-        if key.family not in families.values():
+        if key.family not in {family for family, _ in purposes}:
             yield f"key {name}: no template of family {key.family}"
         for purpose in key.purposes:
             if (key.family, purpose) not in purposes:
