@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams of a compound file's root, taken out and put in: the directory, and the `Space` that goes with it."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+
+from signwright.containers.cfb import (
+    END,
+    ENTRY_SIZE,
+    FREE,
+    HEADER_SIZE,
+    MINI_SECTOR,
+    NO_ENTRY,
+    STREAM,
+    CompoundFile,
+    Entry,
+    name_key,
+    words,
+)
+from signwright.errors import FormatError
+from signwright.formats.cfb_space import DIRECTORY_SECTORS, Space, Table
+from signwright.formats.cfb_tree import Links, NameTree
+from signwright.model.view import blocks
+
+#: Sectors of the FAT that are kept at hand for sectors in the middle of the file, in bytes.
+HELD_BYTES = 48 << 10
+MAX_FREE, MAX_MINI_FREE = 4096, 128
+
+#: An entry that is not in use (MS-CFB 2.6.1).
+EMPTY_ENTRY = bytes(68) + b"\xff" * 12 + bytes(48)
+_START = 116
+
+
+def check_tail(file: CompoundFile) -> None:
+    """Raise `FormatError` (``data-behind-content``) when something stands behind the last sector in use.
+
+    No signature covers it, and Windows takes no signature of such a file; zeros are dropped when a file is signed.
+    """
+    end = file.offset(_used(file))
+    at = end
+    for block in blocks(file.view, end, max(file.view.size - end, 0)):
+        if any(block):
+            raise FormatError(
+                "data behind the last sector in use, which no signature covers",
+                offset=at,
+                code="data-behind-content",
+                hint="build the file again, or have Windows Installer save it",
+            )
+        at += len(block)
+
+
+def unused_bytes(file: CompoundFile) -> int:
+    """Bytes of whole sectors that belong to nothing."""
+    return file.owned.count(0) * file.sector_size
+
+
+class Editor:
+    """``file`` with changes to the streams of its root. ``released``: streams whose room is given back now, whether
+    their entries stay or are removed. ``space`` takes new content; `finish` writes the entries down.
+    """
+
+    def __init__(self, file: CompoundFile, released: Sequence[Entry]) -> None:
+        self._file = file
+        self._raw: dict[int, bytearray] = {}
+        self._changed: set[int] = set()
+        self._places = array("I", file.directory_places)
+        inside = file.children(file.root)
+        self._keys = {entry.index: name_key(entry.name) for entry in inside}
+        links = {entry.index: Links(entry.left, entry.right, entry.color) for entry in inside}
+        self._tree = NameTree(file.root.child, links, self._keys.__getitem__)
+        self._unused = [entry.index for entry in reversed(file.entries) if entry.kind == 0]
+        self.space = _space(file, released)
+
+    def remove(self, entry: Entry) -> None:
+        """Take the entry out of the directory."""
+        self._tree.delete(entry.index)
+        self._raw[entry.index] = bytearray(EMPTY_ENTRY)
+        self._changed.add(entry.index)
+        self._unused.append(entry.index)
+
+    def add(self, name: bytes) -> int:
+        """A new empty stream; ``name``: UTF-16LE. The answer is the number of its entry."""
+        if not self._unused:
+            self._grow()
+        index = self._unused.pop()
+        raw = bytearray(ENTRY_SIZE)
+        struct.pack_into("<64sHBB3I", raw, 0, name, len(name) + 2, STREAM, 0, NO_ENTRY, NO_ENTRY, NO_ENTRY)
+        self._raw[index] = raw
+        self._keys[index] = name_key(name)
+        self._tree.insert(index)
+        self.set_content(index, END, 0)
+        return index
+
+    def set_content(self, index: int, start: int, size: int) -> None:
+        """Where an entry's content begins, and its size in bytes."""
+        struct.pack_into("<IQ", self._entry(index), _START, start, size)
+        self._changed.add(index)
+
+    def entry(self, index: int) -> tuple[int, bytes]:
+        """Offset in the file and the 128 bytes of an entry, as they are after `finish`."""
+        return self._offset(index), bytes(self._entry(index))
+
+    def finish(self) -> None:
+        """Write every changed entry into ``space``."""
+        for index in self._tree.changed:
+            links = self._tree.links[index]
+            raw = self._entry(index)
+            raw[67] = links.color
+            struct.pack_into("<II", raw, 68, links.left, links.right)
+        if self._tree.top != self._file.root.child:
+            struct.pack_into("<I", self._entry(0), 76, self._tree.top)
+            self._changed.add(0)
+        root = self._file.root
+        if (self.space.mini_start, self.space.mini_size) != (root.start, root.size):
+            self.set_content(0, self.space.mini_start, self.space.mini_size)
+        for index in self._changed | self._tree.changed:
+            self.space.write(*self.entry(index))
+
+    def _entry(self, index: int) -> bytearray:
+        if index not in self._raw:
+            self._raw[index] = bytearray(self._file.directory[index * ENTRY_SIZE : (index + 1) * ENTRY_SIZE])
+        return self._raw[index]
+
+    def _offset(self, index: int) -> int:
+        place, within = divmod(index * ENTRY_SIZE, self.space.sector_size)
+        return self.space.offset(self._places[place]) + within
+
+    def _grow(self) -> None:
+        """One more sector of the directory; in version 4 the header counts them."""
+        (place,) = self.space.append(self._places[-1], 1)
+        first = len(self._places) * self.space.sector_size // ENTRY_SIZE
+        self._places.append(place)
+        self.space.write(self.space.offset(place), EMPTY_ENTRY * (self.space.sector_size // ENTRY_SIZE))
+        if self.space.sector_size != HEADER_SIZE:
+            self.space.set_header_word(DIRECTORY_SECTORS, len(self._places))
+        self._unused = list(range(first + self.space.sector_size // ENTRY_SIZE - 1, first - 1, -1))
+        for index in self._unused:
+            self._raw[index] = bytearray(EMPTY_ENTRY)
+
+
+def _space(file: CompoundFile, released: Sequence[Entry]) -> Space:
+    """The room of ``file`` once ``released`` gave theirs back."""
+    per = file.per_sector
+    fat = Table(per, len(file.fat_places), lambda n: (file.fat_places[n], array("I", file.fat_page(n))))
+    mini_fat = Table(
+        per, len(file.mini_fat_places), lambda n: (file.mini_fat_places[n], file.mini_fat[n * per : (n + 1) * per])
+    )
+    wiped = _release_mini(file, mini_fat, released)
+    mini_size = _mini_size(file, set(wiped))
+    places = file.mini_places[: -(-mini_size // file.sector_size)]
+    given = {sector for entry in released if not entry.is_mini for sector in _sectors(file, entry)}
+    given |= set(file.mini_places[len(places) :])
+    if places:
+        fat[places[-1]] = END
+    for sector in given:
+        fat[sector] = FREE
+        file.owned[sector] = 0
+    if _held(fat) > HELD_BYTES:
+        raise FormatError("the existing signature is scattered all over the file", code="too-fragmented")
+    space = Space(
+        file.sector_size, file.view.read(0, HEADER_SIZE), count=_used(file, given), fat=fat, mini_fat=mini_fat
+    )
+    for offset in wiped.values():
+        space.write(offset, bytes(MINI_SECTOR))
+    space.stale = {sector for sector in given if sector < space.count}
+    space.free = sorted(_free_sectors(file, space), reverse=True)
+    if file.difat_places:
+        space.difat = (file.difat_places[-1], words(file.sector(file.difat_places[-1])))
+    space.mini_size, space.mini_start = mini_size, places[0] if places else END
+    space.mini_last = places[-1] if places else END
+    space.mini_fat_last = file.mini_fat_places[-1] if file.mini_fat_places else END
+    space.mini_free = _free_mini(file, space, wiped)
+    return space
+
+
+def _sectors(file: CompoundFile, entry: Entry) -> list[int]:
+    if not entry.size:
+        return []
+    wanted = -(-entry.size // file.sector_size)
+    return [
+        sector for first, count in file.runs(entry.start, wanted, "a stream") for sector in range(first, first + count)
+    ]
+
+
+def _used(file: CompoundFile, given: set[int] | None = None) -> int:
+    """Sectors up to the last one that something holds, or that the FAT says is held."""
+    last = file.owned.rfind(1)
+    for sector in range(min(file.sectors, len(file.fat_places) * file.per_sector) - 1, last, -1):
+        if sector not in (given or ()) and file.next(sector) != FREE:
+            return sector + 1
+    return last + 1
+
+
+def _free_sectors(file: CompoundFile, space: Space) -> set[int]:
+    """What was given back, and as many other free sectors as are needed and easily reached."""
+    found = set(space.stale)
+    at = file.owned.find(0, 0, space.count)
+    while at >= 0 and len(found) < MAX_FREE:
+        if not _reachable(space.fat, at):
+            break
+        if space.fat[at] == FREE:
+            found.add(at)
+        at = file.owned.find(0, at + 1, space.count)
+    return found
+
+
+def _release_mini(file: CompoundFile, mini_fat: Table, released: Sequence[Entry]) -> dict[int, int]:
+    """Mini sectors that are given back, with their offsets in the file."""
+    wiped = {}
+    for entry in released:
+        for sector in file.mini_chain(entry) if entry.is_mini else ():
+            mini_fat[sector] = FREE
+            wiped[sector] = file.mini_offset(sector)
+    if _held(mini_fat) > HELD_BYTES:
+        raise FormatError("the existing signature is scattered all over the file", code="too-fragmented")
+    return wiped
+
+
+def _mini_size(file: CompoundFile, released: set[int]) -> int:
+    """Bytes of the mini stream, which ends with its last sector in use where something was given back."""
+    left = file.mini_sectors
+    while released and left and (left - 1 in released or file.mini_fat[left - 1] == FREE):
+        left -= 1
+    return min(left * MINI_SECTOR, file.root.size)
+
+
+def _free_mini(file: CompoundFile, space: Space, wiped: dict[int, int]) -> list[tuple[int, int]]:
+    """Free mini sectors within the mini stream, the last first: those given back, and others easily reached."""
+    end = -(-space.mini_size // MINI_SECTOR)
+    free = {sector: offset for sector, offset in wiped.items() if sector < end}
+    for sector in range(min(end, len(file.mini_fat))):
+        if file.mini_fat[sector] != FREE:
+            continue
+        if len(free) == MAX_MINI_FREE or not _reachable(space.mini_fat, sector):
+            break
+        space.mini_fat.page(sector // space.mini_fat.per)
+        free.setdefault(sector, file.mini_offset(sector))
+    return sorted(free.items(), reverse=True)
+
+
+def _held(table: Table) -> int:
+    return len(table.pages) * table.per * 4
+
+
+def _reachable(table: Table, sector: int) -> bool:
+    """Whether a sector's word is at hand, or may be brought without holding too much."""
+    return sector // table.per in table.pages or _held(table) + table.per * 4 <= HELD_BYTES
