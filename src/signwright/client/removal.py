@@ -19,7 +19,7 @@ from signwright.client.results import output_for
 from signwright.errors import FormatError, SignwrightError, UsageError, VerificationError
 from signwright.formats.base import Format
 from signwright.formats.registry import FORMATS
-from signwright.model.patch import Patched, apply_patch
+from signwright.model.patch import Patch, Patched, apply_patch
 from signwright.model.view import FileView, View
 from signwright.readers.base import Reader, Stripper
 from signwright.readers.registry import READERS
@@ -87,8 +87,7 @@ def remove_signatures(files: Sequence[Path], wish: Wish) -> tuple[list[Removed],
 def _prepared(stack: ExitStack, path: Path, wish: Wish) -> _Ready:
     source = stack.enter_context(open_input(path))
     view = FileView(source)
-    chosen = format_named(wish.format) if wish.format else _recognized(view, path)
-    patch = chosen.remove(view)
+    chosen, patch = _removal([format_named(wish.format)] if wish.format else _recognized(view, path), view)
     output = output_for(chosen, path, output=wish.output, in_place=wish.in_place, several=wish.several)
     _check(chosen, view, Patched(view, patch))
     new = stack.enter_context(draft(output))
@@ -97,12 +96,25 @@ def _prepared(stack: ExitStack, path: Path, wish: Wish) -> _Ready:
     return _Ready(removed, new, os.fstat(source.fileno()).st_mode & 0o777)
 
 
-def _recognized(view: View, path: Path) -> Format:
-    """The format that knows the content; those that expect such a name are asked first."""
+def _removal(candidates: Sequence[Format], view: View) -> tuple[Format, Patch]:
+    """The first that finds a signature of its own; raises `FormatError` when none does, rather one about the file than
+    one that it is not signed.
+    """
+    refusals: list[FormatError] = []
+    for one in candidates:
+        try:
+            return one, one.remove(view)
+        except FormatError as problem:
+            refusals.append(problem)
+    raise next((problem for problem in refusals if problem.code != "not-signed"), refusals[0])
+
+
+def _recognized(view: View, path: Path) -> list[Format]:
+    """The formats that know the content, of which a text may have several; first those that expect such a name."""
     inside = [one for one in FORMATS.values() if not one.detached_suffix]
     inside.sort(key=lambda one: not any(n != "*" and fnmatchcase(path.name.lower(), n) for n in one.file_names))
-    found = next((one for one in inside if one.recognizes(view)), None)
-    if found is None:
+    found = [one for one in inside if one.recognizes(view)]
+    if not found:
         raise FormatError(
             f"none of the kinds of files that carry a signature inside: {', '.join(one.name for one in inside)}",
             code="unknown-content",

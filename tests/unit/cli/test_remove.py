@@ -36,7 +36,7 @@ def test_every_format_gives_back_the_content_and_has_nothing_to_remove_twice(
 ) -> None:
     one, source = FORMATS[name], SAMPLES[name]()
     file, out = (tmp_path / one.file_names[0].replace("*", stem) for stem in ("signed", "unsigned"))
-    file.write_bytes(sign_as(one, source, identity()))
+    file.write_bytes(sign_as(one, source, identity("rsa2048")))
     assert run(["remove", str(file), "-o", str(out)]) == 0
     assert capsys.readouterr().out == f"{out}\n"
     read = READERS[name].read
@@ -45,7 +45,7 @@ def test_every_format_gives_back_the_content_and_has_nothing_to_remove_twice(
     assert unsigned.stripped_sha256 == read(BytesView(source), None).stripped_sha256
     assert run(["remove", str(out), "--in-place"]) == 9
     assert f"error: {out}: " in capsys.readouterr().err
-    sign_as(one, out.read_bytes(), identity())
+    sign_as(one, out.read_bytes(), identity("rsa2048"))
 
 
 def test_in_place_keeps_permission_bits_and_tells_of_the_receipt(
@@ -75,11 +75,11 @@ def test_several_files_go_into_a_folder(signed: Path, capsys: pytest.CaptureFixt
 
 
 def test_every_problem_is_told_and_nothing_is_written(signed: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plain, text = signed.with_name("plain.exe"), signed.with_name("notes.txt")
+    plain, noise = signed.with_name("plain.exe"), signed.with_name("noise.bin")
     plain.write_bytes(SOURCE)
-    text.write_bytes(b"no program")
+    noise.write_bytes(b"\1\2\0" * 50)
     absent, before = signed.with_name("absent.exe"), signed.read_bytes()
-    names = [str(path) for path in (plain, signed, text, absent)]
+    names = [str(path) for path in (plain, signed, noise, absent)]
     assert run(["remove", *names, "--in-place", "--output", "json"]) == 9
     said = capsys.readouterr()
     assert [line.split(": ")[2] for line in said.err.splitlines() if ": error: " in line] == [names[0], *names[2:]]
@@ -160,3 +160,10 @@ def test_writer_that_removes_wrongly_is_caught_by_the_reader(
     wanted = "still be there" if lie == "keeps-the-signature" else "not stay the same"
     assert wanted in capsys.readouterr().err
     assert signed.read_bytes() == before
+
+
+def test_signature_is_found_by_the_format_that_made_it_whatever_the_name_says(tmp_path: Path) -> None:
+    for name in INSIDE:
+        file = tmp_path / f"{name}.dat"
+        file.write_bytes(sign_as(FORMATS[name], SAMPLES[name](), identity("rsa2048")))
+        assert run(["remove", str(file), "--in-place"]) == 0
