@@ -23,7 +23,9 @@ OWN_LINES = 700
 REACHED_LINES = 3500
 TEMPLATE_LINES = 150
 #: Modules of ``envelopes/`` that no single way to sign owns; every other one is a template, or the data of one.
-COMMON_ENVELOPES = {"base", "cms", "der", "keys", "parameters", "templates"}
+COMMON_ENVELOPES = {"base", "cms", "der", "keys", "parameters"}
+#: The table that names them all.
+TABLE = "templates"
 TEMPLATE_DATA = {"authenticode": {"indirect_data"}}
 
 OWN_PACKAGES = {"statements", "policy", "transparency", "envelopes", "model", "errors"}
@@ -72,13 +74,15 @@ def test_keyholder_and_all_it_imports_fit_in_their_lines(capsys):
 
 def test_each_template_fits_in_its_lines_and_knows_no_other(capsys):
     below = f"{PACKAGE}.envelopes."
-    allowed = {f"{below}{name}" for name in COMMON_ENVELOPES - {"templates"}}
+    allowed = {f"{below}{name}" for name in COMMON_ENVELOPES}
     assert templates()
     for name in sorted(templates()):
         short = name.removeprefix(below)
         with capsys.disabled():
             print(f"\ntemplate {short}: {code_line_count([name])} of {TEMPLATE_LINES} lines of code", end="")
         assert code_line_count([name]) <= TEMPLATE_LINES
+        if short == TABLE:
+            continue
         known = closure([name], lazy=True) - {name, PACKAGE, f"{PACKAGE}.envelopes"}
         others = known - allowed - {f"{below}{data}" for data in TEMPLATE_DATA.get(short, set())}
         assert not {one for one in others if part_of(one) not in {"model", "errors"}}, short
