@@ -12,7 +12,7 @@ import pytest
 from signwright.formats.authenticode import write_certificates
 from signwright.formats.pe import PeFormat, PeOptions
 from signwright.model.patch import Patched
-from signwright.model.view import BytesView
+from signwright.model.view import BytesView, FileView
 from signwright.readers.pe import PeReader
 from tests.support.pe_builder import EFI, PE32_PLUS, SHAPES, distlib_launcher, envelope_for, identity, sign
 from tests.support.pki import default_pki, to_pem
@@ -220,3 +220,24 @@ def test_page_hashes_of_osslsigncode_hold_for_our_reader(tmp_path: Path, compile
     assert done.returncode == 0, done.stdout + done.stderr
     (found,) = PeReader().read(BytesView((tmp_path / "b.exe").read_bytes())).signatures
     assert found.notes["page_hashes"] == "sha256, every page"
+
+
+@pytest.mark.slow
+def test_program_of_more_than_2_gib_is_accepted_by_osslsigncode(tmp_path: Path) -> None:
+    """Offsets beyond 31 bits; the file is sparse, and signed where it lies."""
+    tool, path = require_tool("osslsigncode"), tmp_path / "large.exe"
+    path.write_bytes(PE32_PLUS.build())
+    with path.open("r+b") as file:
+        file.truncate((1 << 31) + 4099)
+        prepared = PeFormat().prepare(FileView(file), (), PeOptions())
+        patch = PeFormat().embed(prepared, [envelope_for(prepared, identity())])
+        for splice in patch.splices:
+            file.seek(splice.offset)
+            file.write(splice.insert)
+    assert path.stat().st_size == patch.result_size
+    with path.open("rb") as file:
+        reading = PeReader().read(FileView(file))
+    assert (len(reading.signatures), reading.warnings) == (1, ())
+    (tmp_path / "root.pem").write_bytes(default_pki().root_pem)
+    told = run(tool, "verify", "-CAfile", "root.pem", "-in", path.name, cwd=tmp_path)
+    assert told.returncode == 0, told.stdout

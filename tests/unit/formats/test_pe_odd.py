@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from signwright.errors import FormatError, VerificationError
 from signwright.formats.authenticode import read_certificates, write_certificates
 from signwright.formats.base import Prepared
 from signwright.formats.pe import PeFormat, PeOptions
-from signwright.model.patch import Patch, Patched
-from signwright.model.view import BytesView, FileView
+from signwright.model.patch import Patch
+from signwright.model.view import BytesView
 from signwright.readers.pe import PeReader
 from tests.support.pe_builder import (
     EFI,
@@ -165,21 +163,6 @@ def test_nested_signatures_have_digests_of_their_own():
     both = sign(sign(PE32_PLUS.build()), identity("rsa2048"), existing="append", digest="sha384")
     found = READER.read(BytesView(both)).signatures
     assert [(one.notes["place"], one.content_digest.algorithm) for one in found] == [("1", "sha256"), ("1.1", "sha384")]
-
-
-@pytest.mark.slow
-def test_offsets_beyond_2_gib_are_unsigned(tmp_path: Path):
-    path, size = tmp_path / "large", (1 << 31) + 4099
-    path.write_bytes(PE32_PLUS.build())
-    with path.open("r+b") as file:
-        file.truncate(size)
-        view = FileView(file)
-        prepared = PeFormat().prepare(view, (), PeOptions())
-        patch = PeFormat().embed(prepared, [envelope_for(prepared, identity())])
-        reading = READER.read(Patched(view, patch))
-    assert len(reading.signatures) == 1
-    assert reading.warnings == ()
-    assert int.from_bytes(patch.splices[1].insert[:4], "little") == size + -size % 8
 
 
 def test_patch_is_small_also_when_bytes_behind_the_table_move():
