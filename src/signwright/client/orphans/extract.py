@@ -23,6 +23,7 @@ from signwright.errors import FormatError, SignwrightError, VerificationError
 from signwright.model.digest import ALGORITHMS, Digest, sha256_hex
 from signwright.model.view import View
 from signwright.readers import cms, pe
+from signwright.readers.base import Reader
 from signwright.readers.registry import recognize
 from signwright.readers.values import check_digest_value, check_value, load_key
 from signwright.timestamps.structure import parse_token, parse_tst_info
@@ -101,25 +102,9 @@ def signatures_in(path: str, view: View, look: Look) -> Iterator[Found]:
             raise FormatError(f"signature of {view.size} bytes, at most {cms.MAX_ENVELOPE} are read", code="too-large")
         yield from _of_structure(path, view.read(0, view.size), look, content_of=_message_digest)
     elif reader is not None:
-        for signature in reader.read(view).signatures:
-            value, token = signature.signature_value, signature.timestamp_token
-            key = look.key_of(signature.public_key)
-            yield Found(
-                path,
-                sha256_hex(value),
-                key,
-                Proof.MADE,
-                certificate=sha256_hex(signature.signer_certificate) if signature.signer_certificate else None,
-                content=str(signature.content_digest),
-                stamp=look.stamp_of(value, token) if look.concerns(key) else None,
-            )
+        yield from _of_reader(path, view, look, reader)
     else:
-        # A format that no reader here knows: a package, an installer, a script.
-        for encoding in structures_in(view):
-            try:
-                yield from _of_structure(path, encoding, look, content_of=_message_digest)
-            except FormatError:
-                continue  # nobody's verifier reads it either
+        yield from _of_anything(path, view, look)  # a format that no reader here knows: a package, an installer
 
 
 def raw_signature(path: str, value: bytes, content: Iterator[bytes], keys: Sequence[bytes]) -> Found | None:
@@ -138,6 +123,38 @@ def raw_signature(path: str, value: bytes, content: Iterator[bytes], keys: Seque
             twin = _twin(key, value)
             return Found(path, sha256_hex(value), sha256_hex(key), Proof.MADE, content=signed, twin_sha256=twin)
     return None
+
+
+def _of_reader(path: str, view: View, look: Look, reader: Reader) -> Iterator[Found]:
+    """What the reader finds. In a file that it refuses every structure counts; with none the refusal stands."""
+    try:
+        signatures = reader.read(view).signatures
+    except (FormatError, VerificationError):
+        found = list(_of_anything(path, view, look))
+        if not found:
+            raise
+        yield from found
+        return
+    for signature in signatures:
+        value, token = signature.signature_value, signature.timestamp_token
+        key = look.key_of(signature.public_key)
+        yield Found(
+            path,
+            sha256_hex(value),
+            key,
+            Proof.MADE,
+            certificate=sha256_hex(signature.signer_certificate) if signature.signer_certificate else None,
+            content=str(signature.content_digest),
+            stamp=look.stamp_of(value, token) if look.concerns(key) else None,
+        )
+
+
+def _of_anything(path: str, view: View, look: Look) -> Iterator[Found]:
+    for encoding in structures_in(view):
+        try:
+            yield from _of_structure(path, encoding, look, content_of=_message_digest)
+        except FormatError:
+            continue  # nobody's verifier reads it either
 
 
 def _of_pe(path: str, view: View, look: Look) -> Iterator[Found]:
