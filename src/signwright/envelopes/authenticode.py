@@ -15,7 +15,13 @@ import re
 
 from signwright.envelopes import cms, der
 from signwright.envelopes.base import SignerContext, ToBeSigned
-from signwright.envelopes.indirect_data import INDIRECT_DATA, PAGE_ROW, indirect_data, indirect_data_with_pages
+from signwright.envelopes.indirect_data import (
+    INDIRECT_DATA,
+    PAGE_ROW,
+    indirect_data,
+    indirect_data_of_package,
+    indirect_data_with_pages,
+)
 from signwright.envelopes.keys import KeyKind, load_public_key
 from signwright.envelopes.parameters import check_known, text_parameter
 from signwright.errors import MalformedError
@@ -27,6 +33,8 @@ RFC3161_TIMESTAMP = "1.3.6.1.4.1.311.3.3.1"
 _OPUS_INFO = "1.3.6.1.4.1.311.2.1.12"
 _STATEMENT_TYPE = "1.3.6.1.4.1.311.2.1.11"
 _INDIVIDUAL_CODE_SIGNING = "1.3.6.1.4.1.311.2.1.21"
+#: Members, directory, [Content_Types].xml, block map and, where there is one, catalog of a package.
+_MARKS = [b"AXPC", b"AXCD", b"AXCT", b"AXBM", b"AXCI"]
 
 #: RFC 3986 characters only: the URL stands in an IA5String and is shown as a link.
 _URL = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
@@ -62,25 +70,13 @@ class Authenticode:
         return _signed(self.name, operation, context, Digest.of(octets(indirect), digest.algorithm), indirect)
 
 
-class AuthenticodePages:
-    """Implements `signwright.envelopes.base.Template` for a PE with page hashes. The operation's digest is of the content
-    octets of the SpcIndirectDataContent that holds them, which must be seen.
-    """
+class _Seen:
+    """A SpcIndirectDataContent that must be seen: the operation's digest is of its content octets."""
 
-    name = "authenticode-pe-pages"
+    name: str
     family = "cms"
     purpose = "authenticode"
-    formats = ("pe",)
     timestamped = True
-
-    def check_content(self, operation: Operation, content: bytes) -> None:
-        """What is written here for the image digest and the rows in it, and these are rows of pages."""
-        rows, value = _inside(content, 0, 1, 1, 0, 1, 0, 0, 1, 0), _inside(content, 1, 1)
-        image = Digest(operation.content_digest.algorithm, value)
-        if octets(indirect_data_with_pages(image, rows)) != content:
-            raise MalformedError("page hashes: in another form than they are written", code="other-purpose")
-        if len(rows) < 2 * PAGE_ROW or len(rows) % PAGE_ROW or any(rows[:4]) or any(rows[-PAGE_ROW + 4 :]):
-            raise MalformedError("page hashes: no rows of pages from 0 on, with an end", code="other-purpose")
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:
         return cms.to_be_signed(_signed(self.name, operation, context, operation.content_digest), context)
@@ -94,6 +90,44 @@ class AuthenticodePages:
         )
 
 
+class AuthenticodePages(_Seen):
+    """Implements `signwright.envelopes.base.Template` for a PE with page hashes in what is signed."""
+
+    name = "authenticode-pe-pages"
+    formats = ("pe",)
+
+    def check_content(self, operation: Operation, content: bytes) -> None:
+        """What is written here for the image digest and the rows in it, and these are rows of pages."""
+        rows, value = _inside(content, 0, 1, 1, 0, 1, 0, 0, 1, 0), _inside(content, 1, 1)
+        image = Digest(operation.content_digest.algorithm, value)
+        if octets(indirect_data_with_pages(image, rows)) != content:
+            raise MalformedError("page hashes: in another form than they are written", code="other-purpose")
+        if len(rows) < 2 * PAGE_ROW or len(rows) % PAGE_ROW or any(rows[:4]) or any(rows[-PAGE_ROW + 4 :]):
+            raise MalformedError("page hashes: no rows of pages from 0 on, with an end", code="other-purpose")
+
+
+class AuthenticodePackage(_Seen):
+    """Implements `signwright.envelopes.base.Template` for one ``kind`` of `indirect_data.PACKAGE_KINDS`, in whose
+    signature stand several digests: of the zip's members, its directory, and three or four files in it.
+    """
+
+    formats = ("msix",)
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self.name = f"authenticode-{kind}"
+
+    def check_content(self, operation: Operation, content: bytes) -> None:
+        """What is written here for the digests in it, which are those of a package and in their order."""
+        algorithm, digests = operation.content_digest.algorithm, _inside(content, 1, 1)
+        if octets(indirect_data_of_package(self._kind, algorithm, digests)) != content:
+            raise MalformedError("package: in another form than it is written", code="other-purpose")
+        size = 4 + len(operation.content_digest.value)
+        marks = [digests[at : at + 4] for at in range(4, len(digests), size)]
+        if digests[:4] != b"APPX" or len(digests) != 4 + size * len(marks) or marks not in (_MARKS, _MARKS[:-1]):
+            raise MalformedError("package: not the digests of one", code="other-purpose")
+
+
 def octets(indirect: bytes) -> bytes:
     """What PKCS #7 v1.5 digests: the content octets of the value, without its tag and length (RFC 2315 9.3)."""
     return der.read_one(indirect, der.SEQUENCE).content
@@ -104,7 +138,7 @@ def _inside(content: bytes, *path: int) -> bytes:
     for number in path:
         elements = der.read_all(content)
         if number >= len(elements):
-            raise MalformedError("page hashes: an element is missing", code="other-purpose")
+            raise MalformedError("signed content: an element is missing", code="other-purpose")
         content = elements[number].content
     return content
 

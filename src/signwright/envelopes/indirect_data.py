@@ -55,18 +55,31 @@ KINDS: Mapping[str, bytes] = MappingProxyType(
     }
 )
 
+#: The same of packages, in whose DigestInfo stand several digests instead of one.
+PACKAGE_KINDS: Mapping[str, bytes] = MappingProxyType(
+    {
+        "appx": _sip(0x01010000, "0AC5DF4B-CE07-4DE2-B76E-23C839A09FD1"),
+        "appx-bundle": _sip(0x01010000, "0F5F58B3-AADE-4B9A-A434-95742D92ECEB"),
+    }
+)
+
 
 def indirect_data(kind: str, digest: Digest) -> bytes:
     """DER SpcIndirectDataContent over ``digest``, for one of `KINDS`."""
-    return der.sequence(KINDS[kind], _digest_info(digest))
+    return der.sequence(KINDS[kind], _digest_info(digest.algorithm, digest.value))
+
+
+def indirect_data_of_package(kind: str, algorithm: str, digests: bytes) -> bytes:
+    """The same for one of `PACKAGE_KINDS`; ``digests``: several of ``algorithm``, each behind its mark."""
+    return der.sequence(PACKAGE_KINDS[kind], _digest_info(algorithm, digests))
 
 
 def indirect_data_with_pages(digest: Digest, table: bytes) -> bytes:
     """The same for a PE whose page hashes (SHA-256) stand in SpcPeImageData as a moniker, SpcSerializedObject."""
     attribute = der.sequence(der.oid(_PAGE_HASHES_V2), der.set_of([der.octet_string(table)]))
     serialized = der.octet_string(_PAGE_HASHES_CLASS) + der.octet_string(der.set_of([attribute]))
-    return der.sequence(_image(der.tlv(0xA1, serialized)), _digest_info(digest))
+    return der.sequence(_image(der.tlv(0xA1, serialized)), _digest_info(digest.algorithm, digest.value))
 
 
-def _digest_info(digest: Digest) -> bytes:
-    return der.sequence(digest_algorithm(digest.algorithm, null=True), der.octet_string(digest.value))
+def _digest_info(algorithm: str, value: bytes) -> bytes:
+    return der.sequence(digest_algorithm(algorithm, null=True), der.octet_string(value))
