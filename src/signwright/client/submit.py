@@ -18,12 +18,13 @@ from signwright.client.files import open_input
 from signwright.client.hub import Hub, RequestView
 from signwright.client.recognise import choose_format, prepare, typed_options
 from signwright.client.upload import upload
-from signwright.errors import FormatError, SignwrightError, UsageError
+from signwright.errors import DeniedError, FormatError, SignwrightError, UsageError
 from signwright.formats.base import Format, Prepared
 from signwright.model.operation import Parameter
 from signwright.model.times import format_time
 from signwright.model.view import FileView
-from signwright.policy.documents import SigningPolicy
+from signwright.policy.documents import ArtifactConfiguration, SigningPolicy
+from signwright.policy.metadata import metadata_problems
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope, statement_digest
 from signwright.statements.models import Request, RequestedArtifact, SourceRevision, statement_payload
@@ -102,33 +103,43 @@ def prepare_request(
     credentials: Sequence[MachineCredential],
     now: datetime,
 ) -> PreparedRequest:
-    """Read every file once and sign one request for all of them. Raises `UsageError` and `FormatError`."""
+    """Read every file once and sign one request for all of them. Raises `UsageError`, `FormatError`, and `DeniedError`
+    for files that are not within the policy's metadata limits: the signer would refuse them after everybody's work.
+    """
     rule = rule_of(policy, order)
     mode = _mode(rule, order)
     chain = tuple(base64.b64decode(certificate) for certificate in policy.key_of(rule).chain)
     configuration = policy.projects[order.project].artifact_configurations[rule.artifact_configuration]
-    names = _subject_names(paths)
-    files = []
-    for path, name in zip(paths, names, strict=True):
-        with open_input(path) as opened:
-            view = FileView(opened)
-            chosen = choose_format(view, name, configuration, order.format)
-            if mode == "digest" and not chosen.digest_mode:
-                raise UsageError(f"{path}: {chosen.title} cannot be signed in digest mode", code="no-digest-mode")
-            options, plain = typed_options(chosen, order.options)
-            try:
-                prepared = prepare(chosen, view, chain=chain, options=options)
-            except FormatError as problem:
-                raise _about(path, problem) from problem
-            if mode == "digest" and prepared.contents:
-                raise UsageError(
-                    f"{path}: with these options the signer must see content, which wants artifact mode",
-                    code="no-digest-mode",
-                )
-        files.append(PreparedFile(path, name, chosen, prepared, plain))
+    names = zip(paths, _subject_names(paths), strict=True)
+    files = [_prepared(path, name, order, mode, chain=chain, configuration=configuration) for path, name in names]
+    found = (metadata_problems(configuration, one.name, one.format.name, one.prepared.facts) for one in files)
+    reasons = [reason for reasons in found for reason in reasons]
+    if reasons:
+        rows = [reason.as_json() for reason in reasons]
+        raise DeniedError("; ".join(map(str, reasons)), code="metadata", details={"reasons": rows})
     credential = choose(credentials, rule.submitters, rule.kind)
     envelope = _sign(order, mode, files, rule=rule, credential=credential, now=now)
     return PreparedRequest(order, mode, tuple(files), envelope, statement_digest("request", envelope), credential)
+
+
+def _prepared(
+    path: Path, name: str, order: Order, mode: Mode, *, chain: Sequence[bytes], configuration: ArtifactConfiguration
+) -> PreparedFile:
+    with open_input(path) as opened:
+        view = FileView(opened)
+        chosen = choose_format(view, name, configuration, order.format)
+        if mode == "digest" and not chosen.digest_mode:
+            raise UsageError(f"{path}: {chosen.title} cannot be signed in digest mode", code="no-digest-mode")
+        options, plain = typed_options(chosen, order.options)
+        try:
+            prepared = prepare(chosen, view, chain=chain, options=options)
+        except FormatError as problem:
+            raise _about(path, problem) from problem
+    if mode == "digest" and prepared.contents:
+        raise UsageError(
+            f"{path}: with these options the signer must see content, which wants artifact mode", code="no-digest-mode"
+        )
+    return PreparedFile(path, name, chosen, prepared, plain)
 
 
 def _about(path: Path, problem: FormatError) -> SignwrightError:

@@ -36,6 +36,7 @@ class Change:
         return f"{_MARKS[self.effect]:<8} {self.where}: {self.text}"
 
 
+_FILES = r"projects/[^:]+:artifact_configurations\.([^.]+)"
 _RULE = r"projects/[^:]+:signing_policies\.([^.]+)"
 #: (pattern over ``document:field.field…``, what a new entry or a higher number means, words for it).
 #: ``{0}``, ``{1}``: names caught by the pattern. A removed entry or a lower number means the reverse.
@@ -65,9 +66,11 @@ _TABLE: tuple[tuple[str, Effect, str], ...] = (
     (_RULE + r"\.max_request_age_hours", "weaker", "hours a request to {0} holds"),
     (_RULE + r"\.retention_days", "stronger", "days that {0} keeps its files"),
     (_RULE + r"\.hold", "stronger", "{0} waits for a release by"),
-    (r"projects/[^:]+:artifact_configurations\.([^.]+)", "weaker", "artifact configuration {0}"),
-    (r"projects/[^:]+:artifact_configurations\.([^.]+)\.rules\[(.+)\]", "other", "{0} takes files {1}"),
-    (r"projects/[^:]+:artifact_configurations\.([^.]+)\.max_size", "weaker", "largest file of {0} in bytes"),
+    (_FILES, "weaker", "artifact configuration {0}"),
+    (_FILES + r"\.rules\[(.+)\]", "other", "{0} takes files {1}"),
+    (_FILES + r"\.rules\[(.+)\]\.metadata\.([^.]+)", "stronger", "{0} limits {2} of {1}"),
+    (_FILES + r"\.rules\[(.+)\]\.metadata\.([^.]+)\[(.+)\]", "weaker", "{0} takes {2} = {3} of {1}"),
+    (_FILES + r"\.max_size", "weaker", "largest file of {0} in bytes"),
     (r"organisation:live", "stronger", "weakening changes wait"),
     (r"organisation:weakening_delay_hours", "stronger", "hours that a weakening change waits"),
     (r"organisation:freshness_hours", "weaker", "hours that a freshness statement holds"),

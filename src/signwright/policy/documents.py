@@ -159,13 +159,19 @@ class Keys(Strict):
     keys: dict[Name, Key]
 
 
-class ArtifactRule(Strict):
-    """``name``: shell pattern over the subject's name."""
+PatternText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+class ArtifactRule(Strict):
+    """``name``: shell pattern over the subject's name; ``metadata``: fact of the artifact → patterns, one of which it
+    must match (`signwright.policy.metadata`).
+    """
+
+    name: PatternText
     format: Name
     min: int = Field(default=0, ge=0)
     max: int = Field(default=100, ge=1)
+    metadata: dict[Name, Annotated[Many[PatternText], Field(min_length=1)]] = Field(default_factory=dict)
 
 
 class ArtifactConfiguration(Strict):

@@ -126,8 +126,11 @@ def _signing_policy(policy: Policy, project: Project, address: str) -> Iterator[
         yield f"{address}: key {rule.key!r} is not in the policy"
     elif key.kind != rule.kind:
         yield f"{address}: a {rule.kind} policy with the {key.kind} key {rule.key!r}"
-    if rule.artifact_configuration not in project.artifact_configurations:
+    configuration = project.artifact_configurations.get(rule.artifact_configuration)
+    if configuration is None:
         yield f"{address}: artifact configuration {rule.artifact_configuration!r} is not in the project"
+    elif "digest" in rule.modes and any(r.metadata for r in configuration.rules):
+        yield f"{address}: in digest mode nobody sees metadata; list one or demand the other"
     yield from _submitters(policy, rule, address, rule.kind)
     people = [p for p in policy.people.people.values() if not p.disabled]
     eligible = [p for p in people if not rule.approvals.eligible or set(p.groups) & set(rule.approvals.eligible)]

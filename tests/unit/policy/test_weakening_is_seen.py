@@ -55,7 +55,18 @@ def rich() -> Policy:
             }
         ),
         services=policy.services.model_copy(update={"quorum": d.Quorum(outside=1, local=1)}),
-        projects={"default": project.model_copy(update={"signing_policies": {"release": rule}, "description": "x"})},
+        projects={
+            "default": project.model_copy(
+                update={
+                    "signing_policies": {"release": rule},
+                    "description": "x",
+                    "artifact_configurations": {
+                        name: rows.model_copy(update={"rules": tuple(map(_limited, rows.rules))})
+                        for name, rows in project.artifact_configurations.items()
+                    },
+                }
+            )
+        },
         root=policy.root.model_copy(
             update={
                 name: Role(threshold=2 if name != "panic" else 1, keys=(ssh_line(WORLD.keeper), ANOTHER_SSH))
@@ -63,6 +74,10 @@ def rich() -> Policy:
             }
         ),
     )
+
+
+def _limited(rule: d.ArtifactRule) -> d.ArtifactRule:
+    return rule.model_copy(update={"metadata": {"company_name": ("Example Ltd",)}})
 
 
 def _disabled(model: Any) -> Any:
@@ -175,6 +190,7 @@ WEAKER: dict[str, Callable[[Any], list[Any]] | None] = {
     "ArtifactRule.format": _to("raw"),
     "ArtifactRule.min": None,  # at its least in this policy
     "ArtifactRule.max": _more,
+    "ArtifactRule.metadata": _to({}, {"company_name": ("Example Ltd", "*")}, {"product_name": ("Example Ltd",)}),
     "ArtifactConfiguration.files": _to("one"),
     "ArtifactConfiguration.rules": _both(_with(d.ArtifactRule(name="?", format="raw")), _twin(max=10_000)),
     "ArtifactConfiguration.max_size": _more,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from signwright.policy.documents import ArtifactRule, SigningPolicy
+from signwright.policy.documents import SigningPolicy
 from signwright.policy.exceptions import needed_exceptions
 from signwright.policy.facts import Facts
 from signwright.policy.policy import Policy
@@ -31,9 +31,10 @@ def artifacts_fit_the_configuration(policy: Policy, rule: SigningPolicy, facts: 
     configuration = policy.projects[request.project].artifact_configurations[rule.artifact_configuration]
     if configuration.files == "one" and len(request.artifacts) != 1:
         yield Reason("artifact-count", "deny", f"{len(request.artifacts)} files", "exactly one", "submitter")
-    used: Counter[ArtifactRule] = Counter()
+    used: Counter[int] = Counter()
     for subject, artifact in zip(facts.request.subjects, request.artifacts, strict=True):
-        fits = [r for r in configuration.rules if r.format == artifact.format and fnmatchcase(subject.name, r.name)]
+        rows = enumerate(configuration.rules)
+        fits = [n for n, r in rows if r.format == artifact.format and fnmatchcase(subject.name, r.name)]
         if fits:
             used[fits[0]] += 1
         else:
@@ -42,9 +43,9 @@ def artifacts_fit_the_configuration(policy: Policy, rule: SigningPolicy, facts: 
         if artifact.size > configuration.max_size:
             found = f"{subject.name!r} of {artifact.size} bytes"
             yield Reason("artifact-size", "deny", found, f"at most {configuration.max_size}", "policy keepers")
-    for artifact_rule in configuration.rules:
-        if not artifact_rule.min <= used[artifact_rule] <= artifact_rule.max:
-            found = f"{used[artifact_rule]} files like {artifact_rule.name}"
+    for number, artifact_rule in enumerate(configuration.rules):
+        if not artifact_rule.min <= used[number] <= artifact_rule.max:
+            found = f"{used[number]} files like {artifact_rule.name}"
             yield Reason("artifact-count", "deny", found, f"{artifact_rule.min} to {artifact_rule.max}", "submitter")
 
 

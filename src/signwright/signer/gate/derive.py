@@ -14,6 +14,7 @@ from signwright.envelopes.templates import template_named
 from signwright.errors import DeniedError, LimitError, VerificationError
 from signwright.formats.base import Prepared
 from signwright.model.operation import Operation
+from signwright.policy.metadata import metadata_problems
 from signwright.signer.gate.artifact import Artifact
 from signwright.signer.gate.errands import Errands
 from signwright.signer.gate.settings import Limits
@@ -75,8 +76,19 @@ async def _prepare(
     if not prepared.final:
         raise DeniedError(f"{subject.name!r}: it needs derived operations, which are not built", code="derived")
     _compare(subject.name, requested.operations, prepared.operations)
+    _check_metadata(case, subject, prepared)
     _check_contents(prepared)
     return prepared
+
+
+def _check_metadata(case: Case, subject: Subject, prepared: Prepared) -> None:
+    """What the artifact says of itself, as the worker read it, is within its rule; raises `DeniedError`."""
+    project = case.opened.policy.projects[case.job.statement.predicate.project]
+    configuration = project.artifact_configurations[case.rule.artifact_configuration]
+    reasons = list(metadata_problems(configuration, subject.name, prepared.format, prepared.facts))
+    if reasons:
+        words = "; ".join(map(str, reasons))
+        raise DeniedError(words, code="metadata", details={"reasons": [reason.as_json() for reason in reasons]})
 
 
 def _check_contents(prepared: Prepared) -> None:

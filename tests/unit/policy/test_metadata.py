@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an artifact may say of itself: every limit of its rule, and only of its rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from signwright.policy import documents as d
+from signwright.policy.metadata import metadata_problems
+from signwright.policy.validate import problems_of
+from tests.support.world import World
+
+LIMITS = {"company_name": ("Example Ltd",), "product_name": ("Example *", "Sample"), "is_driver": ("false",)}
+FACTS: dict[str, Any] = {"company_name": "Example Ltd", "product_name": "Example Tool", "is_driver": False}
+
+
+def problems(facts: dict[str, Any], *, name: str = "setup.exe", form: str = "pe", limits: Any = None) -> list[str]:
+    rule = d.ArtifactRule(name="*.exe", format="pe", metadata=LIMITS if limits is None else limits)
+    free = d.ArtifactRule(name="*", format="pe")
+    configuration = d.ArtifactConfiguration(rules=(rule, free))
+    return [str(reason) for reason in metadata_problems(configuration, name, form, facts)]
+
+
+def test_an_artifact_within_its_limits_has_no_problem():
+    assert problems(FACTS) == []
+    assert problems({**FACTS, "product_name": "Sample", "other": "anything"}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"company_name": "Example Ltd."}, "company_name"),
+        ({"company_name": "EXAMPLE LTD"}, "company_name"),
+        ({"company_name": ""}, "company_name"),
+        ({"product_name": "An Example Tool"}, "product_name"),
+        ({"is_driver": True}, "is_driver"),
+        ({"is_driver": 0}, "is_driver"),
+    ],
+)
+def test_another_value_is_a_problem_that_names_it(changes, named):
+    (problem,) = problems({**FACTS, **changes})
+    assert named in problem
+
+
+@pytest.mark.parametrize("missing", sorted(LIMITS))
+def test_a_fact_that_is_not_there_keeps_no_limit(missing):
+    (problem,) = problems({name: value for name, value in FACTS.items() if name != missing})
+    assert f"it has no {missing}" in problem
+
+
+def test_all_problems_are_told_at_once():
+    assert len(problems({})) == len(LIMITS)
+
+
+def test_the_first_rule_for_name_and_format_counts():
+    assert problems({}, name="other.dll") == []
+    assert problems({}, form="cms") == []
+
+
+@pytest.mark.parametrize("limits", [{"company_name": ()}, {"company_name": ("",)}, {"Company Name": ("x",)}])
+def test_a_limit_without_a_pattern_or_a_name_is_refused(limits):
+    with pytest.raises(ValidationError):
+        d.ArtifactRule(name="*", format="pe", metadata=limits)
+
+
+def test_digest_mode_and_metadata_limits_exclude_each_other():
+    world = World()
+    project = world.documents()["projects/default"]
+    assert isinstance(project, d.Project)
+    limited = d.ArtifactConfiguration(rules=(d.ArtifactRule(name="*", format="pe", metadata=LIMITS),))
+    rows = {**project.artifact_configurations, "programs": limited}
+    policy = world.policy()
+    changed = policy.projects["default"].model_copy(update={"artifact_configurations": rows})
+    object.__setattr__(policy, "projects", {"default": changed})
+    assert any("nobody sees metadata" in problem for problem in problems_of(policy))
