@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from signwright.containers.base import Container, Place
 from signwright.containers.cab import CabContainer
+from signwright.containers.cfb_archive import CfbContainer
 from signwright.containers.zip import ZipContainer
 from signwright.errors import FormatError
 from signwright.model.view import View
@@ -30,6 +31,7 @@ CONTAINERS = table(
     (
         ZipContainer(),
         CabContainer(),
+        CfbContainer(),
     )
 )
 
