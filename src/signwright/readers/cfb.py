@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reader's own view of compound files (MS-CFB), written from the specification. No writer's code.
+
+What two programs could read in two ways is an error: sectors in two places, chains that are longer or shorter than
+their stream, names out of order, of equal sound or out of reach, a header that miscounts the directory.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from signwright.errors import FormatError
+from signwright.model.view import View, blocks
+
+SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+MAX_ENTRIES = 32768
+MAX_DEPTH = 32
+MAX_SMALL = 128 << 20
+
+_LAST, _UNUSED, _NONE = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFF
+_OF_FAT, _OF_DIFAT = 0xFFFFFFFD, 0xFFFFFFFC
+_LIMIT = 0x7FFFFF00
+_CUTOFF, _SMALL = 4096, 64
+#: Sectors of tables that a file may have and not need.
+_SPARE = 128
+
+
+@dataclass(slots=True)
+class Item:
+    """A storage or a stream. ``name``: UTF-16LE; ``row``: of the directory; ``items``: what a storage holds, in the
+    order of the directory's tree.
+    """
+
+    row: int
+    name: bytes
+    is_stream: bool
+    clsid: bytes
+    state: int
+    created: int
+    modified: int
+    start: int
+    size: int
+    items: list[Item] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Row:
+    kind: int
+    left: int
+    right: int
+    child: int
+    item: Item
+
+
+class CompoundReader:
+    """``root``: the tree of items. ``unused``: whole sectors that nothing holds; ``behind``: offset of what follows the
+    last sector in use, which is the size of the file when nothing does.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._read_header()
+        self._taken = bytearray(self._sectors)
+        self._fat = self._read_fat()
+        self._rows = self._read_directory()
+        self.root = self._rows[0].item
+        self._read_small()
+        self._build_trees()
+        self._check_chains()
+        in_use = self._taken.rfind(1) + 1
+        self.unused = self._taken.count(0)
+        self.behind = min((in_use + 1) * self._unit, view.size)
+
+    def content(self, item: Item) -> Iterator[bytes]:
+        """A stream's bytes in blocks of at most 1 MiB."""
+        for offset, length in self._spans(item):
+            yield from blocks(self._view, offset, length)
+
+    def read(self, item: Item, limit: int) -> bytes:
+        """A whole stream, or `FormatError` (``too-large``)."""
+        if item.size > limit:
+            raise FormatError(f"stream of {item.size} bytes, at most {limit} are read", code="too-large")
+        return b"".join(self.content(item))
+
+    def streams(self) -> Iterator[tuple[int, Item]]:
+        """Every item but the root, with its depth (1: in the root)."""
+        waiting = [(1, item) for item in self.root.items]
+        while waiting:
+            depth, item = waiting.pop()
+            yield depth, item
+            waiting += [(depth + 1, inner) for inner in item.items]
+
+    def _read_header(self) -> None:
+        view = self._view
+        if view.size < 512 or view.read(0, 8) != SIGNATURE:
+            raise FormatError("not a compound file", code="not-a-cfb")
+        head = view.read(0, 512)
+        version, order, shift, small = struct.unpack_from("<4H", head, 26)
+        (cutoff,) = struct.unpack_from("<I", head, 56)
+        if {3: 9, 4: 12}.get(version) != shift or order != 0xFFFE or small != 6 or cutoff != _CUTOFF:
+            raise FormatError("header of an unknown compound file", offset=26, code="cfb-header")
+        if view.size >= _LIMIT:
+            raise FormatError("a compound file of 2 GiB or more", code="too-large")
+        self._unit = 1 << shift
+        self._is_wide = version == 4
+        self._sectors = max((view.size + self._unit - 1) // self._unit - 1, 0)
+        self._directory_count, self._fat_count, self._directory_start = struct.unpack_from("<3I", head, 40)
+        self._small_table_start, self._small_table_count = struct.unpack_from("<2I", head, 60)
+        self._difat_start, self._difat_count = struct.unpack_from("<2I", head, 68)
+        self._head_difat = _numbers(head[76:])
+
+    def _whole(self, sector: int) -> bytes:
+        """A sector that must be there in full."""
+        if sector >= self._sectors or (sector + 2) * self._unit > self._view.size:
+            raise FormatError(f"sector {sector} is not in the file", code="cfb-truncated")
+        return self._view.read((sector + 1) * self._unit, self._unit)
+
+    def _take(self, sector: int) -> None:
+        if self._taken[sector]:
+            raise FormatError(f"sector {sector} is in two places", offset=(sector + 1) * self._unit, code="cfb-shared")
+        self._taken[sector] = 1
+
+    def _read_fat(self) -> array[int]:
+        words = self._unit // 4
+        if self._fat_count > self._sectors // words + _SPARE or self._difat_count > self._fat_count // words + _SPARE:
+            raise FormatError("more tables than a file of this size has", offset=44, code="cfb-header")
+        listed, lists, at = list(self._head_difat), [], self._difat_start
+        for _ in range(self._difat_count):
+            row = _numbers(self._whole(at))
+            lists.append(at)
+            listed += row[:-1]
+            at = row[-1]
+        if at not in (_LAST, _UNUSED):
+            raise FormatError("the list of tables goes on", offset=68, code="cfb-header")
+        own, rest = listed[: self._fat_count], listed[self._fat_count :]
+        if len(own) < self._fat_count or any(sector != _UNUSED for sector in rest):
+            raise FormatError("tables are miscounted", offset=44, code="cfb-header")
+        fat = array("I")
+        for sector in own:
+            fat.extend(_numbers(self._whole(sector)))
+        for marks, sectors in ((_OF_FAT, own), (_OF_DIFAT, lists)):
+            for sector in sectors:
+                self._take(sector)
+                if sector >= len(fat) or fat[sector] != marks:
+                    raise FormatError(f"table in sector {sector} is not marked", code="cfb-fat")
+        if any(word != _UNUSED for word in fat[self._sectors :]):
+            raise FormatError("the table goes on behind the file", code="cfb-fat")
+        return fat
+
+    def _chain(self, start: int, wanted: int | None, what: str) -> array[int]:
+        """All sectors of a chain, taken. ``wanted``: how many there must be; None: of the directory, whose size is in
+        no place.
+        """
+        found = array("I")
+        sector = start
+        while sector != _LAST:
+            if sector >= self._sectors or sector >= len(self._fat):
+                raise FormatError(f"{what} leaves the file at sector {sector}", code="cfb-chain")
+            self._take(sector)
+            found.append(sector)
+            if wanted is not None and len(found) > wanted:
+                break
+            sector = self._fat[sector]
+        if wanted is not None and len(found) != wanted:
+            raise FormatError(f"{what} has {len(found)} sectors or more, wanted {wanted}", code="cfb-chain")
+        return found
+
+    def _read_directory(self) -> list[_Row]:
+        places = self._chain(self._directory_start, None, "the directory")
+        if not places or len(places) * self._unit > MAX_ENTRIES * 128:
+            raise FormatError(f"a directory of {len(places)} sectors", code="cfb-directory")
+        if self._is_wide and self._directory_count != len(places):
+            raise FormatError("the header miscounts the directory", offset=40, code="cfb-directory")
+        rows: list[_Row] = []
+        for place in places:
+            sector = self._whole(place)
+            rows += [self._row(len(rows) + n, sector[n * 128 : n * 128 + 128]) for n in range(len(sector) // 128)]
+        if rows[0].kind != 5:
+            raise FormatError("the directory begins with no root", code="cfb-directory")
+        return rows
+
+    def _row(self, number: int, raw: bytes) -> _Row:
+        length, kind = struct.unpack_from("<HB", raw, 64)
+        left, right, child = struct.unpack_from("<3I", raw, 68)
+        state, created, modified, start, size = struct.unpack_from("<I2QIQ", raw, 96)
+        name = raw[: length - 2] if 2 <= length <= 64 else b""
+        if kind not in (0, 1, 2, 5):
+            raise FormatError(f"directory row {number} is of kind {kind}", code="cfb-directory")
+        if kind and (length % 2 or not 2 <= length <= 64 or "\0" in name.decode("utf-16-le", "replace")):
+            raise FormatError(f"directory row {number} has a name of {length} bytes", code="cfb-directory")
+        if kind and raw[length - 2 : length] != b"\0\0":
+            raise FormatError(f"directory row {number} has a name without an end", code="cfb-directory")
+        if not self._is_wide:
+            size %= 1 << 32
+        item = Item(number, name, kind == 2, raw[80:96], state, created, modified, start, size)
+        return _Row(kind, left, right, child, item)
+
+    def _read_small(self) -> None:
+        """The stream of small streams and its table."""
+        if self._small_table_count > min(self._sectors, MAX_SMALL // self._unit):
+            raise FormatError("a table of small sectors that is too large", offset=64, code="cfb-header")
+        size = self.root.size
+        if size > min(MAX_SMALL, self._sectors * self._unit):
+            raise FormatError(f"small streams of {size} bytes together", code="cfb-directory")
+        start = self._small_table_start if self._small_table_count else _LAST
+        self._small_fat = array("I")
+        for place in self._chain(start, self._small_table_count, "the table of small sectors"):
+            self._small_fat.extend(_numbers(self._whole(place)))
+        wanted = -(-size // self._unit)
+        self._small_places = self._chain(self.root.start if wanted else _LAST, wanted, "the small streams")
+        self._small_count = -(-size // _SMALL)
+        self._small_taken = bytearray(self._small_count)
+
+    def _build_trees(self) -> None:
+        reached = {0}
+        waiting = [(self._rows[0], 1)]
+        while waiting:
+            storage, depth = waiting.pop()
+            if depth > MAX_DEPTH:
+                raise FormatError("storages are too deep", code="cfb-directory")
+            inside = self._in_order(storage.child, reached)
+            keys = [_sort_key(row.item.name) for row in inside]
+            if any(before >= after for before, after in pairwise(keys)):
+                raise FormatError("names are out of order, or twice there", code="cfb-order")
+            storage.item.items = [row.item for row in inside]
+            waiting += [(row, depth + 1) for row in inside if not row.item.is_stream]
+        for row in self._rows:
+            if row.kind and row.item.row not in reached:
+                raise FormatError(f"directory row {row.item.row} is out of reach", code="cfb-directory")
+
+    def _in_order(self, top: int, reached: set[int]) -> list[_Row]:
+        found: list[_Row] = []
+        above: list[_Row] = []
+        at = top
+        while above or at != _NONE:
+            while at != _NONE:
+                if at >= len(self._rows) or at in reached or self._rows[at].kind not in (1, 2):
+                    raise FormatError(f"directory row {at} is none, or in two places", code="cfb-directory")
+                reached.add(at)
+                above.append(self._rows[at])
+                at = above[-1].left
+            found.append(above.pop())
+            at = found[-1].right
+        return found
+
+    def _check_chains(self) -> None:
+        """Walk every stream once: each sector has one owner, each chain the length of its stream."""
+        for _, item in self.streams():
+            if not item.is_stream or not item.size:
+                continue
+            if item.size > self._sectors * self._unit:
+                raise FormatError(f"stream of {item.size} bytes", code="cfb-directory")
+            if item.size >= _CUTOFF:
+                self._chain(item.start, -(-item.size // self._unit), "a stream")
+                continue
+            for sector in self._small_chain(item):
+                if self._small_taken[sector]:
+                    raise FormatError(f"small sector {sector} is in two places", code="cfb-shared")
+                self._small_taken[sector] = 1
+
+    def _small_chain(self, item: Item) -> Iterator[int]:
+        sector = item.start
+        for _ in range(-(-item.size // _SMALL)):
+            if sector >= min(self._small_count, len(self._small_fat)):
+                raise FormatError(f"a small stream leaves the others at {sector}", code="cfb-chain")
+            yield sector
+            sector = self._small_fat[sector]
+        if sector != _LAST:
+            raise FormatError("a small stream goes on behind its end", code="cfb-chain")
+
+    def _spans(self, item: Item) -> Iterator[tuple[int, int]]:
+        """A stream's pieces in the file, those that follow each other as one."""
+        unit = _SMALL if item.size < _CUTOFF else self._unit
+        start, length, left = 0, 0, item.size
+        for offset in self._offsets(item):
+            step = min(unit, left)
+            left -= step
+            if length and offset == start + length:
+                length += step
+                continue
+            if length:
+                yield start, length
+            start, length = offset, step
+        if length:
+            yield start, length
+
+    def _offsets(self, item: Item) -> Iterator[int]:
+        if not item.size:
+            return
+        if item.size < _CUTOFF:
+            for sector in self._small_chain(item):
+                place, within = divmod(sector * _SMALL, self._unit)
+                yield (self._small_places[place] + 1) * self._unit + within
+            return
+        sector = item.start
+        while sector != _LAST:
+            yield (sector + 1) * self._unit
+            sector = self._fat[sector]
+
+
+def _numbers(raw: bytes) -> array[int]:
+    numbers = array("I", raw)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _sort_key(name: bytes) -> tuple[int, list[int]]:
+    """MS-CFB 2.6.4: shorter names first, then the upper case of each 16-bit unit."""
+    units = struct.unpack(f"<{len(name) // 2}H", name)
+    return len(name), [_raised(unit) for unit in units]
+
+
+def _raised(unit: int) -> int:
+    upper = chr(unit).upper()
+    return ord(upper) if len(upper) == 1 and ord(upper) < 0x10000 else unit
