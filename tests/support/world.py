@@ -143,10 +143,10 @@ class World:
         )
 
     def project(self) -> d.Project:
-        rules = {n: d.ArtifactRule(name="*", format=n) for n in ("pe", "jar", "cms", "raw")}
+        rules = {n: d.ArtifactRule(name="*", format=n) for n in ("pe", "jar", "catalog", "cms", "raw")}
         return d.Project(
             artifact_configurations={
-                "programs": d.ArtifactConfiguration(rules=(rules["pe"], rules["jar"])),
+                "programs": d.ArtifactConfiguration(rules=(rules["pe"], rules["jar"], rules["catalog"])),
                 "files": d.ArtifactConfiguration(rules=(rules["cms"],)),
                 "raw": d.ArtifactConfiguration(rules=(rules["raw"],)),
             },

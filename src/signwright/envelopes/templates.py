@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from signwright.envelopes.authenticode import Authenticode, AuthenticodePages
+from signwright.envelopes.authenticode import Authenticode, AuthenticodePackage, AuthenticodePages
 from signwright.envelopes.base import Template
+from signwright.envelopes.catalog import Catalog
 from signwright.envelopes.detached import CmsDetached
 from signwright.envelopes.indirect_data import KINDS
 from signwright.envelopes.jar import Jar
@@ -26,7 +27,8 @@ def table(templates: Iterable[Template]) -> Mapping[str, Template]:
     return MappingProxyType(found)
 
 
-TEMPLATES = table((*map(Authenticode, KINDS), AuthenticodePages(), CmsDetached(), Jar(), NuGet(), Raw()))
+_AUTHENTICODE = (AuthenticodePages(), AuthenticodePackage("appx"), Catalog())
+TEMPLATES = table((*map(Authenticode, KINDS), *_AUTHENTICODE, CmsDetached(), Jar(), NuGet(), Raw()))
 
 
 def template_named(name: str) -> Template:

@@ -52,6 +52,8 @@ def refusal(one: Operation, context: SignerContext) -> str:
 def test_table_names_its_templates_and_refuses_a_second_of_a_name() -> None:
     assert {name: (t.family, t.purpose) for name, t in TEMPLATES.items()} == {
         **{f"authenticode-{kind}": ("cms", "authenticode") for kind in KINDS},
+        "authenticode-appx": ("cms", "authenticode"),
+        "authenticode-catalog": ("cms", "authenticode"),
         "authenticode-pe-pages": ("cms", "authenticode"),
         "cms-detached": ("cms", "file"),
         "jar": ("cms", "jar"),

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Template ``authenticode-catalog``: CMS over a Windows catalog, a certificate trust list (CTL) of files' digests.
+
+No specification describes catalogs; the form is that of catalogs which MakeCat wrote and of those that Windows ships
+(``docs/formats/catalog.md``). Parameters: ``description`` and ``url`` (optional, shown by Windows).
+
+The operation's digest is of the content octets of the list, without tag and length (RFC 2315 9.3), which must be seen:
+whoever signs a catalog signs every file in it, and whoever signs something else must not sign a catalog.
+"""
+
+from __future__ import annotations
+
+import re
+
+from signwright.envelopes import cms, der
+from signwright.envelopes.base import SignerContext, ToBeSigned
+from signwright.envelopes.keys import KeyKind, load_public_key
+from signwright.envelopes.parameters import check_known, text_parameter
+from signwright.errors import MalformedError
+from signwright.model.operation import Operation
+
+TRUST_LIST = "1.3.6.1.4.1.311.10.1"
+_CATALOG_LIST = der.oid("1.3.6.1.4.1.311.12.1.1")
+#: AlgorithmIdentifier of the members' names: digests as text (version 1), digests (version 2).
+_MEMBERS = tuple(der.oid(f"1.3.6.1.4.1.311.12.1.{version}") + der.NULL for version in (2, 3))
+_RFC3161_TIMESTAMP = "1.3.6.1.4.1.311.3.3.1"
+_OPUS_INFO = "1.3.6.1.4.1.311.2.1.12"
+_STATEMENT_TYPE = "1.3.6.1.4.1.311.2.1.11"
+_INDIVIDUAL_CODE_SIGNING = "1.3.6.1.4.1.311.2.1.21"
+_URL = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+
+
+class Catalog:
+    """Implements `signwright.envelopes.base.Template`."""
+
+    name = "authenticode-catalog"
+    family = "cms"
+    purpose = "authenticode"
+    formats = ("catalog",)
+    timestamped = True
+
+    def check_content(self, operation: Operation, content: bytes) -> None:
+        """A list for use as a catalog, with members: what MakeCat writes, and nothing that it does not."""
+        check_known(operation, self.name, ("description", "url"))
+        fields = der.read_all(content)
+        wanted = [der.SEQUENCE, der.OCTET_STRING, der.UTC_TIME, der.SEQUENCE, der.SEQUENCE]
+        if [field.tag for field in fields] not in (wanted, [*wanted, 0xA0]):
+            raise _wrong("other fields than usage, identifier, time, algorithm, members and extensions")
+        if fields[0].content != _CATALOG_LIST or fields[3].content not in _MEMBERS:
+            raise _wrong("its usage or its members' algorithm is not that of a catalog")
+        members = der.read_all(fields[4].content)
+        if not members:
+            raise _wrong("it has no members")
+        for member in members:
+            _check_member(member)
+        for extensions in fields[5:]:
+            for extension in der.read_all(der.read_one(extensions.content, der.SEQUENCE).content):
+                _parts(extension, der.OID, der.OCTET_STRING)
+
+    def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:
+        return cms.to_be_signed(self._content(operation, context), context)
+
+    def envelope(
+        self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
+    ) -> bytes:
+        unsigned = cms.timestamp_attribute(_RFC3161_TIMESTAMP, token)
+        return cms.signed_data(self._content(operation, context, der.sequence(content)), context, value, unsigned)
+
+    def _content(self, operation: Operation, context: SignerContext, encapsulated: bytes = b"") -> cms.SignedContent:
+        check_known(operation, self.name, ("description", "url"))
+        if load_public_key(context.public_key)[0] is KeyKind.ED25519:
+            raise MalformedError("Authenticode knows RSA and ECDSA keys, found Ed25519", code="bad-key")
+        return cms.SignedContent(
+            content_type=TRUST_LIST,
+            digest=operation.content_digest.algorithm,
+            content_digest=operation.content_digest.value,
+            attributes=(
+                cms.attribute(_STATEMENT_TYPE, der.sequence(der.oid(_INDIVIDUAL_CODE_SIGNING))),
+                cms.attribute(_OPUS_INFO, _opus_info(operation)),
+            ),
+            encapsulated=encapsulated,
+            digest_null=True,
+        )
+
+
+def _check_member(member: der.Element) -> None:
+    """TrustedSubject ::= SEQUENCE { OCTET STRING, SET OF Attribute }."""
+    name, attributes = _parts(member, der.OCTET_STRING, der.SET)
+    if not name.content:
+        raise _wrong("a member has no name")
+    for attribute in der.read_all(attributes.content):
+        _parts(attribute, der.OID, der.SET)
+
+
+def _parts(element: der.Element, *tags: int) -> list[der.Element]:
+    parts = der.read_all(element.content) if element.tag == der.SEQUENCE else []
+    if tuple(part.tag for part in parts) != tags:
+        raise _wrong("a member, an attribute or an extension is of another shape")
+    return parts
+
+
+def _opus_info(operation: Operation) -> bytes:
+    """SpcSpOpusInfo: programName [0] as BMPString, moreInfo [1] as URL; both optional."""
+    description, url = text_parameter(operation, "description"), text_parameter(operation, "url")
+    if url is not None and not _URL.fullmatch(url):
+        raise MalformedError(
+            f"parameter 'url' wants an http or https URL in ASCII, found {url!r}", code="bad-parameter"
+        )
+    name = der.explicit(0, der.implicit(0, der.bmp_content(description))) if description else b""
+    link = der.explicit(1, der.implicit(0, url.encode("ascii"))) if url else b""
+    return der.sequence(name, link)
+
+
+def _wrong(found: str) -> MalformedError:
+    return MalformedError(f"the content is no catalog: {found}", code="other-purpose")
