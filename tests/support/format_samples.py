@@ -6,11 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.support.pe_builder import compact_pe
+from tests.support.script_vectors import sample_of
 from tests.support.whole_files import some_text
 
 #: Format name → bytes of a file that the format signs with its default options. Each call gives the same bytes.
 SAMPLES: dict[str, Callable[[], bytes]] = {
     "cms": some_text,
+    "jscript": lambda: sample_of("jscript"),
     "pe": compact_pe,
+    "powershell": lambda: sample_of("powershell"),
     "raw": some_text,
+    "vbscript": lambda: sample_of("vbscript"),
+    "wsf": lambda: sample_of("wsf"),
 }

@@ -10,7 +10,9 @@ from signwright.errors import FormatError
 from signwright.formats.base import Format
 from signwright.formats.cms import CmsFormat
 from signwright.formats.pe import PeFormat
+from signwright.formats.powershell import POWERSHELL
 from signwright.formats.raw import RawFormat
+from signwright.formats.windows_script import JSCRIPT, VBSCRIPT, WSF
 from signwright.model.view import View
 
 
@@ -24,7 +26,7 @@ def table(formats: Iterable[Format]) -> Mapping[str, Format]:
     return MappingProxyType(found)
 
 
-FORMATS = table((PeFormat(), CmsFormat(), RawFormat()))
+FORMATS = table((PeFormat(), CmsFormat(), RawFormat(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF))
 
 
 def format_named(name: str) -> Format:

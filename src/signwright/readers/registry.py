@@ -12,6 +12,7 @@ from signwright.readers.base import Reader
 from signwright.readers.detached import CmsReader
 from signwright.readers.pe import PeReader
 from signwright.readers.raw import RawReader
+from signwright.readers.scripts import JSCRIPT, POWERSHELL, VBSCRIPT, WSF
 
 
 def table(readers: Iterable[Reader]) -> Mapping[str, Reader]:
@@ -25,7 +26,7 @@ def table(readers: Iterable[Reader]) -> Mapping[str, Reader]:
 
 
 #: ``raw`` stands here without a key, which it needs: take ``RawReader(public_key)``.
-READERS = table((PeReader(), CmsReader(), RawReader()))
+READERS = table((PeReader(), CmsReader(), RawReader(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF))
 
 
 def reader_named(name: str) -> Reader:
