@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.support.msi_builder import wixl_installer
 from tests.support.pe_builder import compact_pe
 from tests.support.script_vectors import sample_of
 from tests.support.whole_files import some_text
@@ -13,6 +14,7 @@ from tests.support.whole_files import some_text
 SAMPLES: dict[str, Callable[[], bytes]] = {
     "cms": some_text,
     "jscript": lambda: sample_of("jscript"),
+    "msi": wixl_installer,
     "pe": compact_pe,
     "powershell": lambda: sample_of("powershell"),
     "raw": some_text,
