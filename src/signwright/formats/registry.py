@@ -10,6 +10,7 @@ from signwright.errors import FormatError
 from signwright.formats.base import Format
 from signwright.formats.cms import CmsFormat
 from signwright.formats.msi import MsiFormat
+from signwright.formats.nuget import NuGetFormat
 from signwright.formats.pe import PeFormat
 from signwright.formats.powershell import POWERSHELL
 from signwright.formats.raw import RawFormat
@@ -27,7 +28,7 @@ def table(formats: Iterable[Format]) -> Mapping[str, Format]:
     return MappingProxyType(found)
 
 
-FORMATS = table((PeFormat(), MsiFormat(), CmsFormat(), RawFormat(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF))
+FORMATS = table((PeFormat(), MsiFormat(), NuGetFormat(), CmsFormat(), RawFormat(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF))
 
 
 def format_named(name: str) -> Format:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 
 from signwright.errors import FormatError, VerificationError
@@ -14,6 +15,8 @@ from signwright.readers.base import Reading
 
 #: Identifier and length of a ContentInfo, then this OID: id-signedData.
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
+#: A package's signature is over id-data too: cut out of it, it is a detached one of this text, which is no file's.
+_PACKAGE_TEXT = re.compile(rb"\s*Version:1\r?\n\r?\n[0-9.]+-Hash:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class CmsReader:
         signed = cms.parse(view.read(0, view.size))
         if signed.encapsulated is not None or signed.content_type != cms.DATA:
             raise FormatError(f"detached id-data wanted, content type {signed.content_type} found")
+        if _PACKAGE_TEXT.match(content.read(0, min(content.size, 256))):
+            raise VerificationError("the content is the signed text of a NuGet package, not a file", code="wrong-kind")
         digests = content_digests(content, {signer.digest_algorithm for signer in signed.signers})
         found = []
         for signer in signed.signers:

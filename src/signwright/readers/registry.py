@@ -11,6 +11,7 @@ from signwright.model.view import View
 from signwright.readers.base import Reader
 from signwright.readers.detached import CmsReader
 from signwright.readers.msi import MsiReader
+from signwright.readers.nuget import NuGetReader
 from signwright.readers.pe import PeReader
 from signwright.readers.raw import RawReader
 from signwright.readers.scripts import JSCRIPT, POWERSHELL, VBSCRIPT, WSF
@@ -27,7 +28,7 @@ def table(readers: Iterable[Reader]) -> Mapping[str, Reader]:
 
 
 #: ``raw`` stands here without a key, which it needs: take ``RawReader(public_key)``.
-READERS = table((PeReader(), MsiReader(), CmsReader(), RawReader(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF))
+READERS = table((PeReader(), MsiReader(), NuGetReader(), CmsReader(), RawReader(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF))
 
 
 def reader_named(name: str) -> Reader:

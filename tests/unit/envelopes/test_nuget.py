@@ -10,6 +10,7 @@ import pytest
 from asn1crypto import cms as asn1_cms
 from asn1crypto import tsp, x509
 
+from signwright.envelopes import cms, der
 from signwright.envelopes.nuget import NuGet, signature_text
 from signwright.errors import MalformedError
 from signwright.model.digest import Digest
@@ -64,3 +65,11 @@ def test_keys_that_nuget_does_not_know_are_refused(key_type: str) -> None:
     with pytest.raises(MalformedError) as refusal:
         NuGet().to_be_signed(operation("sha512"), default_pki().code_signing(key_type).context())
     assert refusal.value.code == "bad-key"
+
+
+def test_a_timestamp_token_stands_among_the_unsigned_attributes() -> None:
+    token = der.sequence(der.oid(cms.DATA), der.explicit(0, der.octet_string(b"token")))
+    (info,) = asn1_cms.ContentInfo.load(envelope_of(operation(), RSA, token))["content"]["signer_infos"]
+    (attribute,) = info["unsigned_attrs"]
+    assert attribute["type"].dotted == "1.2.840.113549.1.9.16.2.14"
+    assert token in attribute.dump()

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reader's own view of a zip archive (PKWARE APPNOTE 6.3.10), for formats that sign inside one. No writer's code.
+
+Read is only what every program reads in one way: one end record, at the end and of 32 bits, a directory that ends where
+that begins, offsets from the start of the file, members that share no byte and whose two headers agree. Everything else
+is `FormatError`.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from signwright.errors import FormatError
+from signwright.model.view import View, blocks
+
+MAX_DIRECTORY = 16 << 20
+
+_END, _RECORD, _LOCAL, _LOCATOR64 = b"PK\x05\x06", b"PK\x01\x02", b"PK\x03\x04", b"PK\x06\x07"
+_END_SIZE, _RECORD_SIZE, _LOCAL_SIZE = 22, 46, 30
+_DESCRIBED = 1 << 3
+_ZIP64 = 1
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One member. ``name``: raw; ``packed``, ``size``: bytes; ``local``: offset of its header, ``data`` of its packed
+    bytes, ``end`` behind its last byte; ``record``, ``record_end``: of its record in the directory; ``plain``: neither
+    header has an extra field, nor the record a comment.
+    """
+
+    name: bytes
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    size: int
+    external: int
+    local: int
+    record: int
+    record_end: int
+    plain: bool
+    data: int = 0
+    end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """``entries`` in the order of the directory, which stands from ``directory`` to the end record at ``end``."""
+
+    entries: tuple[Entry, ...]
+    directory: int
+    end: int
+
+
+def entry_names(view: View) -> list[bytes]:
+    """Names in the directory of something that may be an archive; nothing else is checked."""
+    return [entry.name for entry in _records(view, *_directory(view))]
+
+
+def read_archive(view: View) -> Archive:
+    """Every member located, and compared with the directory. Raises `FormatError`."""
+    start, end, count = _directory(view)
+    entries = tuple(_located(view, entry, start) for entry in _records(view, start, end, count))
+    _check_order(view, entries, start)
+    return Archive(entries, start, end)
+
+
+def read_entry(view: View, entry: Entry) -> Iterator[bytes]:
+    """The unpacked bytes, stored or deflated, in blocks; size and checksum are compared behind the last one."""
+    if entry.flags & 1 or entry.method not in (0, 8):
+        raise FormatError(f"zip: a member encrypted, or packed by method {entry.method}", offset=entry.local)
+    packed = blocks(view, entry.data, entry.packed, _BLOCK)
+    size = crc = 0
+    for block in packed if entry.method == 0 else _inflated(packed, entry):
+        size, crc = size + len(block), zlib.crc32(block, crc)
+        if size > entry.size:
+            break
+        yield block
+    if (size, crc) != (entry.size, entry.crc):
+        raise FormatError("zip: a member is not what its headers say", offset=entry.local, code="zip-checksum")
+
+
+def _inflated(packed: Iterator[bytes], entry: Entry) -> Iterator[bytes]:
+    engine = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        for piece in packed:
+            rest = piece
+            while rest:
+                yield engine.decompress(rest, _BLOCK)
+                rest = engine.unconsumed_tail
+        while not engine.eof and (more := engine.decompress(b"", _BLOCK)):
+            yield more
+    except zlib.error as problem:
+        raise FormatError("zip: a member does not unpack", offset=entry.local, code="zip-packed") from problem
+    if not engine.eof or engine.unused_data:
+        raise FormatError("zip: a packed member ends early or late", offset=entry.local, code="zip-packed")
+
+
+def _directory(view: View) -> tuple[int, int, int]:
+    """Start and end of the directory, and how many records it has."""
+    first = max(view.size - _END_SIZE - 0xFFFF, 0)
+    tail = view.read(first, view.size - first)
+    at = tail.rfind(_END)
+    if at < 0 or len(tail) - at < _END_SIZE:
+        raise FormatError("zip: no end record", offset=view.size, code="zip-end")
+    disk, disk_of_start, here, count, size, start, comment = struct.unpack("<4H2LH", tail[at + 4 : at + _END_SIZE])
+    end = first + at
+    if at + _END_SIZE + comment != len(tail):
+        raise FormatError("zip: bytes behind the end record, or too few", offset=end, code="zip-end")
+    if disk or disk_of_start or here != count or start + size != end:
+        raise FormatError("zip: the end record does not fit the file", offset=end, code="zip-end")
+    if count == 0xFFFF or (end >= 20 and view.read(end - 20, 4) == _LOCATOR64):
+        raise FormatError("zip: an archive of 64 bits", offset=end, code="zip64")
+    if size > MAX_DIRECTORY:
+        raise FormatError(f"zip: a directory of {size} bytes", offset=start, code="too-large")
+    _check_single_end(tail, at, end)
+    return start, end, count
+
+
+def _check_single_end(tail: bytes, at: int, end: int) -> None:
+    """No other end record in reach whose comment would reach the end of the file as well."""
+    other = tail.find(_END)
+    while 0 <= other < at:
+        comment = int.from_bytes(tail[other + 20 : other + 22], "little")
+        if other + _END_SIZE + comment == len(tail):
+            raise FormatError("zip: two end records", offset=end, code="zip-end")
+        other = tail.find(_END, other + 1)
+
+
+def _records(view: View, start: int, end: int, count: int) -> Iterator[Entry]:
+    content, at = view.read(start, end - start), 0
+    for _ in range(count):
+        fixed = content[at : at + _RECORD_SIZE]
+        if len(fixed) < _RECORD_SIZE or not fixed.startswith(_RECORD):
+            raise FormatError("zip: a record of the directory is none", offset=start + at, code="zip-directory")
+        flags, method = struct.unpack_from("<2H", fixed, 8)
+        crc, packed, size, names, extras, comments, disk = struct.unpack_from("<3L4H", fixed, 16)
+        external, local = struct.unpack_from("<2L", fixed, 38)
+        stop = at + _RECORD_SIZE + names + extras + comments
+        name = content[at + _RECORD_SIZE : at + _RECORD_SIZE + names]
+        extra = content[at + _RECORD_SIZE + names : at + _RECORD_SIZE + names + extras]
+        if stop > len(content) or disk or _has_zip64(extra):
+            raise FormatError("zip: a record cut short or of 64 bits", offset=start + at, code="zip-directory")
+        plain = not extras and not comments
+        yield Entry(name, flags, method, crc, packed, size, external, local, start + at, start + stop, plain)
+        at = stop
+    if at != len(content):
+        raise FormatError("zip: the directory is longer than its records", offset=start + at, code="zip-directory")
+
+
+def _has_zip64(extra: bytes) -> bool:
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if kind == _ZIP64:
+            return True
+        at += 4 + length
+    return False
+
+
+def _located(view: View, entry: Entry, directory: int) -> Entry:
+    fixed = view.read(entry.local, _LOCAL_SIZE)
+    flags, method = struct.unpack_from("<2H", fixed, 6)
+    crc, packed, size, names, extras = struct.unpack_from("<3L2H", fixed, 14)
+    name_and_extra = view.read(entry.local + _LOCAL_SIZE, names + extras)
+    numbers = (entry.crc, entry.packed, entry.size)
+    described = bool(flags & _DESCRIBED)
+    agreed = (crc, packed, size) == numbers or (
+        described and all(found in (0, wanted) for found, wanted in zip((crc, packed, size), numbers, strict=True))
+    )
+    same = (flags, method, name_and_extra[:names]) == (entry.flags, entry.method, entry.name)
+    if not fixed.startswith(_LOCAL) or not same or not agreed or _has_zip64(name_and_extra[names:]):
+        raise FormatError("zip: the two headers of a member differ", offset=entry.local, code="zip-local")
+    data = entry.local + _LOCAL_SIZE + names + extras
+    end = data + entry.packed
+    if described and end <= directory:
+        descriptor = struct.pack("<3L", *numbers)
+        found = view.read(end, min(16, directory - end))
+        if found == b"PK\x07\x08" + descriptor:
+            end += 16
+        elif found.startswith(descriptor):
+            end += 12
+    return Entry(
+        *(entry.name, entry.flags, entry.method, entry.crc, entry.packed, entry.size, entry.external),
+        *(entry.local, entry.record, entry.record_end, entry.plain and not extras),
+        *(data, end),
+    )
+
+
+def _check_order(view: View, entries: Sequence[Entry], directory: int) -> None:
+    """From the first byte on, members share nothing; between them no member is hidden."""
+    extents = [(0, 0), *sorted((entry.local, entry.end) for entry in entries), (directory, directory)]
+    if entries and extents[1][0] != 0:
+        raise FormatError(f"zip: {extents[1][0]} bytes before the archive", code="zip-prefix")
+    for (_, end), (start, _) in pairwise(extents):
+        if end > start:
+            raise FormatError("zip: members share bytes", offset=start, code="zip-overlap")
+        if start - end >= 4 and view.read(end, 4) == _LOCAL:
+            raise FormatError("zip: a member that the directory does not list", offset=end, code="zip-hidden")
