@@ -2,7 +2,7 @@
 """Scripts, good and broken, in ``testvectors/powershell``, ``vbscript``, ``jscript`` and ``wsf``.
 
 ``python -m tests.support.script_vectors`` writes them. A signed file cannot be made twice (keys are thrown away): it is
-written only when it is not there.
+written only when it is not there. ``signed-by-jsign`` was made with jsign 7.1, which no distribution has, and our key.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from signwright.model.view import View
 
 #: Characters of the longest block that is looked for: 1 MiB of CMS in base64, in lines of 44 with 16 around them.
 MAX_BLOCK = MAX_ENVELOPE * 2
+MAX_LINES = 60_000
 _MAX_LINE = 256
 
 
@@ -65,6 +66,8 @@ def find_block(view: View, encoding: TextEncoding, styles: Iterable[tuple[str, S
         start = tail.rfind(f"\r\n{style.begin}\r\n")
         if start < 0:
             raise _broken("its last line without a first one", end)
+        if tail.count("\r\n", start) > MAX_LINES:
+            raise _broken(f"more than {MAX_LINES} lines", end)
         lines = tail[start:].split("\r\n")[2:-2]
         _check_lines(lines, style, end)
         # The block is ASCII, whatever the text before it is.

@@ -29,6 +29,7 @@ from signwright.readers import sip
 from signwright.readers.base import Reading
 
 MAX_SIZE = 72 << 20
+MAX_LINES = 60_000
 _BLOCK = 128 << 10
 #: Characters that a block may take: far more than any that is written.
 _TAIL = 4 << 20
@@ -184,6 +185,8 @@ def _find_block(text: str, script: _Script, dialect: Dialect, unit: int) -> None
         if start < 0 or not text.endswith(f"\r\n{last}\r\n"):
             continue
         line = f"{re.escape(before)}({_BASE64}){re.escape(behind)}\r\n"
+        if text.count("\r\n", start) > MAX_LINES:
+            raise FormatError(f"signature block of more than {MAX_LINES} lines", code="too-large")
         inner = text[start + len(first) + 4 : -len(last) - 2]
         lines = re.findall(line, inner)
         if sum(map(len, lines)) + len(lines) * (len(before) + len(behind) + 2) != len(inner):

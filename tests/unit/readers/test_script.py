@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -18,7 +19,7 @@ from signwright.formats.script_text import TextEncoding
 from signwright.model.view import BytesView
 from signwright.readers import cms, sip
 from signwright.readers.base import Reading
-from signwright.readers.script import MAX_SIZE
+from signwright.readers.script import MAX_LINES, MAX_SIZE
 from tests.support.pe_builder import PE32
 from tests.support.script_vectors import BROKEN, CONVERTED, FAMILIES, FOLDER, GOOD, sample_of, sign
 from tests.support.signed_files import envelope_of, identity
@@ -57,7 +58,7 @@ def with_envelope(family: str, content: bytes, source: bytes | None = None) -> b
 def test_a_stored_signature_still_holds(family, name):
     reading = read(family, (FOLDER / family / "good" / f"{name}.bin").read_bytes())
     (found,) = reading.signatures
-    source = "plain" if name == "signed-by-osslsigncode" else name.removeprefix("signed-")
+    source = "plain" if name.startswith("signed-by-") else name.removeprefix("signed-")
     assert reading.warnings == ()
     assert reading.stripped_sha256 == hashlib.sha256(GOOD[family][source]).hexdigest()
     assert (found.format, found.family, found.purpose) == (family, "cms", "authenticode")
@@ -66,6 +67,7 @@ def test_a_stored_signature_still_holds(family, name):
 def test_the_stored_signatures_are_those_of_every_kind_and_of_another_tool():
     assert {family for family, _ in SIGNED} == set(FAMILIES)
     assert ("powershell", "signed-by-osslsigncode") in SIGNED
+    assert {family for family, name in SIGNED if name == "signed-by-jsign"} == set(FAMILIES)
 
 
 @pytest.mark.parametrize(("family", "defect"), EACH_BROKEN)
@@ -268,6 +270,17 @@ def test_sha1_beside_a_good_signature_is_a_warning_and_alone_a_failure():
 def test_a_block_that_holds_no_signature_is_an_error(content):
     with pytest.raises(FormatError):
         read("powershell", with_envelope("powershell", content))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_block_of_very_many_lines_is_refused(family):
+    style = next(iter(FAMILIES[family][0]._family.styles.values()))
+    content = replace(style, width=4).write(bytes(3 * MAX_LINES), TextEncoding.ASCII)
+    content = GOOD["wsf"]["plain"].replace(b"</job>", content + b"</job>") if family == "wsf" else b"x" + content
+    with pytest.raises(FormatError, match="lines"):
+        read(family, content)
+    with pytest.raises(FormatError, match="lines"):
+        FAMILIES[family][0].remove(BytesView(content))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
