@@ -9,6 +9,12 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 
+from signwright.formats.cab import CabFormat
+from signwright.model.patch import Patch
+from signwright.model.view import View
+from tests.support import signed_files
+from tests.support.pki import Identity
+
 STORED, MSZIP, QUANTUM, LZX = 0, 1, 2, 0x1503
 BLOCK = 1 << 15
 
@@ -70,6 +76,11 @@ class Cab:
 
     def but(self, **changes: object) -> Cab:
         return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def compact_cab() -> bytes:
+    """A small genuine cabinet, the same with each call."""
+    return SHAPES["mszip"].build()
 
 
 def cabinet(*files: tuple[str, bytes], method: int = MSZIP) -> bytes:
@@ -140,3 +151,13 @@ SHAPES = {
     "reserve-of-6144-zeros": Cab(reserves=(bytes(6144), 0, 0)),
     "no-checksums": Cab(folders=(Folder(checksums=False),)),
 }
+
+
+def sign_view(view: View, signer: Identity | None = None, **options: object) -> Patch:
+    """The sealed patch of `CabFormat`."""
+    return signed_files.sign_view(CabFormat(), view, signer, **options)
+
+
+def sign(source: bytes, signer: Identity | None = None, **options: object) -> bytes:
+    """The signed file."""
+    return signed_files.sign(CabFormat(), source, signer, **options)

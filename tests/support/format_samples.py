@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.support.cab_builder import compact_cab
 from tests.support.msi_builder import wixl_installer
 from tests.support.nuget_builder import small_package
 from tests.support.pe_builder import compact_pe
@@ -13,6 +14,7 @@ from tests.support.whole_files import some_text
 
 #: Format name → bytes of a file that the format signs with its default options. Each call gives the same bytes.
 SAMPLES: dict[str, Callable[[], bytes]] = {
+    "cab": compact_cab,
     "cms": some_text,
     "msi": wixl_installer,
     "nuget": small_package,

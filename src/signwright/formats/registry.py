@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from signwright.errors import FormatError
 from signwright.formats.base import Format
+from signwright.formats.cab import CabFormat
 from signwright.formats.cms import CmsFormat
 from signwright.formats.msi import MsiFormat
 from signwright.formats.nuget import NuGetFormat
@@ -28,7 +29,9 @@ def table(formats: Iterable[Format]) -> Mapping[str, Format]:
     return MappingProxyType(found)
 
 
-FORMATS = table((PeFormat(), MsiFormat(), NuGetFormat(), CmsFormat(), RawFormat(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF))
+FORMATS = table(
+    (PeFormat(), CabFormat(), MsiFormat(), NuGetFormat(), CmsFormat(), RawFormat(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF)
+)
 
 
 def format_named(name: str) -> Format:

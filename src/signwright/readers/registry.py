@@ -9,6 +9,7 @@ from types import MappingProxyType
 from signwright.errors import FormatError
 from signwright.model.view import View
 from signwright.readers.base import Reader
+from signwright.readers.cab import CabReader
 from signwright.readers.detached import CmsReader
 from signwright.readers.msi import MsiReader
 from signwright.readers.nuget import NuGetReader
@@ -28,7 +29,9 @@ def table(readers: Iterable[Reader]) -> Mapping[str, Reader]:
 
 
 #: ``raw`` stands here without a key, which it needs: take ``RawReader(public_key)``.
-READERS = table((PeReader(), MsiReader(), NuGetReader(), CmsReader(), RawReader(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF))
+READERS = table(
+    (PeReader(), CabReader(), MsiReader(), NuGetReader(), CmsReader(), RawReader(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF)
+)
 
 
 def reader_named(name: str) -> Reader:
