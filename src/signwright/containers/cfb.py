@@ -40,6 +40,8 @@ SPARE_TABLES = 128
 _HEADER = struct.Struct("<8s16s5H6s9I")
 _ENTRY = struct.Struct("<64sHBB3I16sI2QIQ")
 _PAGES = 64
+#: Streams in at most so many runs are found again without the FAT.
+_MOST_KNOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,9 @@ class CompoundFile:
         self.sectors = -(-view.size // self.sector_size) - 1
         self.owned = bytearray(self.sectors)
         self._pages: dict[int, array[int]] = {}
+        self._counting = int.from_bytes(array("I", range(self.per_sector)).tobytes(), sys.byteorder)
+        self._ones = int.from_bytes((array("I", [1]) * self.per_sector).tobytes(), sys.byteorder)
+        self._known: dict[int, list[tuple[int, int]]] = {}
         self.fat_places, self.difat_places = self._read_difat()
         self._check_marks()
         self.directory_places = self._read_directory_chain()
@@ -225,12 +230,22 @@ class CompoundFile:
                 sector, at = sector + 1, at + 1
                 if at == self.per_sector:
                     page, at = self.fat_page(sector // self.per_sector), 0
+                    while self._is_straight(page, sector):
+                        sector += self.per_sector
+                        page = self.fat_page(sector // self.per_sector)
             count = sector + 1 - first
             total += count
             if sector >= self.sectors or total > at_most:
                 raise _bad("chain", f"{what} has more than {at_most} sectors, or leaves the file", self.offset(first))
             yield first, count
             sector = page[at]
+
+    def _is_straight(self, page: array[int], sector: int) -> bool:
+        """Whether each word of a page of the FAT names the following sector; ``sector`` is the page's first.
+
+        All words at once, as one long number: this is what makes large files quick.
+        """
+        return int.from_bytes(page.tobytes(), sys.byteorder) == self._counting + (sector + 1) * self._ones
 
     def pieces(self, entry: Entry) -> Iterator[tuple[int, int]]:
         """Where a stream's bytes stand in the file: (offset, length), neighbours joined."""
@@ -272,7 +287,9 @@ class CompoundFile:
             last, at = key, entry.right
 
     def _large_pieces(self, entry: Entry) -> Iterator[tuple[int, int]]:
-        if entry.size:
+        if entry.index in self._known:
+            yield from self._known[entry.index]
+        elif entry.size:
             for first, count in self.runs(entry.start, -(-entry.size // self.sector_size), "a stream"):
                 yield self.offset(first), count * self.sector_size
 
@@ -416,11 +433,16 @@ class CompoundFile:
                 self._own_mini(entry)
                 continue
             wanted = -(-entry.size // self.sector_size)
+            found: list[tuple[int, int]] = []
             for first, count in self.runs(entry.start, wanted, "a stream"):
                 self.own(first, count, "a stream")
                 wanted -= count
+                if len(found) <= _MOST_KNOWN:
+                    found.append((self.offset(first), count * self.sector_size))
             if wanted:
                 raise _bad("chain", "a stream ends before its size", self.entry_offset(entry.index))
+            if len(found) <= _MOST_KNOWN:
+                self._known[entry.index] = found
 
     def _own_mini(self, entry: Entry) -> None:
         for sector in self.mini_chain(entry):

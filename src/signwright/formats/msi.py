@@ -97,20 +97,29 @@ class MsiFormat:
         """One direct operation. Memory: the directory, and two bytes for each sector of 512 or 4,096."""
         if not isinstance(options, MsiOptions):
             raise FormatError(f"options of {type(options).__name__}, wanted MsiOptions", code="bad-options")
+        _check_room(view)
+        beside = _Beside(view)
+        try:
+            return self._prepared(view, options, beside)
+        finally:
+            beside.close()
+
+    def _prepared(self, view: View, options: MsiOptions, beside: _Beside) -> Prepared:
         file = open_installer(view)
         check_tail(file)
         streams = find_streams(file)
-        _check_room(file)
         kept = _kept(file, streams, options)
         prefix = _prefix(file, streams, options, appending=bool(kept))
         facts = _facts(file, streams)
-        source, digest = _digests(file, options.digest.value, prefix or b"")
+        signed = hashlib.new(options.digest.value, prefix or b"")
+        _feed(signed, content(file, file.root))
+        digest = Digest(options.digest.value, signed.digest())
         state = _edited(file, streams, prefix, kept)
         return Prepared(
             format=self.name,
-            source_sha256=source,
+            source_sha256=beside.result(),
             source_size=view.size,
-            operations=(authenticode_operation("msi", Digest(options.digest.value, digest), options),),
+            operations=(authenticode_operation("msi", digest, options),),
             facts=facts,
             state=state.model_dump(mode="json"),
         )
@@ -163,11 +172,15 @@ def _root_class(view: View) -> str | None:
     return kind_of(Entry(0, b"", 0, 0, 0, 0, 0, raw[80:96], 0, 0, 0, 0, 0))
 
 
-def _check_room(file: CompoundFile) -> None:
-    """Raise `FormatError` when the largest signature would not fit: before a key is used, not after."""
-    if file.view.size + MAX_ENVELOPE + MAX_KEPT + (1 << 20) >= MAX_SIZE:
+def _check_room(view: View) -> None:
+    """Raise `FormatError` for what is no compound file, and when the largest signature would not fit: before anything
+    is read, and before a key is used.
+    """
+    if not looks_like_cfb(view):
+        raise FormatError("not a compound file", code="not-a-cfb")
+    if view.size + MAX_ENVELOPE + MAX_KEPT + (1 << 20) >= MAX_SIZE:
         raise FormatError(
-            f"a signed installer is smaller than 2 GiB, with {file.view.size} bytes no room is left", code="too-large"
+            f"a signed installer is smaller than 2 GiB, with {view.size} bytes no room is left", code="too-large"
         )
 
 
@@ -255,31 +268,37 @@ def _patch(space: Space, source_sha256: str, source_size: int) -> Patch:
     return Patch(source_sha256, source_size, "", size, splices)
 
 
-def _digests(file: CompoundFile, algorithm: str, prefix: bytes) -> tuple[str, bytes]:
-    """SHA-256 of the whole file, and the digest to be signed: on two cores where threads are to be had."""
-    found: list[str] = []
-    failures: list[Exception] = []
+class _Beside:
+    """The SHA-256 of a whole file, taken in a thread of its own while the streams are looked at and digested."""
 
-    def whole() -> None:
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._found = ""
+        self._failure: Exception | None = None
+        self._thread: threading.Thread | None = threading.Thread(target=self._run, daemon=True)
         try:
-            found.append(_sha256(file.view))
-        except Exception as problem:  # noqa: BLE001 - carried to the caller's thread
-            failures.append(problem)
+            self._thread.start()
+        except RuntimeError:  # a sandbox forbids threads: slower, the same result
+            self._thread = None
 
-    beside = threading.Thread(target=whole, daemon=True)
-    try:
-        beside.start()
-    except RuntimeError:  # a sandbox forbids threads: slower, the same result
-        whole()
-    signed = hashlib.new(algorithm, prefix)
-    try:
-        _feed(signed, content(file, file.root))
-    finally:
-        if beside.ident is not None:
-            beside.join()
-    if failures:
-        raise failures[0]
-    return found[0], signed.digest()
+    def _run(self) -> None:
+        try:
+            self._found = _sha256(self._view)
+        except Exception as problem:  # noqa: BLE001 - carried to the caller's thread
+            self._failure = problem
+
+    def close(self) -> None:
+        """Wait for the thread: the caller may close the file afterwards."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def result(self) -> str:
+        if self._thread is None:
+            self._run()
+        self.close()
+        if self._failure is not None:
+            raise self._failure
+        return self._found
 
 
 def _feed(running: hashlib._Hash, parts: Iterator[bytes]) -> None:

@@ -24,6 +24,7 @@ FIGURES = {
     "pe": "signwright.cli.bench.pe",
     "pe-others": "signwright.cli.bench.pe_others",
     "pe-small": "signwright.cli.bench.pe_small",
+    "msi": "signwright.cli.bench.msi",
     "upload": "signwright.cli.bench.upload",
     "digest": "signwright.cli.bench.digest",
     "whole": "signwright.cli.bench.whole",

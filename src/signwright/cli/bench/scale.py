@@ -12,13 +12,14 @@ MIB = 1 << 20
 @dataclass(frozen=True, slots=True)
 class Scale:
     """``rounds``: runs of each thing; ``file_mib``: of the large file; ``half_mib``: of the one that others sign too;
-    ``small_mib``: of the one that the hub's memory is compared with; ``seconds``: of one run of a load; ``requests``:
-    whole requests one after the other.
+    ``msi_mib``: of the installer; ``small_mib``: of the one that the hub's memory is compared with; ``seconds``: of one
+    run of a load; ``requests``: whole requests one after the other.
     """
 
     rounds: int = 5
     file_mib: int = 1024
     half_mib: int = 512
+    msi_mib: int = 200
     small_mib: int = 10
     seconds: float = 6.0
     clients: int = 16
@@ -26,7 +27,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale(rounds=3, file_mib=64, half_mib=32, small_mib=2, seconds=2.0, requests=5)
+QUICK = Scale(rounds=3, file_mib=64, half_mib=32, msi_mib=16, small_mib=2, seconds=2.0, requests=5)
 
 
 @dataclass(frozen=True, slots=True)

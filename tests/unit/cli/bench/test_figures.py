@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from signwright.cli.bench import bare, load, pe, pe_once, pe_others, pe_small
+from signwright.cli.bench import bare, load, msi, pe, pe_once, pe_others, pe_small
 from signwright.cli.bench.command import FIGURES
 from signwright.cli.bench.figures import (
     Bound,
@@ -23,6 +23,7 @@ from signwright.cli.bench.figures import (
     report_json,
     report_page,
 )
+from signwright.cli.bench.msi_file import make_msi
 from signwright.cli.bench.pe_file import make_file, make_key, make_pe, small_pe
 from signwright.cli.bench.scale import Bench, Scale
 from signwright.client.credentials import new_credential
@@ -30,6 +31,7 @@ from signwright.formats.pe import PeFormat
 from signwright.identity.messages import MessageParts, parse_signed_message
 from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView, FileView
+from signwright.readers.msi import MsiReader
 from signwright.readers.pe import PeReader
 from signwright.statements.dsse import parse_envelope
 from signwright.statements.keys import public_text, verify_envelope, verifying_key
@@ -146,6 +148,23 @@ def test_figure_with_others_signs_with_each_in_every_round(tmp_path):
     assert {len(row.samples) for row in figure.rows} == {2}
     assert figure.bounds[0].limit in (pe.LIMIT, pe.PURE_AIM)
     assert not any(tmp_path.iterdir())
+
+
+def test_figure_of_the_installer_promises_time_against_osslsigncode_and_memory(tmp_path):
+    require_tool("openssl")
+    figure = msi.measure(Bench(Scale(rounds=2, msi_mib=8), tmp_path))
+    others = [msi.OTHER] if find_tool("osslsigncode") is not None else []
+    assert [row.name for row in figure.rows] == [pe.BASE, msi.OURS, *others]
+    assert {len(row.samples) for row in figure.rows} == {2}
+    assert [bound.limit for bound in figure.bounds] == [None, *([msi.LIMIT] if others else []), msi.MEMORY_MIB]
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_installer_of_the_figure_is_read_whole(tmp_path):
+    for mib in (1, 8, 17):
+        make_msi(tmp_path / "a", mib << 20)
+        reading = MsiReader().read(BytesView((tmp_path / "a").read_bytes()))
+        assert (reading.signatures, reading.warnings) == ((), ())
 
 
 def _sha256(path):
