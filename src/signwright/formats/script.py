@@ -29,6 +29,7 @@ from signwright.formats.script_reading import (
     unpack_text,
 )
 from signwright.formats.script_text import (
+    HEAD,
     TextEncoding,
     check_declaration,
     encoding_of,
@@ -89,11 +90,14 @@ class ScriptFormat:
                 code="already-signed",
                 hint="option existing: replace",
             )
-        style = family.style_of(head_of(view, found.encoding), options)
+        head = head_of(view, found.encoding)
+        if not head.strip() and view.size > HEAD:
+            raise FormatError("white space where the text should show its language", code="bad-style")
+        style = family.style_of(head, options)
         reading = ScriptReading(family, found, options)
         reading.take_all(view)
         encoding = _encoding_to_be(family, reading, convert=options.convert)
-        check_declaration(head_of(view, found.encoding), encoding)
+        check_declaration(head, encoding)
         converted = reading.converted(encoding)
         return Prepared(
             format=self.name,

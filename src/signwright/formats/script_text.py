@@ -123,10 +123,11 @@ def check_declaration(head: str, encoding: TextEncoding) -> None:
 
 @dataclass(slots=True)
 class Survey:
-    """What a pass over the text of a script has seen. ``signature``: what must not stand in the text, as it looks where
-    it begins a line; every piece given to `take` continues the one before.
+    """What a pass over the text of a script has seen. ``codec``: of the file, to count bytes; ``signature``: what must
+    not stand in the text, as it looks where it begins a line; every piece given to `take` continues the one before.
     """
 
+    codec: str
     signature: re.Pattern[str]
     crlf: int = 0
     lf: int = 0
@@ -139,15 +140,17 @@ class Survey:
         for character, name in (("\0", "NUL"), ("\x1a", "U+001A"), ("\ufffe", "U+FFFE")):
             if character in piece:
                 raise FormatError(
-                    f"the text holds {name}, at which programs stop or guess", offset=offset, code="bad-character"
+                    f"the text holds {name}, at which programs stop or guess",
+                    offset=offset + self._bytes(piece[: piece.index(character)]),
+                    code="bad-character",
                 )
         if self._before == "\n" and piece.startswith("\ufeff"):
             raise FormatError("a second byte order mark", offset=offset, code="bad-character")
         window = self._before + piece
-        if self.signature.search(window):
+        if (found := self.signature.search(window)) is not None:
             raise FormatError(
                 "a signature block, or what looks like one, in the middle of the text, twice, or with LF line ends",
-                offset=offset,
+                offset=offset + self._bytes(piece[: max(found.start() + 1 - len(self._before), 0)]),
                 code="signature-in-text",
                 hint="remove the old block, or restore its CRLF line ends",
             )
@@ -157,6 +160,9 @@ class Survey:
         self.lf += piece.count("\n") - crlf
         self.cr += piece.count("\r") - crlf
         self.is_ascii = self.is_ascii and piece.isascii()
+
+    def _bytes(self, text: str) -> int:
+        return len(text.encode(self.codec))
 
     @property
     def line_ends(self) -> str:

@@ -63,6 +63,14 @@ def test_comments_of_another_language_are_refused(content, style):
     assert refusal.value.code == "bad-style"
 
 
+def test_text_that_hides_its_language_behind_white_space_is_refused():
+    for content in (b"\r\n" * 3000 + b"<a/>", b"\xff\xfe" + (" " * 3000 + "<a/>").encode("utf-16-le")):
+        with pytest.raises(FormatError) as refusal:
+            style_of(content)
+        assert refusal.value.code == "bad-style"
+    assert style_of(b"\r\n" * 2000 + b"<a/>") == "xml"
+
+
 def test_an_unknown_style_is_refused():
     with pytest.raises(ValidationError):
         PowerShellOptions(style="vb")

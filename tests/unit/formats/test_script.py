@@ -91,6 +91,24 @@ def test_a_broken_script_is_refused_with_its_code(family, defect):
     assert refusal.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("content", "offset"),
+    [
+        (b"ab\xe4\r\n", 2),
+        (b"\xef\xbb\xbf" + "ä".encode() + b"\xc0\xaf", 5),
+        (b"\xef\xbb\xbf" + "ää".encode() + b"\0", 7),
+        (b"\xff\xfe" + "ab\0".encode("utf-16-le"), 6),
+        (b"\xff\xfe" + "\U0001f600\r\n# SIG # End signature block ".encode("utf-16-le"), 10),
+        (b"1\r\n# SIG # Begin signature block\r\n2", 3),
+        (b"x" * PIECE + b"\r\n\x1a", PIECE + 2),
+    ],
+)
+def test_the_offset_is_that_of_the_fault(content, offset):
+    with pytest.raises(FormatError) as refusal:
+        prepare("powershell", content)
+    assert refusal.value.offset == offset
+
+
 @pytest.mark.parametrize(("family", "name"), EACH_CONVERTED)
 def test_text_that_windows_could_read_differently_is_refused_with_the_fix_named(family, name):
     with pytest.raises(FormatError) as refusal:
@@ -329,6 +347,16 @@ def test_text_that_is_too_large_to_be_rewritten_is_refused(text):
         prepare("powershell", text + b"\n", convert=True)
     assert refusal.value.code == "too-large"
     assert prepare("powershell", text.replace(b"\n", b""), convert=True).facts["converted"] is False
+
+
+def test_text_that_does_not_fit_into_what_is_prepared_is_refused():
+    noise = hashlib.shake_256(b"noise").hexdigest(900_000)
+    with pytest.raises(FormatError) as refusal:
+        prepare("powershell", b"# " + noise.encode() + b"\n", convert=True)
+    assert refusal.value.code == "too-large"
+    assert (
+        len(prepare("powershell", b"# " + noise[:900_000].encode() + b"\n", convert=True).model_dump_json()) < 1 << 20
+    )
 
 
 _MEMORY_PROBE = """
