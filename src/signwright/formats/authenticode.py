@@ -42,14 +42,11 @@ class Existing(StrEnum):
     APPEND = "append"
 
 
-class AuthenticodeOptions(FormatOptions):
+class DescribedOptions(FormatOptions):
     """``description`` and ``url`` (http or https) are shown by Windows; both become part of what is signed."""
 
-    # Enumerations arrive as plain text from the command line, the API and policies.
-    digest: DigestName = Field(default=DigestName.SHA256, strict=False)
     description: str | None = Field(default=None, min_length=1, max_length=256)
     url: str | None = Field(default=None, max_length=2048)
-    existing: Existing = Field(default=Existing.REFUSE, strict=False)
 
     @field_validator("description")
     @classmethod
@@ -68,6 +65,14 @@ class AuthenticodeOptions(FormatOptions):
         return url
 
 
+class AuthenticodeOptions(DescribedOptions):
+    """What every kind of file has whose digest may be chosen."""
+
+    # Enumerations arrive as plain text from the command line, the API and policies.
+    digest: DigestName = Field(default=DigestName.SHA256, strict=False)
+    existing: Existing = Field(default=Existing.REFUSE, strict=False)
+
+
 def _as_value_error(text: str) -> None:
     try:
         check_text(text, "description")
@@ -75,8 +80,10 @@ def _as_value_error(text: str) -> None:
         raise ValueError(problem.message) from problem
 
 
-def authenticode_operation(kind: str, digest: Digest, options: AuthenticodeOptions) -> Operation:
-    """The operation over the digest of a file of this kind, one of `signwright.envelopes.indirect_data.KINDS`."""
+def authenticode_operation(kind: str, digest: Digest, options: DescribedOptions) -> Operation:
+    """The operation over the digest of a file of this kind, one of `signwright.envelopes.indirect_data.KINDS`; for a
+    kind of `PACKAGE_KINDS` the digest is of the content that must be seen.
+    """
     parameters: dict[str, Parameter] = {}
     if options.description is not None:
         parameters["description"] = options.description

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""XML from strangers, for formats and readers: the standard library's expat, and everything odd refused.
+
+No document type, and so no entities of its own; UTF-8 only, with or without its mark; bounded depth. Names are
+``namespace local``, with a blank between, or ``local`` alone where there is no namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from xml.parsers import expat
+
+from signwright.errors import FormatError
+
+MAX_DEPTH = 32
+
+#: Names of the element and those around it, outermost first; its attributes; offset of its start tag in the bytes.
+Start = Callable[[tuple[str, ...], dict[str, str], int], None]
+#: Names as above; offset of the end tag, or of the whole element where it has none.
+End = Callable[[tuple[str, ...], int], None]
+
+
+def read_xml(content: bytes, *, what: str, code: str, start: Start, end: End | None = None) -> None:
+    """Calls ``start`` and ``end`` for each element. Raises `FormatError` with ``code``; ``what`` begins its message."""
+
+    def refuse(found: str) -> FormatError:
+        return FormatError(f"{what}: {found}", code=code)
+
+    def declaration(version: str, encoding: str | None, standalone: int) -> None:
+        del version, standalone
+        if (encoding or "utf-8").lower() != "utf-8":
+            raise refuse(f"encoding {(encoding or '')[:40]!r}, wanted UTF-8")
+
+    def document_type(*_: object) -> None:
+        raise refuse("a document type, which could define entities")
+
+    def start_element(name: str, attributes: dict[str, str]) -> None:
+        path.append(name)
+        if len(path) > MAX_DEPTH:
+            raise refuse(f"elements deeper than {MAX_DEPTH}")
+        start(tuple(path), attributes, parser.CurrentByteIndex)
+
+    def end_element(name: str) -> None:
+        del name
+        if end is not None:
+            end(tuple(path), parser.CurrentByteIndex)
+        path.pop()
+
+    path: list[str] = []
+    parser = expat.ParserCreate("utf-8", " ")
+    parser.XmlDeclHandler = declaration
+    parser.StartDoctypeDeclHandler = document_type
+    parser.StartElementHandler = start_element
+    parser.EndElementHandler = end_element
+    try:
+        content.decode()
+        parser.Parse(content, True)
+    except UnicodeDecodeError as problem:
+        raise refuse("not UTF-8") from problem
+    except expat.ExpatError as problem:
+        raise refuse(f"no XML: {expat.errors.messages[problem.code]}") from problem
+
+
+def local_names(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a path without their namespaces."""
+    return tuple(name.rpartition(" ")[2] for name in path)
