@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reader's own view of a zip archive (PKWARE APPNOTE 6.3.10), for formats that sign inside one. No writer's code.
 
-Read is only what every program reads in one way: one end record, at the end and of 32 bits, a directory that ends where
-that begins, offsets from the start of the file, members that share no byte and whose two headers agree. Everything else
-is `FormatError`.
+Read is only what every program reads in one way: one end record, at the end, a directory that ends where that begins,
+members that share no byte and whose two headers agree. Bytes before the archive and structures of 64 bits are read
+where the format has them (``free``), else refused. Everything else is `FormatError`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ MAX_DIRECTORY = 16 << 20
 
 _END, _RECORD, _LOCAL, _LOCATOR64 = b"PK\x05\x06", b"PK\x01\x02", b"PK\x03\x04", b"PK\x06\x07"
 _END_SIZE, _RECORD_SIZE, _LOCAL_SIZE = 22, 46, 30
+_END64, _END64_SIZE, _LOCATOR64_SIZE = b"PK\x06\x06", 56, 20
+_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _DESCRIBED = 1 << 3
 _ZIP64 = 1
 _BLOCK = 1 << 18
@@ -50,24 +52,42 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """``entries`` in the order of the directory, which stands from ``directory`` to the end record at ``end``."""
+    """``entries`` in the order of the directory, which stands from ``directory`` to the end records, the last of them
+    at ``end``; ``start``: of the first member, what is before it is no part of the archive.
+    """
 
     entries: tuple[Entry, ...]
     directory: int
     end: int
+    start: int = 0
 
 
-def entry_names(view: View) -> list[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """From ``start`` to ``stop``, with ``count`` records whose offsets count from ``base``; end record at ``end``."""
+
+    base: int
+    start: int
+    stop: int
+    count: int
+    end: int
+
+
+def entry_names(view: View, *, free: bool = False) -> list[bytes]:
     """Names in the directory of something that may be an archive; nothing else is checked."""
-    return [entry.name for entry in _records(view, *_directory(view))]
+    return [entry.name for entry in _records(view, _directory(view, free=free), free=free)]
 
 
-def read_archive(view: View) -> Archive:
-    """Every member located, and compared with the directory. Raises `FormatError`."""
-    start, end, count = _directory(view)
-    entries = tuple(_located(view, entry, start) for entry in _records(view, start, end, count))
-    _check_order(view, entries, start)
-    return Archive(entries, start, end)
+def read_archive(view: View, *, free: bool = False) -> Archive:
+    """Every member located, and compared with the directory. Raises `FormatError`.
+
+    ``free``: 64-bit structures may be there, and something before the archive, whether its offsets count that or not.
+    """
+    found = _directory(view, free=free)
+    entries = tuple(_located(view, entry, found.start, free=free) for entry in _records(view, found, free=free))
+    _check_order(view, entries, found.start, free=free)
+    start = min((entry.local for entry in entries), default=found.start)
+    return Archive(entries, found.start, found.end, start)
 
 
 def read_entry(view: View, entry: Entry) -> Iterator[bytes]:
@@ -101,25 +121,52 @@ def _inflated(packed: Iterator[bytes], entry: Entry) -> Iterator[bytes]:
         raise FormatError("zip: a packed member ends early or late", offset=entry.local, code="zip-packed")
 
 
-def _directory(view: View) -> tuple[int, int, int]:
-    """Start and end of the directory, and how many records it has."""
+def _directory(view: View, *, free: bool) -> _Directory:
     first = max(view.size - _END_SIZE - 0xFFFF, 0)
     tail = view.read(first, view.size - first)
     at = tail.rfind(_END)
     if at < 0 or len(tail) - at < _END_SIZE:
         raise FormatError("zip: no end record", offset=view.size, code="zip-end")
     disk, disk_of_start, here, count, size, start, comment = struct.unpack("<4H2LH", tail[at + 4 : at + _END_SIZE])
-    end = first + at
+    end = stop = first + at
     if at + _END_SIZE + comment != len(tail):
         raise FormatError("zip: bytes behind the end record, or too few", offset=end, code="zip-end")
-    if disk or disk_of_start or here != count or start + size != end:
+    wide = end >= _LOCATOR64_SIZE and view.read(end - _LOCATOR64_SIZE, 4) == _LOCATOR64
+    if wide and free:
+        stop, here, count, size, start = _wide_end(view, end, (here, count, size, start))
+    base = stop - size - start
+    if disk or disk_of_start or here != count or base < 0 or (base and not free):
         raise FormatError("zip: the end record does not fit the file", offset=end, code="zip-end")
-    if count == 0xFFFF or (end >= 20 and view.read(end - 20, 4) == _LOCATOR64):
+    if not free and (wide or count == _FULL16):
         raise FormatError("zip: an archive of 64 bits", offset=end, code="zip64")
     if size > MAX_DIRECTORY:
         raise FormatError(f"zip: a directory of {size} bytes", offset=start, code="too-large")
     _check_single_end(tail, at, end)
-    return start, end, count
+    return _Directory(base, stop - size, stop, count, end)
+
+
+def _wide_end(view: View, end: int, narrow: tuple[int, ...]) -> tuple[int, int, int, int, int]:
+    """Where the 64-bit end record stands, and what it says of records, size and start of the directory (APPNOTE
+    4.3.14). Each number of the other record is the same, or all ones.
+    """
+    at = end - _LOCATOR64_SIZE - _END64_SIZE
+    record = view.read(at, _END64_SIZE) if at >= 0 else b""
+    if not record.startswith(_END64):
+        raise FormatError("zip: no 64-bit end record before its locator", offset=end, code="zip-end")
+    length, _, _, disk, disk_of_start, here, count, size, start = struct.unpack("<Q2H2L4Q", record[4:])
+    first_disk, named, disks = struct.unpack("<LQL", view.read(at + _END64_SIZE, _LOCATOR64_SIZE)[4:])
+    base = at - size - start
+    agreed = all(
+        short in (long, full)
+        for short, long, full in zip(
+            narrow, (here, count, size, start), (_FULL16, _FULL16, _FULL32, _FULL32), strict=True
+        )
+    )
+    if length != _END64_SIZE - 12 or disk or disk_of_start or first_disk or disks != 1 or base + named != at:
+        raise FormatError("zip: the 64-bit end record does not fit the file", offset=at, code="zip-end")
+    if not agreed:
+        raise FormatError("zip: the two end records contradict each other", offset=at, code="zip-end")
+    return at, here, count, size, start
 
 
 def _check_single_end(tail: bytes, at: int, end: int) -> None:
@@ -132,9 +179,10 @@ def _check_single_end(tail: bytes, at: int, end: int) -> None:
         other = tail.find(_END, other + 1)
 
 
-def _records(view: View, start: int, end: int, count: int) -> Iterator[Entry]:
-    content, at = view.read(start, end - start), 0
-    for _ in range(count):
+def _records(view: View, found: _Directory, *, free: bool) -> Iterator[Entry]:
+    start = found.start
+    content, at = view.read(start, found.stop - start), 0
+    for _ in range(found.count):
         fixed = content[at : at + _RECORD_SIZE]
         if len(fixed) < _RECORD_SIZE or not fixed.startswith(_RECORD):
             raise FormatError("zip: a record of the directory is none", offset=start + at, code="zip-directory")
@@ -144,47 +192,67 @@ def _records(view: View, start: int, end: int, count: int) -> Iterator[Entry]:
         stop = at + _RECORD_SIZE + names + extras + comments
         name = content[at + _RECORD_SIZE : at + _RECORD_SIZE + names]
         extra = content[at + _RECORD_SIZE + names : at + _RECORD_SIZE + names + extras]
-        if stop > len(content) or disk or _has_zip64(extra):
+        if stop > len(content) or disk or (not free and _zip64(extra) is not None):
             raise FormatError("zip: a record cut short or of 64 bits", offset=start + at, code="zip-directory")
+        if free:
+            size, packed, local = _widened((size, packed, local), extra, start + at)
         plain = not extras and not comments
-        yield Entry(name, flags, method, crc, packed, size, external, local, start + at, start + stop, plain)
+        place = (local + found.base, start + at, start + stop, plain)
+        yield Entry(name, flags, method, crc, packed, size, external, *place)
         at = stop
     if at != len(content):
         raise FormatError("zip: the directory is longer than its records", offset=start + at, code="zip-directory")
 
 
-def _has_zip64(extra: bytes) -> bool:
+def _zip64(extra: bytes) -> bytes | None:
+    """Content of the 64-bit extra field."""
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, at)
         if kind == _ZIP64:
-            return True
+            return extra[at + 4 : at + 4 + length]
         at += 4 + length
-    return False
+    return None
 
 
-def _located(view: View, entry: Entry, directory: int) -> Entry:
+def _widened(numbers: tuple[int, ...], extra: bytes, offset: int) -> list[int]:
+    """Each number that is all ones is one of 64 bits, in this order, in the extra field (APPNOTE 4.5.3)."""
+    field, at, wide = _zip64(extra) or b"", 0, []
+    for number in numbers:
+        if number != _FULL32:
+            wide.append(number)
+            continue
+        if at + 8 > len(field):
+            raise FormatError("zip: a 64-bit number is missing", offset=offset, code="zip-directory")
+        wide.append(int.from_bytes(field[at : at + 8], "little"))
+        at += 8
+    return wide
+
+
+def _located(view: View, entry: Entry, directory: int, *, free: bool) -> Entry:
     fixed = view.read(entry.local, _LOCAL_SIZE)
     flags, method = struct.unpack_from("<2H", fixed, 6)
     crc, packed, size, names, extras = struct.unpack_from("<3L2H", fixed, 14)
     name_and_extra = view.read(entry.local + _LOCAL_SIZE, names + extras)
+    if free:
+        size, packed = _widened((size, packed), name_and_extra[names:], entry.local)
     numbers = (entry.crc, entry.packed, entry.size)
     described = bool(flags & _DESCRIBED)
     agreed = (crc, packed, size) == numbers or (
         described and all(found in (0, wanted) for found, wanted in zip((crc, packed, size), numbers, strict=True))
     )
     same = (flags, method, name_and_extra[:names]) == (entry.flags, entry.method, entry.name)
-    if not fixed.startswith(_LOCAL) or not same or not agreed or _has_zip64(name_and_extra[names:]):
+    if (
+        not fixed.startswith(_LOCAL)
+        or not same
+        or not agreed
+        or (not free and _zip64(name_and_extra[names:]) is not None)
+    ):
         raise FormatError("zip: the two headers of a member differ", offset=entry.local, code="zip-local")
     data = entry.local + _LOCAL_SIZE + names + extras
     end = data + entry.packed
     if described and end <= directory:
-        descriptor = struct.pack("<3L", *numbers)
-        found = view.read(end, min(16, directory - end))
-        if found == b"PK\x07\x08" + descriptor:
-            end += 16
-        elif found.startswith(descriptor):
-            end += 12
+        end += _descriptor_size(view.read(end, min(24, directory - end)), numbers, free=free)
     return Entry(
         *(entry.name, entry.flags, entry.method, entry.crc, entry.packed, entry.size, entry.external),
         *(entry.local, entry.record, entry.record_end, entry.plain and not extras),
@@ -192,10 +260,24 @@ def _located(view: View, entry: Entry, directory: int) -> Entry:
     )
 
 
-def _check_order(view: View, entries: Sequence[Entry], directory: int) -> None:
+def _descriptor_size(found: bytes, numbers: tuple[int, int, int], *, free: bool) -> int:
+    """How many of the bytes behind a member are its data descriptor (APPNOTE 4.3.9): with or without a mark, sizes of
+    32 bits or of 64.
+    """
+    for form in ("<LQQ", "<LLL") if free else ("<LLL",):
+        if max(numbers) > _FULL32 and form == "<LLL":
+            continue
+        descriptor = struct.pack(form, *numbers)
+        for mark in (b"PK\x07\x08", b""):
+            if found.startswith(mark + descriptor):
+                return len(mark + descriptor)
+    return 0
+
+
+def _check_order(view: View, entries: Sequence[Entry], directory: int, *, free: bool) -> None:
     """From the first byte on, members share nothing; between them no member is hidden."""
     extents = [(0, 0), *sorted((entry.local, entry.end) for entry in entries), (directory, directory)]
-    if entries and extents[1][0] != 0:
+    if entries and extents[1][0] != 0 and not free:
         raise FormatError(f"zip: {extents[1][0]} bytes before the archive", code="zip-prefix")
     for (_, end), (start, _) in pairwise(extents):
         if end > start:
