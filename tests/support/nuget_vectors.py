@@ -40,6 +40,10 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "two-nuspecs": (package(NUSPEC, ("Other.NUSPEC", NUSPEC.encode())).build(), "not-a-package"),
     "nuspec-in-a-folder": (_swapped(_STORED, b"Example.Package.nuspec", b"Example/Package.nuspec"), "not-a-package"),
     "member-twice": (_swapped(_STORED, b"lib/net8.0/Example.dll", b"Example.Package.nuspec"), "ambiguous-member"),
+    "member-twice-in-two-encodings": (
+        with_member(package(NUSPEC, ("é", b"")).build(), "é".encode(), b"x"),
+        "ambiguous-member",
+    ),
     "nuspec-too-large": (package(NUSPEC + " " * (1 << 20)).build(), "too-large"),
     "nuspec-no-xml": (package("id=Example.Package").build(), "bad-nuspec"),
     "nuspec-cut": (package(NUSPEC[:-20]).build(), "bad-nuspec"),
@@ -67,6 +71,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "comment-is-an-end": (package().but(comment=b"PK\5\6" + bytes(18)).build(), "zip-end"),
     "signature-in-capitals": (with_member(_PLAIN, b".SIGNATURE.p7s", _CMS), "ambiguous-signature"),
     "signature-named-in-utf-8": (with_member(_PLAIN, _NAME, _CMS, flags=1 << 11), "ambiguous-signature"),
+    "signature-in-odd-letters": (with_member(_PLAIN, ".ſignature.p7ſ".encode(), _CMS), "ambiguous-signature"),
+    "signature-with-attributes": (with_member(_PLAIN, _NAME, _CMS, external=1), "bad-envelope"),
     "signature-twice": (
         with_member(with_member(_PLAIN, _NAME, _CMS), b".Signature.p7s", _CMS),
         "ambiguous-signature",

@@ -89,9 +89,9 @@ class NuGetFormat:
             raise FormatError(f"options of {type(options).__name__}, wanted NuGetOptions", code="bad-options")
         _check_chain(chain)
         archive = _open_package(view)
-        old = _signature(archive)
+        old = _signature(view, archive)
         _check_room(view, archive, old)
-        if old is not None:
+        if old:
             _check_replaced(view, archive, old, options)
         plan = zip_plan(view, archive, [old] if old else [])
         edit = replacing(old) if old else plan.behind_all()
@@ -122,7 +122,7 @@ class NuGetFormat:
     def remove(self, view: View) -> Patch:
         """The package as it was before it was signed, byte for byte; any signature is removed, whoever made it."""
         archive = _open_package(view)
-        old = _signature(archive)
+        old = _signature(view, archive)
         if old is None:
             raise FormatError("the package has no signature", code="not-signed")
         _check_last(archive, old)
@@ -155,7 +155,8 @@ def _open_package(view: View) -> ZipArchive:
         raise FormatError(f"a directory of {found.size} bytes, at most {MAX_DIRECTORY} are read", code="too-large")
     if found.base or archive.start:
         raise FormatError(f"{found.base or archive.start} bytes before the package", code="data-before-package")
-    if len({member.name for member in archive.members}) != len(archive.members):
+    raw = {_raw_name(view, member) for member in archive.members}
+    if min(len(raw), len({member.name for member in archive.members})) < len(archive.members):
         raise FormatError("two members of one name, which readers choose from differently", code="ambiguous-member")
     if END in view.read(found.end + len(END), view.size - found.end - len(END)):
         raise FormatError("a comment that reads like an end record", offset=found.end, code="ambiguous-end")
@@ -191,9 +192,18 @@ def _is_wide(extra: bytes) -> bool:
     return False
 
 
-def _signature(archive: ZipArchive) -> Member | None:
-    """The member that NuGet takes for the signature: this name in these very bytes."""
-    found = [m for m in archive.members if m.name.casefold() == SIGNATURE]
+def _raw_name(view: View, member: Member) -> bytes:
+    return view.read(member.entry + 46, int.from_bytes(view.read(member.entry + 28, 2), "little"))
+
+
+def _signature(view: View, archive: ZipArchive) -> Member | None:
+    """The member that NuGet takes for the signature: this name in these very bytes. Readers differ in how they decode
+    a name.
+    """
+    found = []
+    for member in archive.members:
+        if SIGNATURE in {member.name.casefold(), _raw_name(view, member).decode(errors="replace").casefold()}:
+            found.append(member)
     if len(found) > 1 or any(m.name != SIGNATURE or m.flags & _UTF8 for m in found):
         raise FormatError(
             f"{len(found)} members that may be the signature, or one that is spelt differently",
@@ -215,8 +225,12 @@ def _check_replaced(view: View, archive: ZipArchive, old: Member, options: NuGet
             "the package is signed already", offset=old.header, code="already-signed", hint="option existing: replace"
         )
     _check_last(archive, old)
-    if old.packed > MAX_ENVELOPE or old.method or old.packed != old.size:
-        raise FormatError("the signature is packed, or too large", offset=old.header, code="bad-envelope")
+    record, local = view.read(old.entry, 46), view.read(old.header, 30)
+    extras, comment, external = record[30:32], record[32:34], record[38:42]
+    if old.flags or old.method or old.packed != old.size or any(extras + comment + external + local[28:30]):
+        raise FormatError("the signature's headers are not those of one", offset=old.header, code="bad-envelope")
+    if old.packed > MAX_ENVELOPE:
+        raise FormatError(f"a signature of {old.packed} bytes", offset=old.header, code="bad-envelope")
     refuse_repository_signature(view.read(old.start, old.packed), old.start)
 
 

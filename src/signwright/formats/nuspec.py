@@ -39,7 +39,7 @@ def nuspec_facts(content: bytes) -> dict[str, Parameter]:
     try:
         parser.Parse(text, True)
     except expat.ExpatError as problem:
-        raise _bad(f"no XML: {expat.errors.messages[problem.code]}") from problem
+        raise _bad(f"no XML: {problem}") from problem
     return reading.facts()
 
 

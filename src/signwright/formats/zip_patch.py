@@ -20,6 +20,7 @@ Everything raises `FormatError`.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -56,7 +57,8 @@ _WIDE_MARKS = {0: marks.END64, END64.size: marks.LOCATOR64, END64.size + LOCATOR
 @dataclass(frozen=True, slots=True)
 class Edit:
     """At one place: ``remove`` bytes at ``at`` are replaced by ``members``, and ``entry_remove`` bytes of the directory
-    at ``entry_at`` by their records. All offsets are of the view; an edit removes one member or none.
+    at ``entry_at`` by their records. All offsets are of the view; an edit removes one member or none. Of several at one
+    place, those that only add come first, in the order in which they are given.
     """
 
     at: int
@@ -170,7 +172,7 @@ def zip_splices(
     ``directory``: from `read_directory`; without it an edit that moves a member is refused (``bad-state``). ``zip64``:
     whether 64-bit structures may be made where there are none; else ``zip64`` is the code of the refusal.
     """
-    work = _Work(plan, sorted(edits, key=lambda edit: edit.at), zip64=zip64)
+    work = _Work(plan, sorted(edits, key=lambda edit: (edit.at, edit.remove > 0)), zip64=zip64)
     if directory is None:
         records = [Splice(at, remove, new) for at, remove, new in work.directory_edits()]
         if work.moves:
@@ -213,7 +215,7 @@ class _Work:
     def directory_edits(self) -> list[tuple[int, int, bytes]]:
         """Offset in the view, bytes to remove, records to insert."""
         rows = [(e.entry_at, e.entry_remove, b"".join(n)) for e, n in zip(self._edits, self._entries, strict=True)]
-        rows.sort(key=lambda row: row[0])
+        rows.sort(key=lambda row: (row[0], row[1] > 0))
         for at, remove, _ in rows:
             if not self._plan.directory <= at <= at + remove <= self._plan.end:
                 raise FormatError("zip: an edit outside of the directory", offset=at, code="bad-state")
@@ -221,7 +223,7 @@ class _Work:
 
     def rewritten(self, directory: bytes) -> bytes:
         """The directory with the edits and with the offsets of what moved."""
-        plan, edits = self._plan, self.directory_edits()
+        plan, edits = self._plan, deque(self.directory_edits())
         if len(directory) != plan.end - plan.directory:
             raise FormatError("zip: the directory has another length than planned", code="bad-state")
         places = [s.offset for s in self.local_splices]
@@ -230,7 +232,7 @@ class _Work:
         removed_to = plan.directory
         for at, record in records(directory, plan.directory):
             while edits and edits[0][0] <= at:
-                start, remove, new = edits.pop(0)
+                start, remove, new = edits.popleft()
                 if start != at or (remove and remove != len(record)):
                     raise FormatError("zip: an edit in the middle of a record", offset=at, code="bad-state")
                 out.append(new)

@@ -33,6 +33,7 @@ _DIGESTS = {
     b"2.16.840.1.101.3.4.2.2": "sha384",
     b"2.16.840.1.101.3.4.2.3": "sha512",
 }
+_UTF8 = 1 << 11
 _COMMITMENT_TYPE = "1.2.840.113549.1.9.16.2.16"
 _TYPES = {"1.2.840.113549.1.9.16.6.1": "author", "1.2.840.113549.1.9.16.6.2": "repository"}
 _SIGNING_CERTIFICATE_V1 = "1.2.840.113549.1.9.16.2.12"
@@ -64,15 +65,17 @@ class NuGetReader:
         archive = _read_package(view)
         entry = _signature_entry(view, archive)
         if entry is None:
-            return Reading(self.name, (), self.stripped(view))
-        if entry.size > cms.MAX_ENVELOPE:
-            raise FormatError(f"signature of {entry.size} bytes", offset=entry.local, code="too-large")
-        signed = cms.parse(b"".join(archives.read_entry(view, entry)))
-        claimed = claimed_digest(signed)
+            return Reading(self.name, (), _digests(view, archive, None, {"sha256"})["sha256"].hex)
+        try:
+            found, warnings = _found(view, entry)
+        except FormatError as problem:
+            raise VerificationError(
+                f"the signature does not read: {problem.message}", code="bad-signature"
+            ) from problem
+        claimed = found.content_digest
         digests = _digests(view, archive, entry, {claimed.algorithm, "sha256"})
         if not hmac.compare_digest(claimed.value, digests[claimed.algorithm].value):
             raise VerificationError("the package is not what was signed, its digest differs", code="digest-mismatch")
-        found, warnings = _found(signed, claimed)
         return Reading(self.name, (found,), digests["sha256"].hex, warnings)
 
     def stripped(self, view: View) -> str:
@@ -83,7 +86,9 @@ class NuGetReader:
 
 def _read_package(view: View) -> Archive:
     archive = archives.read_archive(view)
-    if len({entry.name for entry in archive.entries}) != len(archive.entries):
+    raw = {entry.name for entry in archive.entries}
+    shown = {entry.name.decode("utf-8" if entry.flags & _UTF8 else "cp437", "replace") for entry in archive.entries}
+    if min(len(raw), len(shown)) < len(archive.entries):
         raise FormatError("two members of one name", code="ambiguous-member")
     return archive
 
@@ -153,8 +158,12 @@ def _digests(view: View, archive: Archive, entry: Entry | None, algorithms: set[
     return {name: Digest(name, digest.digest()) for name, digest in running.items()}
 
 
-def _found(signed: cms.SignedData, claimed: Digest) -> tuple[FoundSignature, tuple[str, ...]]:
-    signer = signed.only_signer
+def _found(view: View, entry: Entry) -> tuple[FoundSignature, tuple[str, ...]]:
+    """The signature, sound in itself, and what is odd about it; the digest that it names is not compared yet."""
+    if entry.size > cms.MAX_ENVELOPE:
+        raise FormatError(f"signature of {entry.size} bytes", offset=entry.local, code="too-large")
+    signed = cms.parse(b"".join(archives.read_entry(view, entry)))
+    claimed, signer = claimed_digest(signed), signed.only_signer
     kind = _type(signer)
     _check_signing_certificate(signer)
     if signer.signing_time is None:
