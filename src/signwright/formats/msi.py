@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field, ValidationError
 
-from signwright.containers.cfb import ENTRY_SIZE, MAGIC, MAX_SIZE, CompoundFile, Entry, looks_like_cfb
+from signwright.containers.cfb import ENTRY_SIZE, MAGIC, MAX_SIZE, CompoundFile, looks_like_cfb
 from signwright.errors import FormatError, MalformedError
 from signwright.formats.authenticode import (
     MAX_ENVELOPE,
@@ -32,6 +32,7 @@ from signwright.formats.cfb_space import Space
 from signwright.formats.cfb_state import Offset, SpaceState, Text, content_of, dump, load
 from signwright.formats.msi_content import (
     EXTENDED,
+    KINDS,
     SIGNATURE,
     Streams,
     content,
@@ -47,15 +48,15 @@ from signwright.model.patch import Patch
 from signwright.model.view import View, blocks
 
 MAX_KEPT = 512 << 10
-#: An existing signature that is replaced.
-MAX_REPLACED = 2 << 20
+#: An existing signature that is replaced, and the stream beside it.
+MAX_REPLACED, MAX_EXTENDED = 2 << 20, 64 << 10
 _CONTENT_AT = 116
 
 
 class MsiOptions(AuthenticodeOptions):
     """Options of `MsiFormat`. ``extended``: write MsiDigitalSignatureEx, so that names, sizes and times count too."""
 
-    extended: bool = Field(default=False, strict=False)
+    extended: bool = False
 
 
 class EntryState(Strict):
@@ -169,7 +170,7 @@ def _root_class(view: View) -> str | None:
     if head[: len(MAGIC)] != MAGIC or shift not in {9, 12}:
         return None
     raw = view.read((directory + 1) << shift, ENTRY_SIZE)
-    return kind_of(Entry(0, b"", 0, 0, 0, 0, 0, raw[80:96], 0, 0, 0, 0, 0))
+    return KINDS.get(raw[80:96])
 
 
 def _check_room(view: View) -> None:
@@ -186,7 +187,10 @@ def _check_room(view: View) -> None:
 
 def _kept(file: CompoundFile, streams: Streams, options: MsiOptions) -> bytes:
     """The signature that stays, with ``append``; raises `FormatError` where it must not be touched."""
-    entry = streams.signature
+    entry, beside = streams.signature, streams.extended
+    if beside is not None and beside.size > MAX_EXTENDED:
+        where = file.entry_offset(beside.index)
+        raise FormatError(f"MsiDigitalSignatureEx of {beside.size} bytes", offset=where, code="too-large")
     if entry is None:
         return b""
     where = file.entry_offset(entry.index)
@@ -232,11 +236,10 @@ def _prefix(file: CompoundFile, streams: Streams, options: MsiOptions, *, append
 
 def _edited(file: CompoundFile, streams: Streams, prefix: bytes | None, kept: bytes) -> MsiState:
     """Directory and tables with all that can be done before the signature is there."""
-    renewed = streams.extended is not None and not kept
-    released = [streams.signature] if streams.signature is not None else []
-    editor = Editor(file, released + ([streams.extended] if streams.extended is not None and renewed else []))
-    if streams.extended is not None and renewed and prefix is None:
-        editor.remove(streams.extended)
+    old = None if kept else streams.extended  # beside a signature that stays it stays, too
+    editor = Editor(file, [entry for entry in (streams.signature, old) if entry is not None])
+    if old is not None and prefix is None:
+        editor.remove(old)
     signature = editor.add(SIGNATURE) if streams.signature is None else streams.signature.index
     if prefix is not None and not kept:
         extended = editor.add(EXTENDED) if streams.extended is None else streams.extended.index
