@@ -13,7 +13,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from signwright.containers.base import ArchiveLimits, Place, check_ratio
@@ -32,21 +32,22 @@ _UTF8 = 0x80
 _FROM_PREVIOUS, _TO_NEXT, _THROUGH = 0xFFFD, 0xFFFE, 0xFFFF
 _STORED, _MSZIP, _QUANTUM, _LZX = 0, 1, 2, 3
 _WINDOW = 1 << 16
-#: Bytes that look like the start of a cabinet, in one file.
-MAX_MENTIONED = 1 << 20
+#: Bytes that look like the start of a cabinet, in one part of a file, and such starts that some reader would follow.
+MAX_MENTIONED, MAX_PLACES = 1 << 20, 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
 class CabFile:
-    """A piece of folder number ``folder``: ``size`` bytes from ``offset`` of the unpacked folder. ``whole``: it begins
-    and ends in this cabinet.
+    """A piece of folder number ``folder``: ``size`` bytes from ``offset`` of the unpacked folder. ``begins`` and
+    ``ends``: whether it does in this cabinet.
     """
 
     name: str
     folder: int
     offset: int
     size: int
-    whole: bool
+    begins: bool = True
+    ends: bool = True
     is_folder: bool = field(default=False, init=False)
 
 
@@ -63,15 +64,16 @@ class CabContainer:
 
     def places(self, view: View, first: int, last: int) -> list[Place]:
         """Where self-extracting programs keep theirs. The sizes in the header decide, as in other readers."""
-        found, mentioned = [], 0
+        found: list[Place] = []
+        mentioned = 0
         for start in range(first, last, _WINDOW):
             stop = min(start + _WINDOW, last)
             block = view.read(start, min(stop + len(MARK) - 1, view.size) - start)
             at = block.find(MARK)
             while at >= 0:
                 mentioned += 1
-                if mentioned > MAX_MENTIONED:
-                    raise LimitError(f"more than {MAX_MENTIONED} cabinet marks", code="archive-members")
+                if mentioned > MAX_MENTIONED or len(found) > MAX_PLACES:
+                    raise LimitError(f"{mentioned} cabinet marks, {len(found)} cabinets", code="archive-members")
                 end = _end_of_cabinet(view, start + at)
                 if end is not None:
                     found.append(Place(self.kind, start + at, end))
@@ -166,7 +168,7 @@ class CabArchive:
 
     def read(self, member: CabFile) -> Iterator[bytes]:
         """The unpacked bytes in blocks of at most 32 KiB. In the order of ``members`` each folder is unpacked once."""
-        if not member.whole:
+        if not (member.begins and member.ends):
             raise FormatError("cab: the file goes on in another cabinet of the set", code="cab-continued")
         folder, extent = self._folders[member.folder], self._extents[member.folder]
         _check_method(folder)
@@ -268,12 +270,12 @@ def _file(record: bytes, at: int, header: Header) -> tuple[CabFile, int]:
         raise FormatError("cab: a file record without an end", offset=at, code="cab-name")
     size, offset, folder, _, _, attributes = _FILE.unpack_from(record)
     name = _name(record[_FILE.size : end], attributes, at)
-    continued = folder >= _FROM_PREVIOUS
-    if continued:
-        folder = header.folders - 1 if folder == _TO_NEXT else 0
+    begins, ends = folder not in (_FROM_PREVIOUS, _THROUGH), folder not in (_TO_NEXT, _THROUGH)
+    if not (begins and ends):
+        folder = 0 if not begins else header.folders - 1
     if folder >= header.folders:
         raise FormatError(f"cab: a file in folder {folder}, there are {header.folders}", offset=at, code="cab-folder")
-    return CabFile(name, folder, offset, size, whole=not continued), end + 1
+    return CabFile(name, folder, offset, size, begins, ends), end + 1
 
 
 def _name(raw: bytes, attributes: int, at: int) -> str:
@@ -293,40 +295,34 @@ def _in_order(files: list[CabFile], folders: list[Folder], extents: list[_Extent
         by_folder.setdefault(file.folder, []).append(file)
     for number in range(len(folders)):
         listed = sorted(by_folder.get(number, ()), key=lambda file: (file.offset, file.size))
-        if all(file.whole for file in listed):
-            yield from _tiled(number, listed, extents[number].unpacked)
+        begins, ends = all(file.begins for file in listed), all(file.ends for file in listed)
+        if begins:
+            yield from _tiled(number, listed, extents[number].unpacked, ends=ends)
         else:
-            yield from _continued(listed, first=number == 0)
+            # Where in its folder this cabinet begins is known to the one before it only.
+            yield from (replace(file, begins=False) for file in listed)
 
 
-def _continued(listed: list[CabFile], *, first: bool) -> Iterator[CabFile]:
-    """A folder of which a part is in another cabinet. What stands before such a part can be read, what stands behind
-    one cannot: where it begins is known to the other cabinet only.
-    """
-    for file in listed:
-        yield CabFile(file.name, file.folder, file.offset, file.size, whole=file.whole and not first)
-
-
-def _tiled(folder: int, listed: list[CabFile], size: int) -> Iterator[CabFile]:
+def _tiled(folder: int, listed: list[CabFile], size: int, *, ends: bool) -> Iterator[CabFile]:
     """``listed`` once for each piece of a folder of ``size`` bytes, with made-up files for pieces that none has."""
     at, before = 0, (-1, -1)
     for file in listed:
         if (file.offset, file.size) == before:
             continue
-        if file.offset < at or file.offset + file.size > size:
+        if file.offset < at or (file.ends and file.offset + file.size > size):
             raise FormatError(
                 f"cab: {file.name!r} shares bytes with another file or ends behind its folder", code="cab-overlap"
             )
-        if file.offset > at:
-            yield _unlisted(folder, at, file.offset)
+        if at < min(file.offset, size):
+            yield _unlisted(folder, at, min(file.offset, size))
         yield file
         at, before = file.offset + file.size, (file.offset, file.size)
-    if at < size:
+    if at < size and ends:
         yield _unlisted(folder, at, size)
 
 
 def _unlisted(folder: int, start: int, end: int) -> CabFile:
-    return CabFile(f"(folder {folder}, bytes {start} to {end})", folder, start, end - start, whole=True)
+    return CabFile(f"(folder {folder}, bytes {start} to {end})", folder, start, end - start)
 
 
 def _check_method(folder: Folder) -> None:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from signwright.containers.base import Container, Place
@@ -15,6 +16,8 @@ from signwright.model.view import View
 
 #: Archives in the middle of one file that are opened.
 MAX_EMBEDDED = 256
+#: Ranges of one archive that count; what its others explain is searched like the rest.
+MAX_COVERED = 4096
 
 
 def table(containers: Iterable[Container]) -> Mapping[str, Container]:
@@ -57,16 +60,28 @@ def embedded(view: View, first: int, last: int) -> list[Place]:
     return sorted(found, key=lambda place: (-place.end, place.mark))
 
 
-def uncovered(covered: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-    """The parts of a file of ``size`` bytes that no range of ``covered`` explains, in order."""
-    parts, at = [], 0
-    for start, end in [*sorted(covered), (size, size)]:
-        if start > at:
-            parts.append((at, start))
-        at = max(at, end)
-    return parts
+class Coverage:
+    """Which parts of a file of ``size`` bytes the archives opened so far explain."""
 
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._ranges: list[tuple[int, int]] = []
 
-def is_covered(covered: Sequence[tuple[int, int]], offset: int) -> bool:
-    """Whether the byte at ``offset`` belongs to one of the ranges."""
-    return any(start <= offset < end for start, end in covered)
+    def add(self, ranges: Iterable[tuple[int, int]]) -> None:
+        merged: list[tuple[int, int]] = []
+        for start, end in sorted([*self._ranges, *ranges]):
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((start, end))
+        self._ranges = merged
+
+    def __contains__(self, offset: int) -> bool:
+        at = bisect_right(self._ranges, (offset, self._size + 1)) - 1
+        return at >= 0 and offset < self._ranges[at][1]
+
+    def rest(self) -> list[tuple[int, int]]:
+        """The parts that no archive explains, in order."""
+        starts = [0, *(end for _, end in self._ranges)]
+        ends = [*(start for start, _ in self._ranges), self._size]
+        return [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]

@@ -36,8 +36,9 @@ _STORED, _DEFLATED, _BZIP2, _AES = 0, 8, 12, 99
 _MAX_DIRECTORY = 64 << 20
 _FULL32, _FULL16 = 0xFFFFFFFF, 0xFFFF
 _BLOCK = 1 << 18
-#: Archives in the middle of a file, and what begins like the end of one, that are looked at.
-MAX_EMBEDDED, MAX_MENTIONED = 256, 1 << 20
+#: Archives in the middle of a file, what leads to a directory, and what begins like the end of an archive, that are
+#: looked at.
+MAX_EMBEDDED, MAX_PLACES, MAX_MENTIONED = 256, 1 << 14, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ class ZipContainer:
 
     def places(self, view: View, first: int, last: int) -> list[Place]:
         """End records that lead to a directory; where the archive starts is known when it is opened."""
-        found, mentioned = [], 0
+        found: list[Place] = []
+        mentioned = 0
         for start in range(first, last, _BLOCK):
             stop = min(start + _BLOCK, last)
             block = view.read(start, min(stop + len(END) - 1, view.size) - start)
@@ -128,8 +130,8 @@ class ZipContainer:
                 end = _end_of_archive(view, start + at)
                 if end is not None:
                     found.append(Place(self.kind, start + at, end))
-                if mentioned > MAX_MENTIONED:
-                    raise LimitError(f"more than {MAX_MENTIONED} end records", code="archive-members")
+                if mentioned > MAX_MENTIONED or len(found) > MAX_PLACES:
+                    raise LimitError(f"{mentioned} end records, {len(found)} archives", code="archive-members")
                 at = block.find(END, at + 1)
         return found
 

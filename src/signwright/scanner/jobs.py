@@ -13,7 +13,7 @@ from pathlib import Path
 import yara_x
 
 from signwright.containers.base import ArchiveLimits, Place
-from signwright.containers.registry import container_of
+from signwright.containers.registry import MAX_COVERED, container_of
 from signwright.errors import ConfigurationError, FormatError, LimitError, SignwrightError, UsageError
 from signwright.model.framing import Frame
 from signwright.scanner.engines.yara import rule_files, rules_digest
@@ -22,8 +22,6 @@ from signwright.signer.worker.zygote import main
 
 #: Up to here content is handed over in memory; larger files are mapped by the library.
 _IN_MEMORY = 4 << 20
-#: Ranges of one archive that are told; what the others explain is searched like the rest.
-MAX_COVERED = 4096
 
 
 def match_job(rules: yara_x.Rules) -> Job:

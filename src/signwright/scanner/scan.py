@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from signwright.containers.base import ArchiveLimits, Budget, Place
-from signwright.containers.registry import MAX_EMBEDDED, claimed, embedded, is_covered, uncovered
+from signwright.containers.registry import MAX_COVERED, MAX_EMBEDDED, Coverage, claimed, embedded
 from signwright.errors import (
     ConflictError,
     FormatError,
@@ -199,18 +199,18 @@ class _Run:
 
     def _look_inside(self, depth: int, path: str, view: DescriptorView) -> None:
         """Open what the file is, and then what stands in the parts that no opened archive explains."""
-        covered: list[tuple[int, int]] = []
+        covered = Coverage(view.size)
         for place in claimed(view):
-            covered += self._opened(depth, path, place, within=is_covered(covered, place.mark))
+            covered.add(self._opened(depth, path, place, within=place.mark in covered))
         opened = 0
-        for first, last in uncovered(covered, view.size):
+        for first, last in covered.rest():
             for place in embedded(view, first, last):
-                if is_covered(covered, place.mark):
+                if place.mark in covered:
                     continue  # in one that was opened meanwhile
                 opened += 1
                 if opened > MAX_EMBEDDED:
                     raise LimitError(f"more than {MAX_EMBEDDED} archives in a file", code="archive-members")
-                covered += self._opened(depth, path, place)
+                covered.add(self._opened(depth, path, place))
 
     def _opened(self, depth: int, path: str, place: Place, *, within: bool = False) -> list[tuple[int, int]]:
         """The ranges that the archive at ``place`` explains, all its members looked at. One that does not open makes
@@ -287,8 +287,10 @@ def _lost() -> MalformedError:
 
 def _ranges(told: object, size: int) -> list[tuple[int, int]]:
     """What a worker said that an archive explains, which must lie within the file."""
+    if not isinstance(told, list) or len(told) > MAX_COVERED:
+        raise _lost()
     ranges = []
-    for row in told if isinstance(told, list) else [None]:
+    for row in told:
         match row:
             case [int(start), int(end)] if 0 <= start <= end <= size:
                 ranges.append((start, end))

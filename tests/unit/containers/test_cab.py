@@ -132,10 +132,33 @@ def test_what_stands_before_a_part_is_read_and_what_stands_behind_one_is_not() -
     last = Folder(files=files, records=(("first", size, 0, 1), ("part", 1 << 20, size, 0xFFFE)))
     begun = Folder(files=files, records=(("part", 1 << 20, 0, 0xFFFD), ("behind", 10, 1 << 20, 0)))
     archive = CabArchive(BytesView(Cab(folders=(begun, last), previous=("p", ""), following=("n", "")).build()))
-    assert [(m.name, m.whole) for m in archive.members] == [
-        ("part", False), ("behind", False), ("first", True), ("part", False)
+    assert [(m.name, m.begins, m.ends) for m in archive.members] == [
+        ("part", False, True), ("behind", False, True), ("first", True, True), ("part", True, False)
     ]  # fmt: skip
     assert b"".join(archive.read(archive.members[2])) == TEXT
+
+
+def test_the_first_cabinet_of_a_set_gives_what_it_has() -> None:
+    size = len(TEXT)
+    only = Folder(
+        files=(("first", TEXT), ("part", NOISE)), records=(("part", 1 << 20, size, 0xFFFE), ("first", 9, 0, 0))
+    )
+    archive = CabArchive(BytesView(Cab(folders=(only,), following=("n", "")).build()))
+    assert [m.name for m in archive.members] == ["first", f"(folder 0, bytes 9 to {size})", "part"]
+    assert b"".join(b"".join(archive.read(member)) for member in archive.members[:2]) == TEXT
+
+
+def test_parts_far_behind_what_is_there_leave_no_piece_of_less_than_nothing() -> None:
+    records = (("one", 1 << 20, 0, 0xFFFE), ("two", 1 << 20, 2 << 20, 0xFFFE))
+    cab = Cab(folders=(Folder(files=(("x", b"abc"),), records=records),), following=("n", ""))
+    assert all(member.size > 0 for member in CabArchive(BytesView(cab.build())).members)
+
+
+def test_files_that_share_bytes_are_refused_also_where_the_folder_goes_on() -> None:
+    """Each would be unpacked from the start of the folder again."""
+    records = (("a", 3, 0, 0), ("b", 3, 2, 0), ("part", 1 << 20, 9, 0xFFFE))
+    cab = Cab(folders=(Folder(files=(("x", b"abcdefghi"),), records=records),), following=("n", ""))
+    assert code_of(cab.build()) == "cab-overlap"
 
 
 def test_bytes_that_no_file_claims_come_out_too() -> None:
@@ -345,4 +368,10 @@ def test_every_truncation_is_refused() -> None:
 
 
 def test_a_file_is_never_a_folder() -> None:
-    assert not CabFile("a", 0, 0, 0, whole=True).is_folder
+    assert not CabFile("a", 0, 0, 0).is_folder
+
+
+def test_a_file_full_of_cabinets_is_a_limit() -> None:
+    head = cabinet(("a", b"a"))
+    with pytest.raises(LimitError):
+        CabContainer().places(BytesView(head * 5000), 0, len(head) * 5000)

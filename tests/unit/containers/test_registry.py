@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from signwright.containers.base import ArchiveLimits
-from signwright.containers.registry import CONTAINERS, claimed, container_of, embedded, is_covered, table, uncovered
+from signwright.containers.registry import CONTAINERS, Coverage, claimed, container_of, embedded, table
 from signwright.containers.zip import ZipContainer
 from signwright.errors import FormatError
 from signwright.model.view import BytesView
@@ -43,12 +43,18 @@ def test_a_kind_that_is_not_there_is_a_format_error() -> None:
         ([(2, 4)], [(0, 2), (4, 10)]),
         ([(6, 8), (2, 4)], [(0, 2), (4, 6), (8, 10)]),
         ([(2, 8), (3, 4), (7, 9)], [(0, 2), (9, 10)]),
+        ([(2, 4), (4, 6), (0, 0)], [(0, 2), (6, 10)]),
     ],
 )
 def test_what_no_archive_explains_is_left_over(covered: list[tuple[int, int]], parts: list[tuple[int, int]]) -> None:
-    assert uncovered(covered, 10) == parts
-    for offset in range(10):
-        assert is_covered(covered, offset) is not is_covered(parts, offset)
+    for steps in ([covered], [[one] for one in covered], [[one] for one in reversed(covered)]):
+        coverage = Coverage(10)
+        for ranges in steps:
+            coverage.add(ranges)
+        assert coverage.rest() == parts
+        assert [offset in coverage for offset in range(10)] == [
+            not any(start <= offset < end for start, end in parts) for offset in range(10)
+        ]
 
 
 def test_a_zip_explains_its_members_and_its_directory_and_nothing_else() -> None:
@@ -62,8 +68,9 @@ def test_a_zip_explains_its_members_and_its_directory_and_nothing_else() -> None
 def test_bytes_between_two_members_are_not_explained_by_the_zip_around_them() -> None:
     content = _with_hole(b"between the members")
     (place,) = claimed(BytesView(content))
-    covered = container_of(place.kind).open(BytesView(content), place, ArchiveLimits()).covered
-    (hole,) = uncovered(covered, len(content))
+    coverage = Coverage(len(content))
+    coverage.add(container_of(place.kind).open(BytesView(content), place, ArchiveLimits()).covered)
+    (hole,) = coverage.rest()
     assert content[slice(*hole)] == b"between the members"
 
 
