@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.support.cab_builder import compact_cab
+from tests.support.catalog_builder import small_catalog
 from tests.support.msi_builder import wixl_installer
 from tests.support.nuget_builder import small_package
 from tests.support.pe_builder import compact_pe
@@ -15,10 +16,11 @@ from tests.support.whole_files import some_text
 #: Format name → bytes of a file that the format signs with its default options. Each call gives the same bytes.
 SAMPLES: dict[str, Callable[[], bytes]] = {
     "cab": compact_cab,
+    "catalog": small_catalog,
     "cms": some_text,
+    "jscript": lambda: sample_of("jscript"),
     "msi": wixl_installer,
     "nuget": small_package,
-    "jscript": lambda: sample_of("jscript"),
     "pe": compact_pe,
     "powershell": lambda: sample_of("powershell"),
     "raw": some_text,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from signwright.errors import FormatError
 from signwright.formats.base import Format
 from signwright.formats.cab import CabFormat
+from signwright.formats.catalog import CatalogFormat
 from signwright.formats.cms import CmsFormat
 from signwright.formats.msi import MsiFormat
 from signwright.formats.nuget import NuGetFormat
@@ -30,7 +31,19 @@ def table(formats: Iterable[Format]) -> Mapping[str, Format]:
 
 
 FORMATS = table(
-    (PeFormat(), CabFormat(), MsiFormat(), NuGetFormat(), CmsFormat(), RawFormat(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF)
+    (
+        PeFormat(),
+        CabFormat(),
+        CatalogFormat(),
+        MsiFormat(),
+        NuGetFormat(),
+        CmsFormat(),
+        RawFormat(),
+        POWERSHELL,
+        VBSCRIPT,
+        JSCRIPT,
+        WSF,
+    )
 )
 
 

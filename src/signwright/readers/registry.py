@@ -10,6 +10,7 @@ from signwright.errors import FormatError
 from signwright.model.view import View
 from signwright.readers.base import Reader
 from signwright.readers.cab import CabReader
+from signwright.readers.catalog import CatalogReader
 from signwright.readers.detached import CmsReader
 from signwright.readers.msi import MsiReader
 from signwright.readers.nuget import NuGetReader
@@ -30,7 +31,19 @@ def table(readers: Iterable[Reader]) -> Mapping[str, Reader]:
 
 #: ``raw`` stands here without a key, which it needs: take ``RawReader(public_key)``.
 READERS = table(
-    (PeReader(), CabReader(), MsiReader(), NuGetReader(), CmsReader(), RawReader(), POWERSHELL, VBSCRIPT, JSCRIPT, WSF)
+    (
+        PeReader(),
+        CabReader(),
+        CatalogReader(),
+        MsiReader(),
+        NuGetReader(),
+        CmsReader(),
+        RawReader(),
+        POWERSHELL,
+        VBSCRIPT,
+        JSCRIPT,
+        WSF,
+    )
 )
 
 

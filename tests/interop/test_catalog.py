@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Catalogs, judged by programs that share no code with ours: osslsigncode and signify."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from signwright.errors import FormatError
+from signwright.model.view import BytesView
+from signwright.readers.catalog import CatalogReader
+from tests.support.catalog_builder import SHA1_SHAPES, SHAPES, Cat, Member, sign
+from tests.support.pki import default_pki, to_pem
+from tests.support.signed_files import identity
+from tests.support.signify_shim import import_signify
+from tests.support.tools import require_tool
+
+SHAPES = {**SHAPES, **SHA1_SHAPES}
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, check=False, timeout=60)
+
+
+def osslsigncode_says(content: bytes, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    (folder / "a.cat").write_bytes(content)
+    (folder / "root.pem").write_bytes(default_pki().root_pem)
+    return run(require_tool("osslsigncode"), "verify", "-CAfile", "root.pem", "-in", "a.cat", cwd=folder)
+
+
+def signify_says(content: bytes) -> str:
+    """``OK`` or the name of the result."""
+    module = import_signify()
+    from signify.x509 import Certificate
+    from signify.x509.context import CertificateStore
+
+    roots = CertificateStore([Certificate.from_der(default_pki().root)], trusted=True)
+    file = module.AuthenticodeFile.from_stream(io.BytesIO(content))
+    result, problem = file.explain_verify(trusted_certificate_store=roots)
+    return "OK" if result.name == "OK" else f"{result.name}: {problem}"
+
+
+@pytest.mark.parametrize("key_type", ["rsa3072", "p256"])
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_signed_catalogs_are_accepted_by_both(tmp_path: Path, shape: str, key_type: str) -> None:
+    source = SHAPES[shape].build()
+    signed = sign(source, identity(key_type), description="Example", url="https://example.org/", sha1=True)
+    told = osslsigncode_says(signed, tmp_path)
+    assert told.returncode == 0, told.stdout
+    assert b"Number of verified signatures: 1" in told.stdout
+    assert signify_says(signed) == "OK"
+
+
+@pytest.mark.parametrize("digest", ["sha256", "sha384", "sha512"])
+def test_each_digest_is_accepted_by_both(tmp_path: Path, digest: str) -> None:
+    signed = sign(Cat().build(), identity("rsa3072"), digest=digest)
+    assert osslsigncode_says(signed, tmp_path).returncode == 0
+    assert signify_says(signed) == "OK"
+
+
+def test_a_replaced_signature_is_accepted_by_both(tmp_path: Path) -> None:
+    again = sign(sign(Cat().build(), identity("p256")), identity("rsa3072"), existing="replace")
+    assert b"Number of verified signatures: 1" in osslsigncode_says(again, tmp_path).stdout
+    assert signify_says(again) == "OK"
+
+
+def test_a_changed_member_is_refused_by_both(tmp_path: Path) -> None:
+    signed, digest = sign(Cat().build()), Member().digest
+    changed = signed.replace(digest, bytes(32))
+    assert changed != signed
+    assert osslsigncode_says(changed, tmp_path).returncode != 0
+    assert signify_says(changed) != "OK"
+
+
+def test_signify_finds_a_listed_file_and_no_other() -> None:
+    module = import_signify()
+    from signify.authenticode.trust_list import CertificateTrustList  # noqa: F401 - after the shim
+
+    listed = Cat(members=(Member(b"listed"),))
+    catalog = module.AuthenticodeFile.from_stream(io.BytesIO(sign(listed.build()))).ctl
+    assert catalog.find_subject(Member(b"listed").digest) is not None
+    assert catalog.find_subject(Member(b"other").digest) is None
+
+
+def by_osslsigncode(content: bytes, folder: Path, *options: str) -> bytes:
+    tool, signer = require_tool("osslsigncode"), identity("rsa2048")
+    (folder / "key").write_bytes(signer.private_pem)
+    (folder / "chain").write_bytes(b"".join(map(to_pem, signer.chain)))
+    (folder / "in.cat").write_bytes(content)
+    command = [tool, "sign", *options, "-key", "key", "-certs", "chain", "-in", "in.cat", "-out", "out.cat"]
+    done = run(*command, cwd=folder)
+    assert done.returncode == 0, done.stdout
+    return (folder / "out.cat").read_bytes()
+
+
+def test_catalogs_that_osslsigncode_signed_are_read_and_can_be_signed_again(tmp_path: Path) -> None:
+    theirs = by_osslsigncode(Cat().build(), tmp_path, "-h", "sha256", "-n", "Theirs")
+    reading = CatalogReader().read(BytesView(theirs))
+    (found,) = reading.signatures
+    assert found.notes["description"] == "Theirs"
+    assert reading.stripped_sha256 == CatalogReader().stripped(BytesView(Cat().build()))
+    with pytest.raises(FormatError):
+        sign(theirs)
+    assert signify_says(sign(theirs, existing="replace")) == "OK"
+
+
+def test_what_both_sign_is_the_same(tmp_path: Path) -> None:
+    """Their signature has a signingTime of its own; the digest of the list in it is ours."""
+    theirs = by_osslsigncode(Cat().build(), tmp_path, "-h", "sha256")
+    ours = sign(Cat().build(), identity("rsa2048"))
+    digests = {CatalogReader().read(BytesView(one)).signatures[0].content_digest for one in (theirs, ours)}
+    assert len(digests) == 1
