@@ -17,6 +17,7 @@ from signwright.envelopes.nuget import signature_text
 from signwright.errors import FormatError, SignwrightError, VerificationError
 from signwright.model.digest import Digest
 from signwright.model.view import BytesView
+from signwright.readers.base import Stripper
 from signwright.readers.nuget import NuGetReader
 from tests.support.nuget_builder import SHAPES, rsa, sign, signed_package, small_package, with_member
 from tests.support.nuget_vectors import BROKEN
@@ -146,6 +147,14 @@ def test_more_behind_the_signature_is_refused_wherever_it_stands() -> None:
     assert code_of(signed + b"x") == "zip-end"
     comment = signed[:-2] + (2).to_bytes(2, "little") + b"no"
     assert code_of(comment) == "digest-mismatch"
+
+
+def test_a_package_that_was_changed_after_it_was_signed_can_be_signed_again() -> None:
+    changed = signed_package().replace(b"_rels/.rels", b"_rels/_rels")
+    assert code_of(changed) == "digest-mismatch"
+    again = sign(changed, existing="replace")
+    assert READER.read(BytesView(again)).stripped_sha256 == READER.stripped(BytesView(changed))
+    assert isinstance(READER, Stripper)
 
 
 def test_content_beside_a_package_is_refused() -> None:
