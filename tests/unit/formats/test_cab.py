@@ -357,6 +357,29 @@ def test_any_folders_names_and_empty_reserves_survive(folders, previous, followi
     assert stripped(result) == stripped(source)
 
 
+@given(
+    st.sampled_from(sorted(SHAPES)),
+    st.lists(
+        st.tuples(st.sampled_from(["replace", "append", "remove"]), st.sampled_from(["sha256", "sha384"])), max_size=5
+    ),
+)
+@settings(max_examples=25)
+def test_whatever_is_done_to_signatures_the_cabinet_stays(shape, steps):
+    content, expected = sign(SHAPES[shape].build()), 1
+    for existing, digest in steps:
+        if existing != "remove":
+            content = sign(content, existing=existing, digest=digest)
+            expected = expected + 1 if existing == "append" else 1
+        elif expected:
+            view = BytesView(content)
+            patch = sealed(view, CabFormat().remove(view))
+            content, expected = Patched(view, patch).read(0, patch.result_size), 0
+    reading = READER.read(BytesView(content))
+    assert reading == READER.read(BytesView(content))
+    assert len(reading.signatures) == expected
+    assert reading.stripped_sha256 == stripped(SHAPES[shape].build())
+
+
 def _large() -> bytes:
     body = bytes(range(256)) * (5 * BLOCK // 256) + b"odd"
     return Cab(folders=(Folder(files=(("large", body),), method=STORED, checksums=False),)).build()
