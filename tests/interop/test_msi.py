@@ -13,14 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.cfb_builder import Cfb
-from tests.support.msi_builder import EXTENDED, SHAPES, SIGNATURE, filled, sign, some_tree, wixl_installer
+from tests.support.msi_builder import EXTENDED, LONG_URL, SHAPES, SIGNATURE, filled, sign, some_tree, wixl_installer
 from tests.support.msi_vectors import by_osslsigncode, by_wixl
 from tests.support.pki import default_pki
 from tests.support.signed_files import identity
 from tests.support.signify_shim import import_signify
 from tests.support.tools import require_tool
-
-LONG_URL = "https://example.org/" + "a" * 2000
 
 #: osslsigncode 2.9 and signify read storages within storages in ways of their own; Windows Installer writes none.
 FLAT = {name: content for name, content in some_tree().items() if not isinstance(content, dict)}

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.msi_builder import SHAPES, filled, sign, wixl_installer
+from tests.support.msi_builder import LONG_URL, SHAPES, filled, sign, wixl_installer
 from tests.support.msi_vectors import by_wixl
 from tests.support.peers import relic_says
 from tests.support.pki import Pki
 from tests.support.signed_files import identity
 
 pytestmark = pytest.mark.peer
-
-LONG_URL = "https://example.org/" + "a" * 2000
 
 
 def accepted(folder: Path, content: bytes, signatures: int = 1) -> bool:

@@ -6,14 +6,21 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from signwright.formats.msi import MsiFormat
+from signwright.containers.cfb import STORAGE, CompoundFile, Entry
+from signwright.formats.base import Prepared
+from signwright.formats.msi import MsiFormat, MsiOptions
 from signwright.model.patch import Patch
-from signwright.model.view import View
+from signwright.model.view import BytesView, View
+from signwright.readers.base import Reading
+from signwright.readers.msi import MsiReader
 from tests.support import signed_files
 from tests.support.cfb_builder import PATCH, TRANSFORM, Cfb, Tree
 from tests.support.pki import Identity
 
 FOLDER = Path(__file__).parents[2] / "testvectors" / "msi"
+
+#: With an RSA-3072 key it makes a signature larger than 4,096 bytes, which then stands in sectors of its own.
+LONG_URL = "https://example.org/" + "a" * 2028
 
 SIGNATURE, EXTENDED = "\x05DigitalSignature", "\x05MsiDigitalSignatureEx"
 SUMMARY = "\x05SummaryInformation"
@@ -103,3 +110,33 @@ def sign_view(view: View, signer: Identity | None = None, **options: object) -> 
 def sign(source: bytes, signer: Identity | None = None, **options: object) -> bytes:
     """The signed file."""
     return signed_files.sign(MsiFormat(), source, signer, **options)
+
+
+def prepare(content: bytes, **options: object) -> Prepared:
+    """What the writer prepares for ``content``."""
+    return MsiFormat().prepare(BytesView(content), (), MsiOptions.model_validate(options))
+
+
+def read(content: bytes) -> Reading:
+    """What the reader finds."""
+    return MsiReader().read(BytesView(content))
+
+
+def stripped(content: bytes) -> str:
+    """The digest of the strip test."""
+    return read(content).stripped_sha256
+
+
+def streams_of(content: bytes) -> dict[str, bytes]:
+    """Path to content of every stream; the directory's order is checked on the way."""
+    file = CompoundFile(BytesView(content))
+
+    def walk(storage: Entry, path: str) -> dict[str, bytes]:
+        file.check_order(storage)
+        found = {}
+        for entry in file.children(storage):
+            inner = f"{path}/{entry.text}"
+            found |= walk(entry, inner) if entry.kind == STORAGE else {inner: file.read(entry, 1 << 30)}
+        return found
+
+    return walk(file.root, "")

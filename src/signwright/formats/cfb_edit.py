@@ -12,6 +12,9 @@ from signwright.containers.cfb import (
     ENTRY_SIZE,
     FREE,
     HEADER_SIZE,
+    MAX_ENTRIES,
+    MAX_MINI_STREAM,
+    MINI_CUTOFF,
     MINI_SECTOR,
     NO_ENTRY,
     STREAM,
@@ -28,6 +31,8 @@ from signwright.model.view import blocks
 #: Sectors of the FAT that are kept at hand for sectors in the middle of the file, in bytes.
 HELD_BYTES = 48 << 10
 MAX_FREE, MAX_MINI_FREE = 4096, 128
+#: Mini sectors by which the mini stream is made shorter at once.
+_MOST_CUT = 4096
 
 #: An entry that is not in use (MS-CFB 2.6.1).
 EMPTY_ENTRY = bytes(68) + b"\xff" * 12 + bytes(48)
@@ -35,21 +40,25 @@ _START = 116
 
 
 def check_tail(file: CompoundFile) -> None:
-    """Raise `FormatError` (``data-behind-content``) when something stands behind the last sector in use.
+    """Raise `FormatError` (``data-behind-content``) when something stands behind the last sector that a stream or a
+    table holds.
 
     No signature covers it, and Windows takes no signature of such a file; zeros are dropped when a file is signed.
     """
-    end = file.offset(_used(file))
-    at = end
-    for block in blocks(file.view, end, max(file.view.size - end, 0)):
+    used = _used(file)
+    reached = min(file.sectors, len(file.fat_places) * file.per_sector)
+    at = file.offset(used)
+    if any(file.next(sector) != FREE for sector in range(used, reached)):
+        raise _behind("sectors behind the last one that a stream holds are marked as in use", at)
+    for block in blocks(file.view, at, max(file.view.size - at, 0)):
         if any(block):
-            raise FormatError(
-                "data behind the last sector in use, which no signature covers",
-                offset=at,
-                code="data-behind-content",
-                hint="build the file again, or have Windows Installer save it",
-            )
+            raise _behind("data behind the last sector in use, which no signature covers", at)
         at += len(block)
+
+
+def _behind(found: str, offset: int) -> FormatError:
+    hint = "build the file again, or have Windows Installer save it"
+    return FormatError(found, offset=offset, code="data-behind-content", hint=hint)
 
 
 def unused_bytes(file: CompoundFile) -> int:
@@ -130,6 +139,8 @@ class Editor:
 
     def _grow(self) -> None:
         """One more sector of the directory; in version 4 the header counts them."""
+        if (len(self._places) + 1) * self.space.sector_size > MAX_ENTRIES * ENTRY_SIZE:
+            raise FormatError("no room for another entry in the directory", code="too-large")
         (place,) = self.space.append(self._places[-1], 1)
         first = len(self._places) * self.space.sector_size // ENTRY_SIZE
         self._places.append(place)
@@ -159,10 +170,8 @@ def _space(file: CompoundFile, released: Sequence[Entry]) -> Space:
         fat[sector] = FREE
         file.owned[sector] = 0
     if _held(fat) > HELD_BYTES:
-        raise FormatError("the existing signature is scattered all over the file", code="too-fragmented")
-    space = Space(
-        file.sector_size, file.view.read(0, HEADER_SIZE), count=_used(file, given), fat=fat, mini_fat=mini_fat
-    )
+        raise FormatError("the existing signature is too large, or scattered all over the file", code="too-fragmented")
+    space = Space(file.sector_size, file.view.read(0, HEADER_SIZE), count=_used(file), fat=fat, mini_fat=mini_fat)
     for offset in wiped.values():
         space.write(offset, bytes(MINI_SECTOR))
     space.stale = {sector for sector in given if sector < space.count}
@@ -173,6 +182,10 @@ def _space(file: CompoundFile, released: Sequence[Entry]) -> Space:
     space.mini_last = places[-1] if places else END
     space.mini_fat_last = file.mini_fat_places[-1] if file.mini_fat_places else END
     space.mini_free = _free_mini(file, space, wiped)
+    if not space.mini_is_covered:
+        raise FormatError(f"a mini stream of {mini_size} bytes, and a table that ends long before", code="cfb-fat")
+    if mini_size + 2 * MINI_CUTOFF > MAX_MINI_STREAM:
+        raise FormatError(f"no room in a mini stream of {mini_size} bytes", code="too-large")
     return space
 
 
@@ -185,13 +198,9 @@ def _sectors(file: CompoundFile, entry: Entry) -> list[int]:
     ]
 
 
-def _used(file: CompoundFile, given: set[int] | None = None) -> int:
-    """Sectors up to the last one that something holds, or that the FAT says is held."""
-    last = file.owned.rfind(1)
-    for sector in range(min(file.sectors, len(file.fat_places) * file.per_sector) - 1, last, -1):
-        if sector not in (given or ()) and file.next(sector) != FREE:
-            return sector + 1
-    return last + 1
+def _used(file: CompoundFile) -> int:
+    """Sectors up to the last one that a stream or a table holds."""
+    return file.owned.rfind(1) + 1
 
 
 def _free_sectors(file: CompoundFile, space: Space) -> set[int]:
@@ -215,14 +224,14 @@ def _release_mini(file: CompoundFile, mini_fat: Table, released: Sequence[Entry]
             mini_fat[sector] = FREE
             wiped[sector] = file.mini_offset(sector)
     if _held(mini_fat) > HELD_BYTES:
-        raise FormatError("the existing signature is scattered all over the file", code="too-fragmented")
+        raise FormatError("the existing signature is too large, or scattered all over the file", code="too-fragmented")
     return wiped
 
 
 def _mini_size(file: CompoundFile, released: set[int]) -> int:
-    """Bytes of the mini stream, which ends with its last sector in use where something was given back."""
-    left = file.mini_sectors
-    while released and left and (left - 1 in released or file.mini_fat[left - 1] == FREE):
+    """Bytes of the mini stream, which ends with its last sector in use, or not far behind, if any was given back."""
+    left, least = file.mini_sectors, max(file.mini_sectors - _MOST_CUT, 0)
+    while released and left > least and (left - 1 in released or file.mini_fat[left - 1] == FREE):
         left -= 1
     return min(left * MINI_SECTOR, file.root.size)
 

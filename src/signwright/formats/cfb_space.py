@@ -31,6 +31,8 @@ FIRST_DIFAT, DIFAT_SECTORS, DIFAT = 0x44, 0x48, 0x4C
 
 #: Everything that is written here starts and ends at a multiple of this.
 _GRAIN = 64
+#: Mini sectors that a writer may leave behind the end of the mini FAT.
+_SPARE_MINI = 4096
 
 
 def packed(numbers: array[int]) -> bytes:
@@ -145,6 +147,11 @@ class Space:
             piece = content[number * self.sector_size : (number + 1) * self.sector_size]
             self.write(self.offset(sector), piece.ljust(self.sector_size, b"\0"))
         return sectors[0]
+
+    @property
+    def mini_is_covered(self) -> bool:
+        """Whether the mini FAT reaches as far as the mini stream, but for a few sectors of it."""
+        return -(-self.mini_size // MINI_SECTOR) <= self.mini_fat.count * self.mini_fat.per + _SPARE_MINI
 
     def hold(self, size: int) -> None:
         """Fetch every page that storing ``size`` bytes more could need."""

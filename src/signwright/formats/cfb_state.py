@@ -93,6 +93,8 @@ def load(state: SpaceState, source_size: int) -> Space:
     size = state.sector_size
     if (state.count + 1) * size > source_size + TAKEN * size or len(state.mini_free) != len(state.mini_free_offsets):
         raise _bad("sizes do not fit")
+    if state.count > state.fat.count * size // 4:
+        raise _bad("sectors beyond the FAT")
     if any(sector >= state.count for sector in (*state.free, *state.stale)):
         raise _bad("a free sector behind the end")
     header = content_of(state.header, HEADER_SIZE)
@@ -103,6 +105,8 @@ def load(state: SpaceState, source_size: int) -> Space:
     space.free, space.stale = list(state.free), set(state.stale)
     space.mini_size, space.mini_start = state.mini_size, state.mini_start
     space.mini_last, space.mini_fat_last = state.mini_last, state.mini_fat_last
+    if not space.mini_is_covered:
+        raise _bad("a mini stream beyond its table")
     space.mini_free = list(zip(state.mini_free, state.mini_free_offsets, strict=True))
     for one in state.written:
         content = content_of(one.content)

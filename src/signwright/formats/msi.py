@@ -14,7 +14,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from signwright.containers.cfb import ENTRY_SIZE, MAGIC, MAX_SIZE, CompoundFile, looks_like_cfb
 from signwright.errors import FormatError, MalformedError

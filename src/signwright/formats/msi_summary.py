@@ -53,6 +53,8 @@ def _texts(stream: bytes) -> dict[str, Parameter]:
     if count > _MAX_PROPERTIES:
         return {}
     rows = dict(struct.iter_unpack("<II", section[8 : 8 + 8 * count]))
+    if len(rows) != count:
+        return {}  # a property that stands twice, or less than promised
     codec = _codec(section, rows)
     facts: dict[str, Parameter] = {}
     for number, name in _WANTED.items():

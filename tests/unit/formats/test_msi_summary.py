@@ -5,15 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from signwright.formats.base import Prepared
-from signwright.formats.msi import MsiFormat, MsiOptions
+from signwright.formats.msi import MsiFormat
 from signwright.model.view import BytesView
 from tests.support.cfb_builder import Cfb
-from tests.support.msi_builder import CABINET, SHAPES, SUMMARY, sign, summary, wixl_installer
-
-
-def prepare(content: bytes, **options: object) -> Prepared:
-    return MsiFormat().prepare(BytesView(content), (), MsiOptions(**options))
+from tests.support.msi_builder import CABINET, SHAPES, SUMMARY, prepare, sign, summary, wixl_installer
 
 
 def test_facts_say_what_the_file_is():
@@ -51,6 +46,7 @@ def test_a_genuine_package_is_recognised_with_its_summary():
         summary({1: 1252, 3: "Product"}).replace(b"\xe4\4\0\0", b"\x63\0\0\0"),
         summary({3: "Product"})[:70],
         summary({3: 7}),
+        summary({3: "Product", 4: "Other"}).replace(b"\4\0\0\0", b"\3\0\0\0", 1),
     ],
 )
 def test_a_summary_that_does_not_read_gives_no_fact_and_no_failure(content):
