@@ -16,9 +16,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from signwright.errors import FormatError, LimitError, VerificationError
+from signwright.errors import FormatError, VerificationError
 from signwright.model.view import BLOCK, View
-from signwright.readers import sip
+from signwright.readers import authenticode
 from signwright.readers.base import Reading
 from signwright.readers.cfb import SIGNATURE as COMPOUND
 from signwright.readers.cfb import CompoundReader, Item
@@ -57,27 +57,15 @@ class MsiReader:
         if file.root.clsid not in _CLASSES:
             raise FormatError("a compound file that is none of Windows Installer", code="not-an-msi")
         signature, extended = _signature_streams(file)
-        warnings: list[str] = []
-        claims: list[sip.Claim] = []
-        if signature is not None:
-            try:
-                claims = list(sip.claims_in(file.read(signature, MAX_SIGNATURE), _PACKAGE))
-            except LimitError as problem:
-                raise FormatError(problem.message, code=problem.code) from problem
-        accepted = [claim for claim in claims if claim.is_accepted]
-        if claims and not accepted:
-            raise VerificationError(f"digest {claims[0].algorithm} is not accepted", code="weak-digest")
-        warnings += [
-            f"signature {claim.place} uses {claim.algorithm} and was not counted"
-            for claim in claims
-            if claim not in accepted
-        ]
+        entries = [("1", file.read(signature, MAX_SIGNATURE))] if signature is not None else []
+        claims = list(authenticode.claims_in(entries, authenticode.of_package(_PACKAGE)))
+        counted, warnings = authenticode.accepted(claims)
         prefix = b"" if extended is None else file.read(extended, 64)
         if extended is not None and claims:
             _check_extended(file, prefix, claims)
-        digests, stripped = _digests(file, prefix, sorted({claim.algorithm for claim in accepted}))
+        digests, stripped = _digests(file, prefix, sorted({claim.algorithm for claim in counted}))
         warnings += _looks(file, view, signed=bool(claims), left_over=extended is not None and signature is None)
-        found = tuple(sip.checked(claim, digests, self.name) for claim in accepted)
+        found = tuple(authenticode.checked(claim, digests, self.name) for claim in counted)
         return Reading(self.name, found, stripped, tuple(warnings))
 
     def stripped(self, view: View) -> str:
@@ -85,6 +73,16 @@ class MsiReader:
         file = CompoundReader(view)
         _signature_streams(file)
         return _digests(file, b"", [])[1]
+
+
+def signature_stream(view: View) -> bytes | None:
+    """The structure in the signature's stream as it stands there; nothing is judged. None when there is no stream.
+
+    For who asks which keys were used and not whether the file holds. `FormatError` for what cannot be followed.
+    """
+    file = CompoundReader(view)
+    signature, _ = _signature_streams(file)
+    return None if signature is None else file.read(signature, MAX_SIGNATURE)
 
 
 def _signature_streams(file: CompoundReader) -> tuple[Item | None, Item | None]:
@@ -100,7 +98,7 @@ def _signature_streams(file: CompoundReader) -> tuple[Item | None, Item | None]:
     return found.get(_SIGNATURE), found.get(_EXTENDED)
 
 
-def _check_extended(file: CompoundReader, stored: bytes, claims: Sequence[sip.Claim]) -> None:
+def _check_extended(file: CompoundReader, stored: bytes, claims: Sequence[authenticode.Claim]) -> None:
     """Windows takes the stream as it is, others compute it again: it must be what they compute."""
     algorithm = _BY_LENGTH.get(len(stored))
     if algorithm is None or any(claim.algorithm != algorithm for claim in claims):

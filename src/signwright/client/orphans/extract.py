@@ -22,7 +22,7 @@ from signwright.client.trust import TrustFile
 from signwright.errors import FormatError, SignwrightError, VerificationError
 from signwright.model.digest import ALGORITHMS, Digest, sha256_hex
 from signwright.model.view import View
-from signwright.readers import cms, pe
+from signwright.readers import cms, msi, pe
 from signwright.readers.base import Reader
 from signwright.readers.registry import recognize
 from signwright.readers.values import check_digest_value, check_value, load_key
@@ -130,7 +130,9 @@ def _of_reader(path: str, view: View, look: Look, reader: Reader) -> Iterator[Fo
     try:
         signatures = reader.read(view).signatures
     except (FormatError, VerificationError):
-        found = list(_of_anything(path, view, look))
+        found = list(_of_installer(path, view, look)) if reader.name == "msi" else []
+        known = {one.value_sha256 for one in found}
+        found += [one for one in _of_anything(path, view, look) if one.value_sha256 not in known]
         if not found:
             raise
         yield from found
@@ -155,6 +157,16 @@ def _of_anything(path: str, view: View, look: Look) -> Iterator[Found]:
             yield from _of_structure(path, encoding, look, content_of=_message_digest)
         except FormatError:
             continue  # nobody's verifier reads it either
+
+
+def _of_installer(path: str, view: View, look: Look) -> Iterator[Found]:
+    """The stream of the signature: its sectors may lie anywhere in the file."""
+    try:
+        structure = msi.signature_stream(view)
+        if structure is not None:
+            yield from _of_structure(path, structure, look, content_of=_message_digest)
+    except FormatError:
+        return  # whatever else there is in one piece is still looked for
 
 
 def _of_pe(path: str, view: View, look: Look) -> Iterator[Found]:

@@ -15,13 +15,18 @@ from signwright.client.orphans.anywhere import structures_in
 from signwright.client.orphans.extract import Look, raw_signature, signatures_in, stamps_for
 from signwright.client.orphans.found import Found, Proof
 from signwright.client.orphans.ledger import Ledger
-from signwright.errors import FormatError, SignwrightError
+from signwright.errors import FormatError, SignwrightError, VerificationError
 from signwright.model.digest import Digest, sha256_hex
 from signwright.model.view import BytesView
+from signwright.readers.msi import MsiReader
+from tests.support.cfb_builder import Cfb
 from tests.support.leaves import genesis, intent, policy, result
+from tests.support.msi_builder import SIGNATURE, streams_of, wixl_installer
+from tests.support.msi_builder import sign as sign_installer
 from tests.support.orphans import signature_value
 from tests.support.pki import private_key, public_bytes
 from tests.support.receipts import SOURCES, SignedWorld
+from tests.support.signed_files import identity
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +52,20 @@ def test_a_signature_tells_value_key_certificate_content_and_time(world, kind):
     assert found.content == operation.digest
     assert found.stamp is not None
     assert (found.stamp.time, found.stamp.authority) == (world.now, "builtin")
+
+
+def test_a_signature_in_scattered_sectors_of_a_broken_installer_is_found(world):
+    """In an installer that holds the reader finds it; else its stream is followed, beside all that is in one piece."""
+    signed = sign_installer(wixl_installer())
+    inside, _, _ = world.sign("pe", SOURCES["pe"])
+    tree = {"x.exe": inside, SIGNATURE: streams_of(signed)[f"/{SIGNATURE}"], "Other": b"x" * 100}
+    broken = Cfb(tree, scatter=1, mini_gaps=1).build()
+    with pytest.raises(VerificationError):
+        MsiReader().read(BytesView(broken))
+    assert len(list(structures_in(BytesView(broken)))) == 1  # in one piece is that of the program alone
+    keys = {one.key for one in found_in(world, broken)}
+    assert sha256_hex(identity().public_key) in keys
+    assert [one.key for one in found_in(world, signed)] == [sha256_hex(identity().public_key)]
 
 
 def test_a_timestamp_over_another_value_dates_nothing_for_certain(world):
