@@ -11,6 +11,7 @@ from signwright.containers.cfb import (
     END,
     ENTRY_SIZE,
     FREE,
+    HEADER_DIFAT,
     HEADER_SIZE,
     MAX_ENTRIES,
     MAX_MINI_STREAM,
@@ -24,7 +25,7 @@ from signwright.containers.cfb import (
     words,
 )
 from signwright.errors import FormatError
-from signwright.formats.cfb_space import DIRECTORY_SECTORS, Space, Table
+from signwright.formats.cfb_space import DIFAT_SECTORS, DIRECTORY_SECTORS, Space, Table
 from signwright.formats.cfb_tree import Links, NameTree
 from signwright.model.view import blocks
 
@@ -155,6 +156,8 @@ class Editor:
 def _space(file: CompoundFile, released: Sequence[Entry]) -> Space:
     """The room of ``file`` once ``released`` gave theirs back."""
     per = file.per_sector
+    if len(file.difat_places) != -(-max(len(file.fat_places) - HEADER_DIFAT, 0) // (per - 1)):
+        raise FormatError("the DIFAT has sectors that it does not need", offset=DIFAT_SECTORS, code="cfb-header")
     fat = Table(per, len(file.fat_places), lambda n: (file.fat_places[n], array("I", file.fat_page(n))))
     mini_fat = Table(
         per, len(file.mini_fat_places), lambda n: (file.mini_fat_places[n], file.mini_fat[n * per : (n + 1) * per])
@@ -164,7 +167,7 @@ def _space(file: CompoundFile, released: Sequence[Entry]) -> Space:
     places = file.mini_places[: -(-mini_size // file.sector_size)]
     given = {sector for entry in released if not entry.is_mini for sector in _sectors(file, entry)}
     given |= set(file.mini_places[len(places) :])
-    if places:
+    if places and len(places) < len(file.mini_places):
         fat[places[-1]] = END
     for sector in given:
         fat[sector] = FREE
@@ -220,7 +223,7 @@ def _release_mini(file: CompoundFile, mini_fat: Table, released: Sequence[Entry]
     """Mini sectors that are given back, with their offsets in the file."""
     wiped = {}
     for entry in released:
-        for sector in file.mini_chain(entry) if entry.is_mini else ():
+        for sector in file.mini_chain(entry) if entry.is_mini and entry.size else ():
             mini_fat[sector] = FREE
             wiped[sector] = file.mini_offset(sector)
     if _held(mini_fat) > HELD_BYTES:
@@ -231,7 +234,9 @@ def _release_mini(file: CompoundFile, mini_fat: Table, released: Sequence[Entry]
 def _mini_size(file: CompoundFile, released: set[int]) -> int:
     """Bytes of the mini stream, which ends with its last sector in use, or not far behind, if any was given back."""
     left, least = file.mini_sectors, max(file.mini_sectors - _MOST_CUT, 0)
-    while released and left > least and (left - 1 in released or file.mini_fat[left - 1] == FREE):
+    while released and left > least:
+        if left <= len(file.mini_fat) and left - 1 not in released and file.mini_fat[left - 1] != FREE:
+            break
         left -= 1
     return min(left * MINI_SECTOR, file.root.size)
 

@@ -95,7 +95,7 @@ class MsiFormat:
             return False
 
     def prepare(self, view: View, chain: Sequence[bytes], options: FormatOptions) -> Prepared:  # noqa: ARG002 - an installer does not care who signs it
-        """One direct operation. Memory: the directory, and two bytes for each sector of 512 or 4,096."""
+        """One direct operation. Memory: the directory, and one byte for each sector of 512 or 4,096."""
         if not isinstance(options, MsiOptions):
             raise FormatError(f"options of {type(options).__name__}, wanted MsiOptions", code="bad-options")
         _check_room(view)

@@ -19,6 +19,7 @@ from signwright.formats.base import MAX_PREPARED, Prepared
 from signwright.formats.msi import MsiFormat, MsiOptions
 from signwright.model.patch import Patched
 from signwright.model.view import BytesView
+from signwright.readers.msi import MsiReader
 from tests.support.cfb_builder import Cfb, Repeated
 from tests.support.msi_builder import (
     EXTENDED,
@@ -149,6 +150,42 @@ def test_lost_sectors_within_the_file_are_left_alone_and_told():
     assert result[512 * (free + 1) : 512 * (free + 2)] == b"\xcc" * 512
     assert len(read(result).signatures) == 1
     assert "belong to nothing" in read(result).warnings[0]
+
+
+def _with_word(content: bytes, offset: int, word: int) -> bytes:
+    return content[:offset] + word.to_bytes(4, "little") + content[offset + 4 :]
+
+
+def test_a_sector_of_the_difat_that_nobody_needs_is_refused_and_read():
+    """The next sector of the FAT would have to be listed in it, or in front of it."""
+    source = SHAPES["version-3"].build()
+    last = len(source) // 512 - 1
+    bent = _with_word(source + b"\xff" * 508 + b"\xfe\xff\xff\xff", 512 + 4 * last, 0xFFFFFFFC)
+    bent = _with_word(_with_word(bent, 68, last), 72, 1)
+    assert stripped(bent) == stripped(source)
+    with pytest.raises(FormatError) as refusal:
+        prepare(bent)
+    assert refusal.value.code == "cfb-header"
+
+
+@pytest.mark.parametrize("small", [b"x" * 100, b""], ids=["old signature", "empty one"])
+def test_a_mini_stream_that_goes_on_behind_its_table_is_signed(small):
+    """Writers make it longer than what is in use."""
+    tree = {"Only": bytes(5000), "small": b"y" * 100, SIGNATURE: small}
+    source = Cfb(tree).build()
+    place = (int.from_bytes(source[48:52], "little") + 1) * 512  # the root's entry
+    mini = int.from_bytes(source[place + 116 : place + 120], "little")
+    sectors = len(source) // 512 - 1
+    bent = _with_word(source, 512 + 4 * mini, sectors) + bytes(512 * 20)
+    for sector in range(sectors, sectors + 20):
+        bent = _with_word(bent, 512 + 4 * sector, sector + 1 if sector < sectors + 19 else 0xFFFFFFFE)
+    bent = _with_word(bent, place + 120, 512 * 21)
+    expected = stripped(Cfb({"Only": bytes(5000), "small": b"y" * 100}).build())
+    assert MsiReader().stripped(BytesView(bent)) == expected
+    for url in (None, LONG_URL):
+        result = sign(bent, identity("rsa3072"), url=url, existing="replace", extended=True)
+        assert len(read(result).signatures) == 1
+        assert stripped(result) == expected
 
 
 def test_a_directory_that_cannot_grow_is_refused_before_a_key_is_used():
