@@ -14,25 +14,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from signwright.errors import FormatError, LimitError, VerificationError
-from signwright.model.digest import ALGORITHMS
+from signwright.errors import FormatError
 from signwright.model.one_pass import one_pass
 from signwright.model.view import View
-from signwright.readers import asn1, cms, sip
+from signwright.readers import authenticode, cms
 from signwright.readers.base import Reading
 
-MAX_SIGNATURES = 64
-MAX_DEPTH = 4
-
-_INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 _CAB_DATA = "1.3.6.1.4.1.311.2.1.25"
-_DIGESTS = {
-    "2.16.840.1.101.3.4.2.1": "sha256",
-    "2.16.840.1.101.3.4.2.2": "sha384",
-    "2.16.840.1.101.3.4.2.3": "sha512",
-    "1.3.14.3.2.26": "sha1",
-    "1.2.840.113549.2.5": "md5",
-}
 _HEADER = 36
 _HAS_PREVIOUS, _HAS_NEXT, _HAS_RESERVE = 1, 2, 4
 _SIGNATURE_RESERVE = bytes.fromhex("1400 00 00 0000 1000")
@@ -91,20 +79,9 @@ class CabReader:
         if content is not None:
             raise FormatError("a cabinet carries its signature inside, there is no content beside it")
         cabinet = _read_cabinet(view)
-        try:
-            claims = list(_claims(view, cabinet))
-        except LimitError as problem:
-            raise FormatError(problem.message, offset=cabinet.content_end, code=problem.code) from problem
-        accepted = [claim for claim in claims if claim.is_accepted]
-        if claims and not accepted:
-            raise VerificationError(f"digest {claims[0].algorithm} is not accepted", code="weak-digest")
-        digests, stripped = _digests(view, cabinet, sorted({claim.algorithm for claim in accepted}))
-        warnings = [
-            f"signature {claim.place} uses {claim.algorithm} and was not counted"
-            for claim in claims
-            if not claim.is_accepted
-        ]
-        found = tuple(sip.checked(claim, digests, self.name) for claim in accepted)
+        claims, warnings = authenticode.accepted(list(_claims(view, cabinet)))
+        digests, stripped = _digests(view, cabinet, sorted({claim.algorithm for claim in claims}))
+        found = tuple(authenticode.checked(claim, digests, self.name) for claim in claims)
         return Reading(self.name, found, stripped, tuple(warnings))
 
 
@@ -170,41 +147,12 @@ def _names(view: View, at: int, flags: int) -> bytes:
     return view.read(start, at - start)
 
 
-def _claims(view: View, cabinet: _Cabinet) -> Iterator[sip.Claim]:
+def _claims(view: View, cabinet: _Cabinet) -> Iterator[authenticode.Claim]:
     size = cabinet.signature_end - cabinet.content_end
-    if not size:
-        return
     if size > cms.MAX_ENVELOPE:
         raise FormatError("the signature is larger than any that is read", offset=cabinet.content_end, code="too-large")
-    pending = [("1", view.read(cabinet.content_end, size), 1)]
-    seen = 0
-    while pending:
-        place, encoding, depth = pending.pop(0)
-        seen += 1
-        if seen > MAX_SIGNATURES or depth > MAX_DEPTH:
-            raise LimitError("more signatures, or deeper ones, than are read")
-        signed = cms.parse(encoding, padding=depth == 1)
-        yield _claim(place, signed)
-        pending += [(f"{place}.{n}", inner, depth + 1) for n, inner in enumerate(signed.only_signer.nested, start=1)]
-
-
-def _claim(place: str, signed: cms.SignedData) -> sip.Claim:
-    """SpcIndirectDataContent of a cabinet: SEQUENCE { SEQUENCE { SPC_CAB_DATA, SpcLink }, DigestInfo }."""
-    what = f"signature {place}"
-    if signed.content_type != _INDIRECT_DATA or signed.encapsulated is None:
-        raise VerificationError(f"{what} is over content of type {signed.content_type}, not over a file's digest")
-    fields = asn1.single(signed.encapsulated, asn1.SEQUENCE, what).children(what)
-    parts = [field.expect(asn1.SEQUENCE, what).children(what) for field in fields]
-    if [len(part) for part in parts] not in ([1, 2], [2, 2]):
-        raise FormatError(f"{what}: SpcIndirectDataContent does not parse")
-    if asn1.oid(parts[0][0], what) != _CAB_DATA:
-        raise VerificationError(f"{what} was made for another kind of file", code="wrong-kind")
-    algorithm = asn1.algorithm(parts[1][0], what)
-    name = _DIGESTS.get(algorithm, algorithm)
-    digest = parts[1][1].expect(asn1.OCTET_STRING, what).content
-    if name in ALGORITHMS and len(digest) != ALGORITHMS[name]:
-        raise FormatError(f"{what}: {name} digest of {len(digest)} bytes")
-    return sip.Claim(place, signed, name, digest)
+    entries = [("1", view.read(cabinet.content_end, size))] if size else []
+    return authenticode.claims_in(entries, lambda indirect, _: indirect.kind == _CAB_DATA, padding=True)
 
 
 def _digests(view: View, cabinet: _Cabinet, algorithms: Sequence[str]) -> tuple[dict[str, bytes], str]:

@@ -17,7 +17,7 @@ from signwright.errors import FormatError, VerificationError
 from signwright.model.digest import Digest
 from signwright.model.text import first_bad_character
 from signwright.model.view import View
-from signwright.readers import asn1, cms, sip
+from signwright.readers import asn1, authenticode, cms
 from signwright.readers.asn1 import Node
 from signwright.readers.base import Reading
 
@@ -93,7 +93,7 @@ class CatalogReader:
             format_name=self.name,
             purpose="authenticode",
             content_digest=Digest.of(listed.content, signer.digest_algorithm),
-            notes={**_notes(version, members), **sip.opus_notes(signer)},
+            notes={**_notes(version, members), **authenticode.opus_notes(signer)},
         )
         return Reading(self.name, (found,), stripped, warnings)
 

@@ -11,33 +11,19 @@ their own), and of the certificates in the structure all but the signer's key an
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from signwright.errors import FormatError, LimitError, VerificationError
-from signwright.model.digest import ALGORITHMS, Digest
-from signwright.model.text import first_bad_character
+from signwright.errors import FormatError, VerificationError
+from signwright.model.digest import Digest
 from signwright.model.view import BLOCK, View, blocks
-from signwright.readers import asn1, cms
+from signwright.readers import asn1, authenticode, cms
 from signwright.readers.base import FoundSignature, Reading
 from signwright.readers.pe_pages import check_pages, claimed_pages
 
-MAX_SIGNATURES = 64
-MAX_DEPTH = 4
-
-_INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 _PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
-_OPUS_INFO = "1.3.6.1.4.1.311.2.1.12"
 _EFI_SUBSYSTEMS = range(10, 14)
-_DIGESTS = {
-    "2.16.840.1.101.3.4.2.1": "sha256",
-    "2.16.840.1.101.3.4.2.2": "sha384",
-    "2.16.840.1.101.3.4.2.3": "sha512",
-    "1.3.14.3.2.26": "sha1",
-    "1.2.840.113549.2.5": "md5",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +45,6 @@ class _Image:
     @property
     def behind_table(self) -> int:
         return self.size - self.table_end
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """One signature and where it was found (``1``, nested ``1.1``), with the digest it claims for the image."""
-
-    place: str
-    signed: cms.SignedData
-    algorithm: str
-    image_digest: bytes
-    pages: tuple[str, bytes] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,42 +81,19 @@ class PeReader:
             raise FormatError("a PE carries its signature inside, there is no content beside it")
         image = _read_image(view)
         warnings: list[str] = []
-        try:
-            claims = list(_claims(view, image, warnings))
-        except LimitError as problem:
-            raise FormatError(problem.message, offset=image.table_start, code=problem.code) from problem
-        accepted = [claim for claim in claims if claim.algorithm in ALGORITHMS]
-        if claims and not accepted:
-            raise VerificationError(f"digest {claims[0].algorithm} is not accepted", code="weak-digest")
-        digests = _digests(view, image, sorted({claim.algorithm for claim in accepted}))
-        for claim in claims:
-            if claim not in accepted:
-                warnings.append(f"signature {claim.place} uses {claim.algorithm} and was not counted")
-        found = tuple(self._check(view, image, claim, digests) for claim in accepted)
-        warnings += _checksum_warning(image, digests.checksum)
+        claims, weak = authenticode.accepted(list(_claims(view, image, warnings)))
+        digests = _digests(view, image, sorted({claim.algorithm for claim in claims}))
+        found = tuple(self._check(view, image, claim, digests) for claim in claims)
+        warnings += [*weak, *_checksum_warning(image, digests.checksum)]
         return Reading(self.name, found, digests.stripped, tuple(warnings))
 
-    def _check(self, view: View, image: _Image, claim: _Claim, digests: _Digests) -> FoundSignature:
-        if not hmac.compare_digest(claim.image_digest, digests.image[claim.algorithm]):
-            size = digests.behind_table
-            behind = f"; {size} bytes stand behind the certificate table" if size else ""
-            raise VerificationError(
-                f"signature {claim.place}: the file is not what was signed, its digest differs{behind}",
-                code="digest-mismatch",
-            )
-        notes = {"place": claim.place}
-        if claim.pages is not None:
-            notes["page_hashes"] = _check_pages(view, image, claim)
-        signer = claim.signed.only_signer
-        cms.check_embedded(claim.signed, signer)
-        return cms.found_signature(
-            claim.signed,
-            signer,
-            format_name=self.name,
-            purpose="authenticode",
-            content_digest=_content_digest(claim),
-            notes={**notes, **_opus_notes(signer)},
-        )
+    def _check(self, view: View, image: _Image, claim: authenticode.Claim, digests: _Digests) -> FoundSignature:
+        size = digests.behind_table
+        behind = f"; {size} bytes stand behind the certificate table" if size else ""
+        authenticode.check_digest(claim, digests.image, odd=behind)
+        pages = _pages_of(claim)
+        notes = {} if pages is None else {"page_hashes": _check_pages(view, image, *pages)}
+        return authenticode.found(claim, self.name, digest=_content_digest(claim), notes=notes)
 
 
 def certificate_table(view: View) -> Iterator[bytes]:
@@ -154,23 +106,32 @@ def certificate_table(view: View) -> Iterator[bytes]:
 
 def claimed_digest(signed: cms.SignedData) -> Digest:
     """The image digest that one such structure claims; raises `FormatError` and `VerificationError`."""
-    claim = _claim("1", signed)
-    if claim.algorithm not in ALGORITHMS:
+    claim = authenticode.claim_of("1", signed, _is_pe)
+    if not claim.is_accepted:
         raise VerificationError(f"digest {claim.algorithm} is not accepted", code="weak-digest")
     return _content_digest(claim)
 
 
-def _content_digest(claim: _Claim) -> Digest:
+def _is_pe(indirect: authenticode.Indirect, what: str) -> bool:
+    del what
+    return indirect.kind == _PE_IMAGE_DATA
+
+
+def _pages_of(claim: authenticode.Claim) -> tuple[str, bytes] | None:
+    value, what = claim.indirect.value, f"signature {claim.place}"
+    return None if value is None else claimed_pages(value, what)
+
+
+def _content_digest(claim: authenticode.Claim) -> Digest:
     """Of the image; with page hashes of all that is signed: they cannot be told from the file's digest."""
-    if claim.pages is None:
-        return Digest(claim.algorithm, claim.image_digest)
+    if _pages_of(claim) is None:
+        return Digest(claim.algorithm, claim.digest)
     signed = asn1.single(claim.signed.encapsulated or b"", asn1.SEQUENCE, f"signature {claim.place}")
     return Digest.of(signed.content, claim.algorithm)
 
 
-def _check_pages(view: View, image: _Image, claim: _Claim) -> str:
+def _check_pages(view: View, image: _Image, kind: str, table: bytes) -> str:
     """What to say of them; raises `VerificationError` when they are not the file's."""
-    kind, table = claim.pages or ("", b"")
     if kind != "sha256":
         return f"{kind}, not checked"
     optional = image.checksum_at - 64
@@ -229,7 +190,7 @@ def _entries(view: View, image: _Image, warnings: list[str]) -> Iterator[tuple[i
     at = count = 0
     while at < len(table):
         length = int.from_bytes(table[at : at + 4], "little")
-        if len(table) - at < 8 or length <= 8 or length > len(table) - at or count == MAX_SIGNATURES:
+        if len(table) - at < 8 or length <= 8 or length > len(table) - at or count == authenticode.MAX_SIGNATURES:
             raise FormatError(
                 "certificate table has an impossible entry", offset=image.table_start + at, code="bad-certificate-table"
             )
@@ -247,21 +208,12 @@ def _entries(view: View, image: _Image, warnings: list[str]) -> Iterator[tuple[i
         count += 1
 
 
-def _claims(view: View, image: _Image, warnings: list[str]) -> Iterator[_Claim]:
+def _claims(view: View, image: _Image, warnings: list[str]) -> Iterator[authenticode.Claim]:
     if image.behind_table:
         warnings.append(f"{image.behind_table} bytes stand behind the certificate table")
-    seen = 0
     entries = list(_entries(view, image, warnings))
     _check_order([number for number, _ in entries], image, warnings)
-    pending = [(str(number), entry, 1) for number, entry in entries]
-    while pending:
-        place, encoding, depth = pending.pop(0)
-        seen += 1
-        if seen > MAX_SIGNATURES or depth > MAX_DEPTH:
-            raise LimitError("more signatures, or deeper ones, than are read")
-        signed = cms.parse(encoding, padding=depth == 1)
-        yield _claim(place, signed)
-        pending += [(f"{place}.{n}", inner, depth + 1) for n, inner in enumerate(signed.only_signer.nested, start=1)]
+    return authenticode.claims_in(((str(number), entry) for number, entry in entries), _is_pe, padding=True)
 
 
 def _check_order(numbers: list[int], image: _Image, warnings: list[str]) -> None:
@@ -276,26 +228,6 @@ def _check_order(numbers: list[int], image: _Image, warnings: list[str]) -> None
         )
     if len(numbers) > 1:
         warnings.append(f"{len(numbers)} signatures side by side in the certificate table; Windows looks at the first")
-
-
-def _claim(place: str, signed: cms.SignedData) -> _Claim:
-    """What SpcIndirectDataContent says: SEQUENCE { SEQUENCE { kind, value }, DigestInfo }."""
-    what = f"signature {place}"
-    if signed.content_type != _INDIRECT_DATA or signed.encapsulated is None:
-        raise VerificationError(f"{what} is over content of type {signed.content_type}, not over a file's digest")
-    fields = asn1.single(signed.encapsulated, asn1.SEQUENCE, what).children(what)
-    kind = fields[0].expect(asn1.SEQUENCE, what).children(what) if len(fields) == 2 else []
-    digest_info = fields[1].expect(asn1.SEQUENCE, what).children(what) if len(fields) == 2 else []
-    if len(kind) not in (1, 2) or len(digest_info) != 2:
-        raise FormatError(f"{what}: SpcIndirectDataContent does not parse")
-    if asn1.oid(kind[0], what) != _PE_IMAGE_DATA:
-        raise VerificationError(f"{what} was made for another kind of file", code="wrong-kind")
-    algorithm = asn1.algorithm(digest_info[0], what)
-    name = _DIGESTS.get(algorithm, algorithm)
-    digest = digest_info[1].expect(asn1.OCTET_STRING, what).content
-    if name in ALGORITHMS and len(digest) != ALGORITHMS[name]:
-        raise FormatError(f"{what}: {name} digest of {len(digest)} bytes")
-    return _Claim(place, signed, name, digest, claimed_pages(kind[1], what) if len(kind) == 2 else None)
 
 
 def _pieces(view: View, image: _Image) -> Iterator[tuple[int, bytes, bool, bool]]:
@@ -358,31 +290,3 @@ def _checksum_warning(image: _Image, computed: int) -> list[str]:
     if image.stored_checksum == computed or (image.stored_checksum == 0 and not image.has_table):
         return []
     return [f"CheckSum is 0x{image.stored_checksum:08x}, computed 0x{computed:08x}"]
-
-
-def _opus_notes(signer: cms.Signer) -> dict[str, str]:
-    """``description`` and ``url`` from SpcSpOpusInfo: programName [0] SpcString, moreInfo [1] SpcLink."""
-    encoded = signer.signed_attributes.get(_OPUS_INFO)
-    if encoded is None:
-        return {}
-    what = "SpcSpOpusInfo"
-    notes: dict[str, str] = {}
-    for field in asn1.single(encoded, asn1.SEQUENCE, what).children(what):
-        values = field.children(what)
-        if len(values) != 1 or field.tag not in (0xA0, 0xA1):
-            raise FormatError(f"{what} does not parse")
-        codec = {(0xA0, 0x80): "utf-16-be", (0xA0, 0x81): "ascii", (0xA1, 0x80): "ascii"}.get(
-            (field.tag, values[0].tag)
-        )
-        if codec is not None:
-            try:
-                text = values[0].content.decode(codec)
-            except UnicodeDecodeError as problem:
-                raise FormatError(f"{what} holds text that cannot be read") from problem
-            notes["description" if field.tag == 0xA0 else "url"] = _shown(text)
-    return notes
-
-
-def _shown(text: str) -> str:
-    """Text as it may be printed: escaped when a character in it could move the cursor or reorder the line."""
-    return text if first_bad_character(text) is None else ascii(text)

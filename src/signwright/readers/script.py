@@ -23,9 +23,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from signwright.errors import FormatError, LimitError, VerificationError
+from signwright.errors import FormatError, VerificationError
 from signwright.model.view import View
-from signwright.readers import sip
+from signwright.readers import authenticode
 from signwright.readers.base import Reading
 
 MAX_SIZE = 72 << 20
@@ -119,23 +119,15 @@ class ScriptReader:
         if content is not None:
             raise FormatError("a script carries its signature inside, there is no content beside it")
         script = _laid_out(view, self._dialect)
-        claims: list[sip.Claim] = []
-        if script.envelope is not None:
-            try:
-                claims = list(sip.claims_in(script.envelope, self._dialect.package))
-            except LimitError as problem:
-                raise FormatError(problem.message, offset=script.block_start, code=problem.code) from problem
-        accepted = [claim for claim in claims if claim.is_accepted]
-        looks = _look(view, script, self._dialect, {claim.algorithm for claim in accepted})
+        entries = [("1", script.envelope)] if script.envelope is not None else []
+        claims = list(authenticode.claims_in(entries, authenticode.of_package(self._dialect.package)))
+        looks = _look(view, script, self._dialect, {claim.algorithm for claim in claims if claim.is_accepted})
         warnings = self._oddities(view, script, looks)
         if claims and warnings:
             raise VerificationError(f"a signed script with {warnings[0]}", code="ambiguous-text")
-        if claims and not accepted:
-            raise VerificationError(f"digest {claims[0].algorithm} is not accepted", code="weak-digest")
-        weak = [claim for claim in claims if not claim.is_accepted]
-        warnings += [f"signature {claim.place} uses {claim.algorithm} and was not counted" for claim in weak]
-        found = tuple(sip.checked(claim, looks.digests, self.name) for claim in accepted)
-        return Reading(self.name, found, looks.stripped, tuple(warnings))
+        counted, weak = authenticode.accepted(claims)
+        found = tuple(authenticode.checked(claim, looks.digests, self.name) for claim in counted)
+        return Reading(self.name, found, looks.stripped, (*warnings, *weak))
 
     def _oddities(self, view: View, script: _Script, looks: _Looks) -> list[str]:
         """What different versions and locales of Windows could read differently."""

@@ -17,8 +17,9 @@ from signwright.formats.authenticode import nest
 from signwright.formats.cab import CabFormat, CabOptions
 from signwright.model.view import BytesView
 from signwright.readers import cms
+from signwright.readers.authenticode import MAX_DEPTH
 from signwright.readers.base import Reading
-from signwright.readers.cab import MAX_DEPTH, CabReader
+from signwright.readers.cab import CabReader
 from tests.support import pe_builder
 from tests.support.cab_builder import SHAPES, sign
 from tests.support.cab_vectors import BROKEN, FOLDER

@@ -16,8 +16,9 @@ from signwright.formats.authenticode import nest, write_certificates
 from signwright.formats.pe import PeFormat, PeOptions
 from signwright.model.view import BytesView
 from signwright.readers import cms
+from signwright.readers.authenticode import MAX_DEPTH, shown
 from signwright.readers.base import Reading
-from signwright.readers.pe import MAX_DEPTH, PeReader, _shown
+from signwright.readers.pe import PeReader
 from tests.support.pe_builder import EFI, PE32, PE32_PLUS, SHAPES, envelope_for, identity, sign
 from tests.support.pe_vectors import BROKEN, FOLDER
 
@@ -263,5 +264,5 @@ def test_sha1_beside_a_good_signature_is_a_warning_and_alone_a_failure():
 
 
 def test_a_description_that_reorders_the_line_is_escaped():
-    assert _shown("abc\u202ed") == "'abc\\u202ed'"
-    assert _shown("Größe") == "Größe"
+    assert shown("abc\u202ed") == "'abc\\u202ed'"
+    assert shown("Größe") == "Größe"
