@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tests.support.cab_builder import compact_cab
 from tests.support.catalog_builder import small_catalog
+from tests.support.jar_builder import small_jar
 from tests.support.msi_builder import wixl_installer
 from tests.support.nuget_builder import small_package
 from tests.support.pe_builder import compact_pe
@@ -18,6 +19,7 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "cab": compact_cab,
     "catalog": small_catalog,
     "cms": some_text,
+    "jar": small_jar,
     "jscript": lambda: sample_of("jscript"),
     "msi": wixl_installer,
     "nuget": small_package,

@@ -11,6 +11,7 @@ from signwright.formats.base import Format
 from signwright.formats.cab import CabFormat
 from signwright.formats.catalog import CatalogFormat
 from signwright.formats.cms import CmsFormat
+from signwright.formats.jar import JarFormat
 from signwright.formats.msi import MsiFormat
 from signwright.formats.nuget import NuGetFormat
 from signwright.formats.pe import PeFormat
@@ -37,6 +38,7 @@ FORMATS = table(
         CatalogFormat(),
         MsiFormat(),
         NuGetFormat(),
+        JarFormat(),
         CmsFormat(),
         RawFormat(),
         POWERSHELL,

@@ -15,8 +15,12 @@ from signwright.readers.base import Reading
 
 #: Identifier and length of a ContentInfo, then this OID: id-signedData.
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
-#: A package's signature is over id-data too: cut out of it, it is a detached one of this text, which is no file's.
-_PACKAGE_TEXT = re.compile(rb"\s*Version:1\r?\n\r?\n[0-9.]+-Hash:")
+#: Signatures of packages and of JARs are over id-data too: cut out, they are detached ones of such text, which is no
+#: file's.
+_OTHER_TEXTS = {
+    "the signed text of a NuGet package": re.compile(rb"\s*Version:1\r?\n\r?\n[0-9.]+-Hash:"),
+    "the signature file of a JAR": re.compile(rb"\s*Signature-Version:", re.IGNORECASE),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,10 @@ class CmsReader:
         signed = cms.parse(view.read(0, view.size))
         if signed.encapsulated is not None or signed.content_type != cms.DATA:
             raise FormatError(f"detached id-data wanted, content type {signed.content_type} found")
-        if _PACKAGE_TEXT.match(content.read(0, min(content.size, 256))):
-            raise VerificationError("the content is the signed text of a NuGet package, not a file", code="wrong-kind")
+        head = content.read(0, min(content.size, 256))
+        for what, text in _OTHER_TEXTS.items():
+            if text.match(head):
+                raise VerificationError(f"the content is {what}, not a file", code="wrong-kind")
         digests = content_digests(content, {signer.digest_algorithm for signer in signed.signers})
         found = []
         for signer in signed.signers:

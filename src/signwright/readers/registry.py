@@ -12,6 +12,7 @@ from signwright.readers.base import Reader
 from signwright.readers.cab import CabReader
 from signwright.readers.catalog import CatalogReader
 from signwright.readers.detached import CmsReader
+from signwright.readers.jar import JarReader
 from signwright.readers.msi import MsiReader
 from signwright.readers.nuget import NuGetReader
 from signwright.readers.pe import PeReader
@@ -37,6 +38,7 @@ READERS = table(
         CatalogReader(),
         MsiReader(),
         NuGetReader(),
+        JarReader(),
         CmsReader(),
         RawReader(),
         POWERSHELL,

@@ -24,6 +24,8 @@ _END_SIZE, _RECORD_SIZE, _LOCAL_SIZE = 22, 46, 30
 _END64, _END64_SIZE, _LOCATOR64_SIZE = b"PK\x06\x06", 56, 20
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _DESCRIBED = 1 << 3
+#: Flags that change what is read: encrypted, described, UTF-8. Others are hints, which some writers forget.
+_MEANT = 1 << 0 | _DESCRIBED | 1 << 11
 _ZIP64 = 1
 _BLOCK = 1 << 18
 
@@ -241,7 +243,8 @@ def _located(view: View, entry: Entry, directory: int, *, free: bool) -> Entry:
     agreed = (crc, packed, size) == numbers or (
         described and all(found in (0, wanted) for found, wanted in zip((crc, packed, size), numbers, strict=True))
     )
-    same = (flags, method, name_and_extra[:names]) == (entry.flags, entry.method, entry.name)
+    differing = (flags ^ entry.flags) & (_MEANT if free else 0xFFFF)
+    same = not differing and (method, name_and_extra[:names]) == (entry.method, entry.name)
     if (
         not fixed.startswith(_LOCAL)
         or not same

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -12,7 +13,6 @@ import yaml
 from signwright.cli.main import run
 from signwright.cli.policy import PolicyProblems, read_sources, read_yaml
 from signwright.cli.policy_edit import add_entry, add_item
-from signwright.cli.policy_text import PURPOSES
 from signwright.client.hub import PolicyParts
 from signwright.client.policy_files import read_signed, write_signed
 from signwright.errors import UsageError
@@ -147,7 +147,7 @@ def test_check_refuses_a_format_that_nobody_writes_and_a_key_that_may_not_sign_i
     edit(home, "projects/default.yaml", "format: cms", "format: raw")
     assert run(["policy", "check", str(folder)]) == 3
     said = capsys.readouterr().err
-    assert f"default/release-file: key release ({', '.join(PURPOSES)}) serves none of its formats (raw)" in said
+    assert re.search(r"default/release-file: key release \([a-z, ]+\) serves none of its formats \(raw\)", said)
     assert "default/test-raw: key" not in said
 
 
