@@ -156,19 +156,22 @@ class CompoundReader:
         """All sectors of a chain, taken. ``wanted``: how many there must be; None: of the directory, whose size is in
         no place.
         """
-        found = array("I")
-        sector = start
+        return array("I", self._walk(start, wanted, what))
+
+    def _walk(self, start: int, wanted: int | None, what: str) -> Iterator[int]:
+        """`_chain`, one sector after the other."""
+        count, sector = 0, start
         while sector != _LAST:
             if sector >= self._sectors or sector >= len(self._fat):
                 raise FormatError(f"{what} leaves the file at sector {sector}", code="cfb-chain")
             self._take(sector)
-            found.append(sector)
-            if wanted is not None and len(found) > wanted:
+            yield sector
+            count += 1
+            if wanted is not None and count > wanted:
                 break
             sector = self._fat[sector]
-        if wanted is not None and len(found) != wanted:
-            raise FormatError(f"{what} has {len(found)} sectors or more, wanted {wanted}", code="cfb-chain")
-        return found
+        if wanted is not None and count != wanted:
+            raise FormatError(f"{what} has {count} sectors or more, wanted {wanted}", code="cfb-chain")
 
     def _read_directory(self) -> list[_Row]:
         places = self._chain(self._directory_start, None, "the directory")
@@ -256,7 +259,8 @@ class CompoundReader:
             if item.size > self._sectors * self._unit:
                 raise FormatError(f"stream of {item.size} bytes", code="cfb-directory")
             if item.size >= _CUTOFF:
-                self._chain(item.start, -(-item.size // self._unit), "a stream")
+                for _ in self._walk(item.start, -(-item.size // self._unit), "a stream"):
+                    pass
                 continue
             for sector in self._small_chain(item):
                 if self._small_taken[sector]:
