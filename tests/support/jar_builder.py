@@ -44,7 +44,6 @@ SHAPES = {
     "prefix": jar().but(prefix=b"#!/bin/sh\nexec java -jar $0\n"),
     "prefix-not-counted": jar().but(prefix=b"MZ stub", counted=False),
     "wide": jar().but(wide=True, comment=b"64 bits"),
-    "wide-prefix-not-counted": jar().but(wide=True, prefix=b"MZ stub", counted=False),
     "wide-descriptors": jar().but(wide=True, descriptors=True),
     "no-manifest": jar(manifest=None),
     "no-folder": Zip(members=((MANIFEST, PLAIN), *FILES)),

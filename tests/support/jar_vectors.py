@@ -47,6 +47,11 @@ def _twice(member: tuple[str, bytes]) -> bytes:
         return jar(*FILES, member).build()
 
 
+def _in_another_volume(content: bytes) -> bytes:
+    at = content.index(b"PK\1\2") + 34
+    return content[:at] + b"\1" + content[at + 1 :]
+
+
 _PLAIN = small_jar()
 
 #: Defect → (content, code of the error with which signing refuses it).
@@ -66,6 +71,9 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "folder-with-content": (jar(*FILES, ("folder/", b"x")).build(), "folder-content"),
     "encrypted": (_with_flag(_PLAIN, b"com/example/Main.class", 1), "zip-encrypted"),
     "packed-by-bzip2": (_with_method(_PLAIN, b"com/example/Main.class", 12), "zip-method"),
+    "wide-prefix-not-counted": (jar().but(wide=True, prefix=b"MZ stub", counted=False).build(), "zip64"),
+    "comment-like-an-end": (jar().but(comment=b"PK\5\6" + bytes(19)).build(), "ambiguous-end"),
+    "in-another-volume": (_in_another_volume(_PLAIN), "zip-volumes"),
     "manifest-empty": (jar(manifest=b"").build(), "manifest"),
     "manifest-without-version": (jar(manifest=b"Created-By: x\r\n\r\n").build(), "manifest"),
     "manifest-begins-empty": (jar(manifest=b"\r\n" + PLAIN).build(), "manifest"),

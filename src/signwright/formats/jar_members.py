@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ MAX_RELATED, MAX_RELATED_SIZE = 64, 8_000_000
 
 _UTF8 = 1 << 11
 _PACKINGS = (0, 8)
+#: Bytes from which on a digest is left to another thread, blocks that may wait for it, and small ones taken together.
+_MUCH, _WAITING, _MANY = 64 << 10, 4, 64
 #: Offset of the number of the volume in a record of the directory.
 _VOLUME = 34
 _SIGNATURE = re.compile(r"META-INF/([^/]*\.(?:SF|RSA|DSA|EC)|SIG-[^/.]*|SIG-[^/]*\.[A-Z0-9]{1,3})")
@@ -98,6 +101,12 @@ def _check_directory(view: View, archive: ZipArchive) -> None:
     found = archive.directory
     if END in view.read(found.end + len(END), view.size - found.end - len(END)):
         raise FormatError("a comment that reads like an end record", offset=found.end, code="ambiguous-end")
+    if found.end64 is not None and found.base:
+        raise FormatError(
+            "a 64-bit zip with bytes before it that it does not count, which Java does not open",
+            offset=found.end64,
+            code="zip64",
+        )
     content = view.read(found.start, found.size)
     for member in archive.members:
         at = member.entry - found.start + _VOLUME
@@ -140,7 +149,8 @@ def read_text(jar: Jar, member: Member, most: int) -> bytes:
 class HashedView:
     """A view that takes the SHA-256 of all its bytes while others read it from its start to its end.
 
-    Before `begin` and after `sha256` it only hands through. The digest has a thread of its own where one can be had.
+    Before `begin` and after `sha256` it only hands through. Digests of much have a thread of their own where one can
+    be had (`later`); what waits for it is bounded.
     """
 
     def __init__(self, view: View) -> None:
@@ -148,8 +158,9 @@ class HashedView:
         self.size = view.size
         self._digest = hashlib.sha256()
         self._at: int | None = None
+        self._held: list[bytes] = []
         self._executor: ThreadPoolExecutor | None = None
-        self._running: Future[None] | None = None
+        self._running: deque[Future[None]] = deque()
 
     def begin(self) -> None:
         """From now on reads go forwards; what they leave out is read here."""
@@ -173,12 +184,28 @@ class HashedView:
     def sha256(self) -> str:
         """Lower-case hex."""
         self._catch_up(self.size)
+        self._flush()
         self._at = None
+        self.wait()
         self.close()
         return self._digest.hexdigest()
 
+    def later(self, update: Callable[[bytes], object], block: bytes) -> None:
+        """``update(block)``, in the order of these calls."""
+        if self._executor is None:
+            update(block)
+            return
+        if len(self._running) >= _WAITING:
+            self._running.popleft().result()
+        self._running.append(self._executor.submit(_ignoring_result, update, block))
+
+    def wait(self) -> None:
+        """Until everything that was left for later is done."""
+        while self._running:
+            self._running.popleft().result()
+
     def close(self) -> None:
-        """Wait for the thread, if any."""
+        """End the thread, if any."""
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
@@ -189,14 +216,20 @@ class HashedView:
             self._take(block)
 
     def _take(self, block: bytes) -> None:
+        """Small blocks are taken together: handing one over costs more than hashing it."""
         assert self._at is not None
         self._at += len(block)
-        if self._executor is None:
-            self._digest.update(block)
-            return
-        if self._running is not None:
-            self._running.result()
-        self._running = self._executor.submit(self._digest.update, block)
+        self._held.append(block)
+        if len(block) >= _MUCH or len(self._held) >= _MANY:
+            self._flush()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, []
+        self.later(self._digest.update, held[0] if len(held) == 1 else b"".join(held))
+
+
+def _ignoring_result(update: Callable[[bytes], object], block: bytes) -> None:
+    update(block)
 
 
 def digest_files(
@@ -209,15 +242,23 @@ def digest_files(
     view.begin()
     try:
         for member in sorted(jar.files.values(), key=lambda member: member.header):
-            running = [hashlib.new(algorithm) for algorithm in wanted[member.name]]
-            for block in jar.archive.read(member):
-                for one in running:
-                    one.update(block)
-            found[member.name] = tuple(
-                Digest(name, one.digest()) for name, one in zip(wanted[member.name], running, strict=True)
-            )
+            found[member.name] = _digests(view, jar, member, wanted[member.name])
         return view.sha256(), found
     except LimitError as problem:
         raise FormatError(problem.message, code=problem.code) from problem
     finally:
         view.close()
+
+
+def _digests(view: HashedView, jar: Jar, member: Member, algorithms: Sequence[str]) -> tuple[Digest, ...]:
+    running = [hashlib.new(algorithm) for algorithm in algorithms]
+    much = member.size >= _MUCH
+    for block in jar.archive.read(member):
+        for one in running:
+            if much:
+                view.later(one.update, block)
+            else:
+                one.update(block)
+    if much:
+        view.wait()
+    return tuple(Digest(name, one.digest()) for name, one in zip(algorithms, running, strict=True))

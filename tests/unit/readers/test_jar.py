@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from signwright.envelopes.templates import template_named
 from signwright.errors import FormatError, VerificationError
+from signwright.formats.cms import CmsFormat
 from signwright.formats.jar import JarFormat
 from signwright.formats.jar_manifest import read_sections
 from signwright.model.digest import Digest
@@ -20,6 +21,7 @@ from signwright.model.view import BytesView
 from signwright.readers import cms, manifest
 from signwright.readers import zip as archives
 from signwright.readers.base import Reading, Stripper
+from signwright.readers.detached import CmsReader
 from signwright.readers.jar import JarReader
 from tests.support.jar_builder import (
     FILES,
@@ -379,3 +381,14 @@ def test_reading_does_not_depend_on_the_writer_s_options() -> None:
         (found,) = read(sign(small_jar(), **options)).signatures
         assert found.content_digest.algorithm == options["digest"]
     assert JarFormat.name == JarReader.name
+
+
+def test_a_block_cut_out_of_its_jar_is_no_signature_of_a_file() -> None:
+    block, text = member(signed_jar(), BLOCK), member(signed_jar(), SF)
+    for content in (text, b"\r\n" + text, text.replace(b"Signature-V", b"signature-v", 1)):
+        with pytest.raises(VerificationError) as refusal:
+            CmsReader().read(BytesView(block), BytesView(content))
+        assert refusal.value.code == "wrong-kind"
+    with pytest.raises(FormatError) as refused_too:
+        CmsFormat().prepare(BytesView(text), rsa().chain, CmsFormat.options())
+    assert refused_too.value.code == "other-purpose"

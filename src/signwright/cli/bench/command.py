@@ -25,6 +25,8 @@ FIGURES = {
     "pe-others": "signwright.cli.bench.pe_others",
     "pe-small": "signwright.cli.bench.pe_small",
     "msi": "signwright.cli.bench.msi",
+    "jar": "signwright.cli.bench.jar",
+    "jar-small": "signwright.cli.bench.jar_small",
     "upload": "signwright.cli.bench.upload",
     "digest": "signwright.cli.bench.digest",
     "whole": "signwright.cli.bench.whole",
