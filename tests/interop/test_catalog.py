@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import io
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from signwright.errors import FormatError
+from signwright.formats.catalog_content import catalog_file, make_catalog
 from signwright.model.view import BytesView
 from signwright.readers.catalog import CatalogReader
 from tests.support.catalog_builder import SHA1_SHAPES, SHAPES, Cat, Member, sign
+from tests.support.pe_builder import Pe
 from tests.support.pki import default_pki, to_pem
 from tests.support.signed_files import identity
 from tests.support.signify_shim import import_signify
@@ -113,3 +116,16 @@ def test_what_both_sign_is_the_same(tmp_path: Path) -> None:
     ours = sign(Cat().build(), identity("rsa2048"))
     digests = {CatalogReader().read(BytesView(one)).signatures[0].content_digest for one in (theirs, ours)}
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("overlay", [0, 5])
+def test_an_unsigned_program_is_found_in_a_catalog_that_was_made_here(tmp_path: Path, overlay: int) -> None:
+    program = Pe(overlay=b"x" * overlay).build()
+    member = catalog_file("a.exe", BytesView(program))
+    made = make_catalog([member], systems=["10_X64"], hardware_ids=[], moment=datetime(2026, 11, 21, tzinfo=UTC))
+    (tmp_path / "a.exe").write_bytes(program)
+    (tmp_path / "b.exe").write_bytes(Pe(overlay=b"another").build())
+    assert osslsigncode_says(sign(made), tmp_path).returncode == 0
+    for name, found in (("a.exe", True), ("b.exe", False)):
+        command = [require_tool("osslsigncode"), "verify", "-CAfile", "root.pem", "-catalog", "a.cat", "-in", name]
+        assert (run(*command, cwd=tmp_path).returncode == 0) is found

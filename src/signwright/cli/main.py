@@ -34,6 +34,11 @@ VERBS: dict[str, Verb] = {
         "sign files: ask, wait, fetch, check",
         "signwright sign setup.exe -o setup-signed.exe --policy default/release",
     ),
+    "driver": Verb(
+        "signwright.cli.driver",
+        "sign a Windows driver package: drivers, catalog, cabinet",
+        "signwright driver build/package -o signed --policy default/release --os 10_X64",
+    ),
     "status": Verb("signwright.cli.requests", "show a request", "signwright status r-7q2m5v4kcx3jt6ha"),
     "wait": Verb(
         "signwright.cli.requests", "wait until a request ends", "signwright wait r-7q2m5v4kcx3jt6ha --timeout 3600"

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ class Wishes:
     idempotency_key: str | None
     seconds: int
     several: bool
+    #: Output of a file where it is not found by the rules of ``-o``, and where its source revision is looked for.
+    places: Mapping[Path, Path] = field(default_factory=dict)
+    source: Path | None = None
 
 
 @dataclass(slots=True)
@@ -97,7 +100,7 @@ def sign_command(**flags: Any) -> None:
     paths: list[Path] = list(flags["files"])
     groups = [[path] for path in paths] if flags["separate"] else [paths]
     json_wanted = settings.output_format(flags["output"]) == "json"
-    _Run(flags, wishes, json_wanted).run(groups)
+    Run(flags, wishes, json_wanted=json_wanted).run(groups)
 
 
 def _check_wishes(wishes: Wishes) -> None:
@@ -107,10 +110,10 @@ def _check_wishes(wishes: Wishes) -> None:
         raise UsageError("--again and --idempotency-key say two things", code="two-keys")
 
 
-class _Run:
-    """One call of the verb."""
+class Run:
+    """One call of the verb, or one step of a verb that signs several things in order. ``flags``: those of the verb."""
 
-    def __init__(self, flags: dict[str, Any], wishes: Wishes, json_wanted: bool) -> None:
+    def __init__(self, flags: Mapping[str, Any], wishes: Wishes, *, json_wanted: bool) -> None:
         self._wishes = wishes
         self._json = json_wanted
         self._flags = flags
@@ -118,6 +121,13 @@ class _Run:
         self._trust = hubs.trust_of(flags["trust"])
         self._hub = hubs.machine_hub(flags["hub"], self._credentials)
         self._policy = hubs.policy_of(self._hub, self._trust)
+
+    def signed(self, group: list[Path]) -> tuple[RequestView, list[SavedResult]]:
+        """One request: asked, waited for, and its results in their places."""
+        job = self._prepared(group)
+        with reporter() as report:
+            self._submit(job, report)
+            return self._finish(job, report)
 
     def run(self, groups: Sequence[list[Path]]) -> None:
         jobs = [self._prepared(group) for group in groups]
@@ -148,7 +158,7 @@ class _Run:
             mode=self._flags["mode"],
             format=self._flags["format_name"],
             options=_options(self._flags),
-            source=find_revision(group[0].parent),
+            source=find_revision(self._wishes.source or group[0].parent),
         )
 
     def _prepared(self, group: list[Path]) -> Job:
@@ -159,7 +169,9 @@ class _Run:
         targets = []
         for index, file in enumerate(prepared.files if wishes.wait else ()):
             several = wishes.several
-            output = output_for(file.format, file.path, output=wishes.output, in_place=wishes.in_place, several=several)
+            output = wishes.places.get(file.path) or output_for(
+                file.format, file.path, output=wishes.output, in_place=wishes.in_place, several=several
+            )
             targets.append(Target(index, file.path, output))
         outputs = [target.output for target in targets]
         if len(set(outputs)) != len(outputs):
@@ -251,7 +263,7 @@ def tell_of(view: RequestView, saved: Sequence[SavedResult]) -> None:
             warn(f"{one.target.output.name} was not verified: no trust file is named (SIGNWRIGHT_TRUST)")
 
 
-def _options(flags: dict[str, Any]) -> dict[str, str]:
+def _options(flags: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in flags["options"]:
         name, separator, value = text.partition("=")

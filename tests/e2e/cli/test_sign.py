@@ -255,7 +255,7 @@ def test_wrong_wishes_are_refused(
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "not a PE"), (b"hello world, no program", "not a PE"), (Pe().build()[:0x90], "at offset")],
+    [(b"", "none of Windows"), (b"hello world, no program", "none of Windows"), (Pe().build()[:0x90], "at offset")],
 )
 def test_what_is_no_program_is_rejected(home: RunningHome, tmp_path: Path, content: bytes, said: str) -> None:
     file = tmp_path / "a.exe"
