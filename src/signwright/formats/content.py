@@ -2,43 +2,43 @@
 """Content that is the signed content of another purpose.
 
 A raw signature of CMS attributes is a CMS signature, and one of an SpcIndirectDataContent is an old PKCS #7 signature
-without attributes. Looked at is the shape, never a digest or a name, and only the head: content that has the shape is
-refused whatever follows, so that nothing can be hidden behind a large first element.
+without attributes. Looked at is the shape, never a digest or a name: of encodings the head, whatever follows, so that
+nothing can be hidden behind a large first element; of text the first two sections, whatever their length.
 """
 
 from __future__ import annotations
 
-import re
-
 from signwright.errors import FormatError
+from signwright.formats.first_sections import FirstSections
 from signwright.model.view import View
 
 _HEAD = 4 << 10
 _SEQUENCE, _SET, _CONTEXT_0, _OID, _INTEGER = 0x30, 0x31, 0xA0, 0x06, 0x02
 #: 1.3.6.1.4.1.311, below which Microsoft names kinds of indirect data and usages of trust lists.
 _MICROSOFT = bytes.fromhex("2b060104018237")
-_NUGET = re.compile(rb"Version:1\r?\n\r?\n[0-9.]+-Hash:")
 
 
-def refuse_other_purposes(view: View) -> None:
-    """Raise `FormatError` (``other-purpose``) for content that is signed content of another purpose.
-
-    CMS signed attributes (RFC 5652 5.4), SpcIndirectDataContent and certificate trust lists, among them catalogs
-    (Authenticode), ``.SF`` files (JAR), NuGet signature text.
+class OtherPurposes:
+    """Refuses content that is signed content of another purpose: CMS signed attributes (RFC 5652 5.4),
+    SpcIndirectDataContent and certificate trust lists, among them catalogs (Authenticode), ``.SF`` files (JAR), NuGet
+    signature text. `take` gets every block of the content in order, then `refuse` is called.
     """
-    head = view.read(0, min(view.size, _HEAD))
-    if (purpose := _other_purpose(head)) is not None:
-        raise FormatError(
-            f"the content is {purpose}, which only the format that it belongs to may sign", code="other-purpose"
-        )
+
+    def __init__(self, view: View) -> None:
+        self._encoded = _encoded_purpose(view.read(0, min(view.size, _HEAD)))
+        self._text = FirstSections()
+        self.take = self._text.take
+
+    def refuse(self) -> None:
+        """Raise `FormatError` (``other-purpose``)."""
+        purpose = self._encoded or self._text.purpose
+        if purpose is not None:
+            raise FormatError(
+                f"the content is {purpose}, which only the format that it belongs to may sign", code="other-purpose"
+            )
 
 
-def _other_purpose(head: bytes) -> str | None:
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text[:18].lower() == b"signature-version:":
-        return "a JAR signature file (.SF)"
-    if _NUGET.match(text):
-        return "NuGet signature content"
+def _encoded_purpose(head: bytes) -> str | None:
     if _begins_attribute_set(head):
         return "a set of CMS attributes"
     if _first_oid(head).startswith(_MICROSOFT):

@@ -9,7 +9,7 @@ from typing import Literal, NoReturn
 
 from signwright.errors import FormatError
 from signwright.formats.base import FormatOptions, Prepared
-from signwright.formats.content import refuse_other_purposes
+from signwright.formats.content import OtherPurposes
 from signwright.model.digest import Digest
 from signwright.model.operation import Operation
 from signwright.model.patch import Patch, Splice
@@ -26,11 +26,13 @@ def prepare_whole_file(view: View, options: FormatOptions, *, name: str, templat
     """One operation over all bytes; refuses content of another purpose."""
     if not isinstance(options, WholeFileOptions):
         raise FormatError(f"options of another format than {name}", code="bad-options")
-    refuse_other_purposes(view)
+    others = OtherPurposes(view)
     running = {algorithm: hashlib.new(algorithm) for algorithm in {"sha256", options.digest}}
     for block in blocks(view, 0, view.size):
+        others.take(block)
         for digest in running.values():
             digest.update(block)
+    others.refuse()
     content = Digest(options.digest, running[options.digest].digest())
     return Prepared(
         format=name,

@@ -17,10 +17,9 @@ from signwright.readers.base import Reading
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
 #: Signatures of packages and of JARs are over id-data too: cut out, they are detached ones of such text, which is no
 #: file's.
-_OTHER_TEXTS = {
-    "the signed text of a NuGet package": re.compile(rb"\s*Version:1\r?\n\r?\n[0-9.]+-Hash:"),
-    "the signature file of a JAR": re.compile(rb"\s*Signature-Version:", re.IGNORECASE),
-}
+_SECTION_END = re.compile(rb"\n\r?\n|\r\r")
+_JAR = re.compile(rb"[\r\n][\xef\xbb\xbf\t\v\f ]*signature-version\s*:")
+_PACKAGE = re.compile(rb"[\r\n][\xef\xbb\xbf\t\v\f ]*version\s*:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +46,9 @@ class CmsReader:
         signed = cms.parse(view.read(0, view.size))
         if signed.encapsulated is not None or signed.content_type != cms.DATA:
             raise FormatError(f"detached id-data wanted, content type {signed.content_type} found")
-        head = content.read(0, min(content.size, 256))
-        for what, text in _OTHER_TEXTS.items():
-            if text.match(head):
-                raise VerificationError(f"the content is {what}, not a file", code="wrong-kind")
+        what = _other_text(content)
+        if what is not None:
+            raise VerificationError(f"the content is {what}, not a file", code="wrong-kind")
         digests = content_digests(content, {signer.digest_algorithm for signer in signed.signers})
         found = []
         for signer in signed.signers:
@@ -61,6 +59,31 @@ class CmsReader:
             finding = cms.found_signature(signed, signer, format_name=self.name, purpose="file", content_digest=digest)
             found.append(finding)
         return Reading(self.name, tuple(found), digests["sha256"].hex)
+
+
+def _other_text(content: View) -> str | None:
+    """What the first two sections of lines make of the content, if it is no file's: a name in them may stand behind any
+    others, and no section has a greatest length.
+    """
+    kept, section, is_package = b"\n", 1, False
+    for block in blocks(content, 0, content.size):
+        text = kept + block.lower()
+        while section < 3:
+            end = _SECTION_END.search(text)
+            part = text[: end.start() + 1] if end else text
+            if section == 1 and _JAR.search(part):
+                return "the signature file of a JAR"
+            if section == 2 and is_package and b"-hash" in part:
+                return "the signed text of a NuGet package"
+            is_package = is_package or _PACKAGE.search(part) is not None
+            if end is None:
+                break
+            section += bool(part.strip())  # empty lines before the first section are none of it
+            text = b"\n" + text[end.end() :]
+        if section == 3:
+            return None
+        kept = text[-300:]
+    return None
 
 
 def content_digests(content: View, algorithms: set[str]) -> dict[str, Digest]:

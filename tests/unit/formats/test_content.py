@@ -7,7 +7,7 @@ import hashlib
 
 import pytest
 from asn1crypto import cms as asn1_cms
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signwright.envelopes import der
@@ -15,7 +15,7 @@ from signwright.envelopes.cms import attribute
 from signwright.envelopes.indirect_data import INDIRECT_DATA, indirect_data
 from signwright.envelopes.templates import TEMPLATES
 from signwright.errors import FormatError
-from signwright.formats.content import refuse_other_purposes
+from signwright.formats.whole_file import WholeFileOptions, prepare_whole_file
 from signwright.model.operation import Operation
 from signwright.model.view import BytesView
 from tests.support.pki import default_pki
@@ -26,7 +26,7 @@ CATALOG_LIST = "1.3.6.1.4.1.311.12.1.1"
 
 def refused(content: bytes) -> bool:
     try:
-        refuse_other_purposes(BytesView(content))
+        prepare_whole_file(BytesView(content), WholeFileOptions(), name="cms", template="cms-detached")
     except FormatError as problem:
         return problem.code == "other-purpose"
     return False
@@ -125,3 +125,56 @@ def test_complete_signatures_and_certificates_may_be_signed_again() -> None:
 def test_nothing_but_the_stated_error_is_raised(content: bytes) -> None:
     for prefix in (b"", b"\x31", b"\x30", b"\xa0", b"\x31\x82\x01\x00\x30", b"\x30\x80\x02\x01"):
         refused(prefix + content)
+
+
+ENTRY = b"Name: Evil.class\r\nSHA-256-Digest: AAAA\r\n\r\n"
+MAIN = b"Signature-Version: 1.0\r\nSHA-256-Digest-Manifest: AAAA\r\n"
+#: What jarsigner takes for a signature file, however it begins (tests/interop/test_file_is_no_jar.py).
+SIGNATURE_FILES = {
+    "plain": MAIN + b"\r\n" + ENTRY,
+    "second-line": b"Created-By: notes\r\n" + MAIN + b"\r\n" + ENTRY,
+    "named-first": b"Name: x\r\n" + MAIN + b"\r\n" + ENTRY,
+    "lf": (b"X: y\n" + MAIN.replace(b"\r", b"") + b"\n" + ENTRY.replace(b"\r", b"")),
+    "cr": (b"X: y\r" + MAIN.replace(b"\n", b"") + b"\r" + ENTRY.replace(b"\n", b"")),
+    "continued": b"X: y\r\n  z\r\n" + MAIN + b"\r\n" + ENTRY,
+    "small-letters": b"X: y\r\n" + MAIN.lower() + b"\r\n" + ENTRY,
+    "5-kb-behind": b"".join(b"X-%04d: padding padding\r\n" % n for n in range(200)) + MAIN + b"\r\n" + ENTRY,
+    "1-mb-behind": b"".join(b"X-%06d: padding padding\r\n" % n for n in range(40_000)) + MAIN + b"\r\n" + ENTRY,
+}
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURE_FILES))
+def test_signature_file_of_a_jar_is_no_file_however_it_begins(name: str) -> None:
+    assert refused(SIGNATURE_FILES[name])
+
+
+@pytest.mark.parametrize("blank", [b"", b"\xef\xbb\xbf", b"\r\n\r\n", b" \t", b"\f"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_package_text_is_no_file_whatever_stands_around_its_properties(blank: bytes, end: bytes) -> None:
+    text = b"A:1" + end + b"Version:1" + end * 2 + b"B:2" + end + b"2.16.840.1.101.3.4.2.1-Hash:AAAA" + end * 2
+    assert refused(blank + text)
+
+
+@given(before=st.integers(0, 3 << 20), overlap=st.integers(0, 40))
+@settings(max_examples=30, deadline=None)
+def test_a_line_is_found_where_two_blocks_meet(before: int, overlap: int) -> None:
+    start = max((before >> 20 << 20) - overlap, 0)
+    assert refused(b"x" * start + b"\r\n" + MAIN + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"Hello\n\nSignature-Version: 1.0\n",
+        b"# about Signature-Version: 1.0\n",
+        b"my-signature-version: 1.0\n",
+        b"Version: 7\n\nno hash here\n",
+        b"Version: 7\nCommit-Hash: abc\n\nnothing\n",
+        bytes(100_000),
+        bytes(range(256)) * 5000,
+    ],
+    ids=["empty", "later-section", "within-a-line", "other-name", "version", "one-section", "zeros", "binary"],
+)
+def test_what_only_looks_a_little_like_it_is_a_file(content: bytes) -> None:
+    assert not refused(content)

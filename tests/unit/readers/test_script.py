@@ -17,7 +17,7 @@ from signwright.errors import FormatError, VerificationError
 from signwright.formats.authenticode import nest
 from signwright.formats.script_text import TextEncoding
 from signwright.model.view import BytesView
-from signwright.readers import cms, sip
+from signwright.readers import authenticode, cms
 from signwright.readers.base import Reading
 from signwright.readers.script import MAX_LINES, MAX_SIZE
 from tests.support.pe_builder import PE32
@@ -236,7 +236,7 @@ def test_nested_signatures_are_read_and_must_hold(family):
     with pytest.raises(VerificationError, match=r"signature 1\.1"):
         read(family, with_envelope(family, nest(good, alien)))
     deep = good
-    for _ in range(sip.MAX_DEPTH):
+    for _ in range(authenticode.MAX_DEPTH):
         deep = nest(good, deep)
     with pytest.raises(FormatError, match="deeper"):
         read(family, with_envelope(family, deep))
@@ -325,7 +325,7 @@ def test_a_description_that_reorders_the_line_is_escaped():
     bent = cms.parse(envelope("powershell")).only_signer
     text = der.explicit(0, der.implicit(0, "a\u202eb".encode("utf-16-be")))
     attributes = {**bent.signed_attributes, "1.3.6.1.4.1.311.2.1.12": der.sequence(text)}
-    shown = sip.opus_notes(
+    shown = authenticode.opus_notes(
         cms.Signer(**{**{f: getattr(bent, f) for f in bent.__slots__}, "signed_attributes": attributes})
     )
     assert shown["description"] == "'a\\u202eb'"
