@@ -5,6 +5,9 @@ Source: "Windows Authenticode Portable Executable Signature Format", SpcPeImageP
 bytes, little-endian) and SHA-256 values. The first page is the headers, without CheckSum and the security directory
 entry; then the pages of each section in the order of the section table; a page that is not full is hashed with zeros
 behind it. The last row is where the last section ends, with zeros for a digest.
+
+A page is one of the machine's memory: 8 KiB on Itanium, 4 KiB on all others. Verifiers disagree about files whose
+SectionAlignment says something else, so these get no page hashes, and neither do sections out of order.
 """
 
 from __future__ import annotations
@@ -17,18 +20,19 @@ from signwright.formats.pe_layout import CHECKSUM_SIZE, ENTRY_SIZE, Layout, Sect
 
 #: So that the signature stays within what a certificate table is read of: 21,845 pages, 85 MiB of 4 KiB pages.
 MAX_TABLE = 768 << 10
+_ITANIUM, _ITANIUM_PAGE, _PAGE = 0x0200, 8192, 4096
 
 
 class PageHashes:
     """A consumer of the one pass over the file. Raises `FormatError` for a file that page hashes do not fit."""
 
     def __init__(self, layout: Layout) -> None:
-        size = layout.section_alignment
-        sections = [section for section in layout.sections if section.size]
-        if any(section.offset == 0 for section in sections):
-            raise _unfit("a section with content lies nowhere in the file", layout)
+        size = _ITANIUM_PAGE if layout.machine == _ITANIUM else _PAGE
+        if layout.section_alignment != size:
+            raise _unfit(f"SectionAlignment is {layout.section_alignment}, a page of this machine {size}", layout)
         if not layout.security_offset + ENTRY_SIZE <= layout.headers_size <= min(size, layout.content_end):
             raise _unfit(f"headers of {layout.headers_size} bytes in pages of {size}", layout)
+        sections = _sections_in_order(layout)
         rows = 2 + sum(-(-section.size // size) for section in sections)
         if rows * PAGE_ROW > MAX_TABLE:
             raise _unfit(f"{rows} pages, at most {MAX_TABLE // PAGE_ROW} fit the signature", layout)
@@ -56,6 +60,19 @@ class PageHashes:
         self._headers.update(bytes(self._padding))
         rows = [bytes(4) + self._headers.digest(), *(run.rows() for run in self._runs)]
         return b"".join(rows) + self._end.to_bytes(4, "little") + bytes(32)
+
+
+def _sections_in_order(layout: Layout) -> list[Section]:
+    """Those with content; raises `FormatError` unless each lies behind the one before, and all in the content."""
+    sections = [section for section in layout.sections if section.size]
+    end = layout.headers_size
+    for section in sections:
+        if section.offset < end:
+            raise _unfit(f"a section at {section.offset} begins before {end}, where the one before it ends", layout)
+        end = section.offset + section.size
+    if end > layout.content_end:
+        raise _unfit(f"sections end at {end}, the content at {layout.content_end}", layout)
+    return sections
 
 
 class _Run:

@@ -13,14 +13,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from signwright.errors import FormatError, VerificationError
 from signwright.model.digest import Digest
 from signwright.model.view import BLOCK, View, blocks
 from signwright.readers import asn1, authenticode, cms
 from signwright.readers.base import FoundSignature, Reading
-from signwright.readers.pe_pages import check_pages, claimed_pages
+from signwright.readers.pe_pages import Place, check_pages, claimed_pages
 
 _PE_IMAGE_DATA = "1.3.6.1.4.1.311.2.1.15"
 _EFI_SUBSYSTEMS = range(10, 14)
@@ -91,9 +91,12 @@ class PeReader:
         size = digests.behind_table
         behind = f"; {size} bytes stand behind the certificate table" if size else ""
         authenticode.check_digest(claim, digests.image, odd=behind)
+        # Pages are hashed for somebody's signature only, never for a table that anybody may have written.
+        found = authenticode.found(claim, self.name, digest=_content_digest(claim))
         pages = _pages_of(claim)
-        notes = {} if pages is None else {"page_hashes": _check_pages(view, image, *pages)}
-        return authenticode.found(claim, self.name, digest=_content_digest(claim), notes=notes)
+        if pages is None:
+            return found
+        return replace(found, notes={**found.notes, "page_hashes": _check_pages(view, image, *pages)})
 
 
 def certificate_table(view: View) -> Iterator[bytes]:
@@ -134,11 +137,8 @@ def _check_pages(view: View, image: _Image, kind: str, table: bytes) -> str:
     """What to say of them; raises `VerificationError` when they are not the file's."""
     if kind != "sha256":
         return f"{kind}, not checked"
-    optional = image.checksum_at - 64
-    header_size = _number(view, optional - 4, 2)
-    check_pages(
-        view, table, optional=optional, header_size=header_size, checksum_at=image.checksum_at, entry_at=image.entry_at
-    )
+    place = Place(image.checksum_at - 84, image.checksum_at, image.entry_at, image.table_start)
+    check_pages(view, table, place)
     return "sha256, every page"
 
 

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +21,7 @@ from signwright.formats.pe_pages import PageHashes
 from signwright.model.operation import Operation
 from signwright.model.view import BytesView
 from signwright.readers.pe import PeReader
+from signwright.readers.pe_pages import Place, check_pages
 from tests.support.pe_builder import SHAPES, Pe, distlib_launcher, sign
 
 PAGE = 4096
@@ -107,21 +111,134 @@ def test_a_row_too_few_or_too_many_is_refused_by_the_reader(monkeypatch, rows):
     assert refusal.value.code == "page-hash-mismatch"
 
 
-def test_headers_larger_than_a_page_have_no_page_hashes():
-    content = bytearray(Pe().build())
-    at = int.from_bytes(content[60:64], "little") + 24
-    content[at + 32 : at + 36] = (32).to_bytes(4, "little")
+def put(content: bytes, at: int, value: int, size: int = 4) -> bytes:
+    return content[:at] + value.to_bytes(size, "little") + content[at + size :]
+
+
+def optional_at(content: bytes) -> int:
+    return int.from_bytes(content[60:64], "little") + 24
+
+
+def section_at(content: bytes, number: int) -> int:
+    """Offset of SizeOfRawData in a section header; PointerToRawData follows."""
+    size = int.from_bytes(content[optional_at(content) - 4 : optional_at(content) - 2], "little")
+    return optional_at(content) + size + 40 * number + 16
+
+
+def swapped(content: bytes) -> bytes:
+    one, two = section_at(content, 0), section_at(content, 1)
+    return content[:one] + content[two : two + 8] + content[one + 8 : two] + content[one : one + 8] + content[two + 8 :]
+
+
+def aligned(value: int) -> Callable[[bytes], bytes]:
+    return lambda content: put(content, optional_at(content) + 32, value)
+
+
+def machine(value: int) -> Callable[[bytes], bytes]:
+    return lambda content: put(content, optional_at(content) - 20, value, 2)
+
+
+#: Files whose pages verifiers tell differently, or that would have pages of any number of bytes.
+ODD: dict[str, Callable[[bytes], bytes]] = {
+    **{f"pages-of-{size}": aligned(size) for size in (0, 1, 32, 512, 2048, 8192, 65536, 1 << 22, 1 << 31, 0xFFFFFFFF)},
+    "itanium-pages-of-4096": machine(0x0200),
+    "headers-beyond-a-page": lambda content: put(content, optional_at(content) + 60, 4097),
+    "headers-over-a-section": lambda content: put(content, optional_at(content) + 60, 1024),
+    "no-headers": lambda content: put(content, optional_at(content) + 60, 64),
+    "sections-in-another-order": swapped,
+    "sections-one-over-another": lambda content: put(content, section_at(content, 0), 1024),
+    "section-in-the-headers": lambda content: put(content, section_at(content, 0) + 4, 0),
+}
+
+
+@pytest.mark.parametrize("odd", sorted(ODD))
+def test_odd_file_gets_no_page_hashes_and_signs_without(odd):
+    content = ODD[odd](SHAPES["pe32plus"].build())
     with pytest.raises(FormatError) as refusal:
-        with_pages(bytes(content))
+        with_pages(content)
+    assert refusal.value.code == "page-hashes"
+    assert READER.read(BytesView(sign(content))).signatures
+
+
+class AnyTable:
+    """A table that the writer never made, over a file that it would refuse."""
+
+    table_of_bytes = b""
+
+    def __init__(self, _: object) -> None:
+        pass
+
+    def take(self, block: memoryview, offset: int) -> None:
+        pass
+
+    def table(self) -> bytes:
+        return self.table_of_bytes
+
+
+def signed_with(monkeypatch: pytest.MonkeyPatch, content: bytes, table: bytes) -> bytes:
+    """By somebody whose program writes any table."""
+    monkeypatch.setattr(AnyTable, "table_of_bytes", table)
+    monkeypatch.setattr("signwright.formats.pe.PageHashes", AnyTable)
+    return with_pages(content)
+
+
+@pytest.mark.parametrize("odd", sorted(ODD))
+def test_odd_file_with_page_hashes_is_refused_by_the_reader_in_little_memory(monkeypatch, odd):
+    content = ODD[odd](SHAPES["pe32plus"].build())
+    result = BytesView(signed_with(monkeypatch, content, table_of(SHAPES["pe32plus"].build())))
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError) as refusal:
+            READER.read(result)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
     assert refusal.value.code == "page-hashes"
 
 
+@pytest.mark.parametrize("count", [97, 0xFFFF])
+def test_sections_that_no_loader_loads_are_refused_by_the_reader_before_they_are_looked_at(count):
+    content = with_pages(Pe(sections=(b"code",)).build())
+    optional = optional_at(content)
+    place = Place(optional - 20, optional + 64, optional + 144, len(content))
+    with pytest.raises(FormatError, match=f"{count} sections"):
+        check_pages(BytesView(put(content, optional - 18, count, 2)), table_of(content), place)
+
+
+def test_section_that_ends_behind_the_content_is_refused_by_the_reader():
+    content = with_pages(SHAPES["pe32plus"].build())
+    optional = optional_at(content)
+    place = Place(optional - 20, optional + 64, optional + 144, len(SHAPES["pe32plus"].build()))
+    check_pages(BytesView(content), table_of(content), place)
+    with pytest.raises(FormatError, match="a section of 1024 bytes"):
+        check_pages(BytesView(put(content, section_at(content, 1), 1024)), table_of(content), place)
+
+
+def test_pages_of_itanium_have_8_kib():
+    content = aligned(8192)(machine(0x0200)(Pe(sections=(b"x" * 9000, b"y")).build()))
+    assert len(table_of(content)) == 36 * (1 + 2 + 1 + 1)
+    (found,) = READER.read(BytesView(with_pages(content))).signatures
+    assert found.notes["page_hashes"] == "sha256, every page"
+
+
+def test_pages_are_hashed_only_for_a_signature_that_holds(monkeypatch):
+    """A table that nobody signed must cost nobody the hashing of the file."""
+    content = bytearray(with_pages(SHAPES["pe32"].build()))
+    value = READER.read(BytesView(bytes(content))).signatures[0].signature_value
+    content[content.index(value) + len(value) - 1] ^= 1
+    hashed: list[object] = []
+    monkeypatch.setattr("signwright.readers.pe.check_pages", lambda *_, **__: hashed.append(1))
+    with pytest.raises(VerificationError) as refusal:
+        READER.read(BytesView(bytes(content)))
+    assert refusal.value.code != "page-hash-mismatch"
+    assert hashed == []
+
+
 def test_more_pages_than_a_signature_holds_are_refused_before_they_are_hashed():
-    content = bytearray(Pe(sections=(bytes(12 << 20),)).build())
-    at = int.from_bytes(content[60:64], "little") + 24
-    content[at + 32 : at + 36] = (512).to_bytes(4, "little")
+    layout = read_layout(BytesView(Pe(sections=(b"code",)).build()))
+    large = replace(layout.sections[0], size=96 << 20)
     with pytest.raises(FormatError, match="24578 pages") as refusal:
-        PageHashes(read_layout(BytesView(bytes(content))))
+        PageHashes(replace(layout, size=1 << 30, sections=(large,)))
     assert refusal.value.code == "page-hashes"
 
 
