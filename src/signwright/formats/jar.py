@@ -224,6 +224,10 @@ def _appended_manifest(hashed: HashedView, jar: Jar, old: bytes, algorithm: str)
     closed = True
     for section in read_sections(old):
         closed = section.is_closed
+        if section.name not in jar.files and any(header.is_digest for header in section.headers):
+            raise FormatError(
+                f"{section.name[:60]!r} was signed and is not there", offset=section.start, code="missing-entries"
+            )
         if section.name in jar.files:
             there[section.name] = section.digests()
             if not there[section.name]:

@@ -23,7 +23,7 @@ MAX_TEXT = 8_000_000
 NEW_MANIFEST = b"Manifest-Version: 1.0\r\nCreated-By: Signwright\r\n\r\n"
 
 _LINE = 72
-_MAX_HEADER = 65535
+_MAX_VALUE = 65535
 _LINES = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|\Z)")
 _HEADER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9_-]{0,69}): ([^\x00]*)", re.DOTALL)
 _NAMES = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
@@ -93,36 +93,43 @@ def read_sections(content: bytes) -> Iterator[Section]:
         raise FormatError(f"a manifest of {len(content)} bytes, at most {MAX_TEXT} are read", code="too-large")
     if content and content[-1:] not in (b"\r", b"\n"):
         raise FormatError("the last line of the manifest does not end", offset=len(content), code="manifest-end")
-    headers: list[Header] = []
+    lines: list[_Lines] = []
     start = end = 0
     is_main = True
     for match in _LINES.finditer(content):
         line, at = match[1], match.start()
-        if line[:1] == b" " and headers:
-            headers[-1] = _continued(headers[-1], line, match.end())
+        if line[:1] == b" " and lines:
+            lines[-1].add(line[1:], match.end())
         elif line:
-            start = start if headers else at
-            headers.append(_header(line, at, match.end()))
-        if headers and not line:
-            yield _section(headers, start, end, match.end(), is_main=is_main)
-            headers, is_main = [], False
+            start = start if lines else at
+            lines.append(_Lines([line], at, match.end()))
+        if lines and not line:
+            yield _section([one.header() for one in lines], start, end, match.end(), is_main=is_main)
+            lines, is_main = [], False
         elif not line and is_main:
             raise FormatError("the manifest begins with an empty line", offset=at, code="manifest")
         end = match.end()
 
 
-def _header(line: bytes, start: int, end: int) -> Header:
-    match = _HEADER.fullmatch(line)
-    if match is None:
-        raise FormatError("a line of the manifest is not a name and a value", offset=start, code="manifest")
-    return Header(match[1].decode("ascii").lower(), match[2], start, end)
+@dataclass(slots=True)
+class _Lines:
+    """A line and those that continue it, joined once: there may be many."""
 
+    pieces: list[bytes]
+    start: int
+    end: int
 
-def _continued(header: Header, line: bytes, end: int) -> Header:
-    value = header.value + line[1:]
-    if len(value) > _MAX_HEADER or b"\0" in line:
-        raise FormatError("a value in the manifest is too long, or no text", offset=header.start, code="manifest")
-    return Header(header.name, value, header.start, end)
+    def add(self, piece: bytes, end: int) -> None:
+        self.pieces.append(piece)
+        self.end = end
+
+    def header(self) -> Header:
+        match = _HEADER.fullmatch(b"".join(self.pieces))
+        if match is None or len(match[2]) > _MAX_VALUE:
+            raise FormatError(
+                "a line of the manifest is not a name and a value, or too long", offset=self.start, code="manifest"
+            )
+        return Header(match[1].decode("ascii").lower(), match[2], self.start, self.end)
 
 
 def _section(headers: list[Header], start: int, lines_end: int, end: int, *, is_main: bool) -> Section:

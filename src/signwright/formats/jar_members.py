@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from signwright.containers.zip import END, Member, ZipArchive
 from signwright.errors import FormatError, LimitError
-from signwright.formats.zip_patch import open_zip
+from signwright.formats.zip_patch import MAX_MOVED_DIRECTORY, open_zip
 from signwright.model.digest import Digest
 from signwright.model.one_pass import THREADS_FROM
 from signwright.model.view import BLOCK, View, blocks
@@ -101,6 +101,10 @@ def _check_directory(view: View, archive: ZipArchive) -> None:
     found = archive.directory
     if END in view.read(found.end + len(END), view.size - found.end - len(END)):
         raise FormatError("a comment that reads like an end record", offset=found.end, code="ambiguous-end")
+    if found.size > MAX_MOVED_DIRECTORY:
+        raise FormatError(
+            f"a directory of {found.size} bytes, at most {MAX_MOVED_DIRECTORY} can be rewritten", code="too-large"
+        )
     if found.end64 is not None and found.base:
         raise FormatError(
             "a 64-bit zip with bytes before it that it does not count, which Java does not open",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from signwright.errors import FormatError, VerificationError
@@ -28,6 +28,8 @@ from signwright.readers.zip import Archive, Entry
 MAX_SIGNERS = 16
 MANIFEST = "META-INF/MANIFEST.MF"
 
+#: Nothing is read that unpacks to more than so many times its size.
+_RATIO, _RATIO_FLOOR = 100, 1 << 20
 _UTF8 = 1 << 11
 _RELATED = re.compile(r"META-INF/(?:[^/]*\.(?:SF|RSA|DSA|EC)|SIG-(?:[^/.]*|[^/]*\.[0-9A-Z]{1,3}))")
 _OTHERS = {b"AndroidManifest.xml", b"AppxManifest.xml", b"AppxMetadata/AppxBundleManifest.xml"}
@@ -52,14 +54,6 @@ class _Jar:
         return [name for name in self.members if not name.endswith("/")]
 
 
-@dataclass(frozen=True, slots=True)
-class _Digests:
-    """Of every file, in the algorithms that were asked for; and the strip digest."""
-
-    files: Mapping[str, Mapping[str, bytes]]
-    stripped: str
-
-
 class JarReader:
     """Implements `signwright.readers.base.Reader` and `signwright.readers.base.Stripper`."""
 
@@ -75,7 +69,7 @@ class JarReader:
 
     def stripped(self, view: View) -> str:
         """See `signwright.readers.base.Stripper`."""
-        return _digests(view, _open(view), {}).stripped
+        return _stripped(view, _open(view))
 
     def read(self, view: View, content: View | None = None) -> Reading:
         """Every signature of the file. One that leaves files out, or is of SHA-1, is a warning beside another one and
@@ -87,18 +81,18 @@ class JarReader:
         warnings = _prefix_warning(jar)
         if not jar.pairs and len({name.rpartition(".")[0] for name in jar.loose}) == len(jar.loose):
             warnings += [f"{name} belongs to no signature" for name in jar.loose]
-            return Reading(self.name, (), _digests(view, jar, {}).stripped, tuple(warnings))
+            return Reading(self.name, (), _stripped(view, jar), tuple(warnings))
         if jar.text is None or jar.loose:
             what = jar.loose[0] if jar.loose else "the manifest, which is not there,"
             raise VerificationError(f"{what[:80]} is part of no signature", code="incomplete-signature")
-        claimed = {name: manifest.digests(jar.text.attributes(name)) for name in jar.files if name in jar.text.sections}
-        digests = _digests(view, jar, {name: tuple(values) for name, values in claimed.items()})
-        _check_entries(jar.text, claimed, digests)
+        text = jar.text
+        _check_nothing_missing(jar, text)
+        stripped = _stripped(view, jar, lambda name, digests: _checked(text, name, digests))
         found: list[FoundSignature] = []
         problems: list[VerificationError] = []
         for signer, (signature_file, block) in jar.pairs.items():
             try:
-                found.append(_signature(view, jar, jar.text, signer, signature_file=signature_file, block=block))
+                found.append(_signature(view, jar, text, signer, signature_file=signature_file, block=block))
             except VerificationError as problem:
                 if problem.code not in ("unsigned-entries", "weak-digest"):
                     raise
@@ -106,11 +100,16 @@ class JarReader:
         if not found:
             raise problems[0]
         warnings += [f"{problem.message}; it was not counted" for problem in problems]
-        return Reading(self.name, tuple(found), digests.stripped, tuple(warnings))
+        return Reading(self.name, tuple(found), stripped, tuple(warnings))
 
 
 def _open(view: View) -> _Jar:
     archive = archives.read_archive(view, free=True)
+    for entry in archive.entries:
+        if entry.size > _RATIO_FLOOR and entry.size > _RATIO * entry.packed:
+            raise FormatError(
+                f"a member of {entry.size} bytes in {entry.packed}", offset=entry.local, code="archive-ratio"
+            )
     members: dict[str, Entry] = {}
     related: dict[str, Entry] = {}
     text: Text | None = None
@@ -175,26 +174,28 @@ def _prefix_warning(jar: _Jar) -> list[str]:
     return [f"{before} bytes before the archive, which no signature in it covers"] if before else []
 
 
-def _digests(view: View, jar: _Jar, wanted: Mapping[str, tuple[str, ...]]) -> _Digests:
-    """One pass over the members in the order of the directory."""
-    files: dict[str, Mapping[str, bytes]] = {}
+def _stripped(view: View, jar: _Jar, check: Callable[[str, Mapping[str, bytes]], None] | None = None) -> str:
+    """The strip digest, in one pass over the members in the order of the directory. ``check`` gets the digests of each
+    file: SHA-256, and those that the manifest has of it.
+    """
     strip = hashlib.sha256(b"signwright strip test of a JAR\n")
     strip.update(jar.archive.start.to_bytes(8, "big"))
     for block in blocks(view, 0, jar.archive.start):
         strip.update(block)
     for name, entry in jar.members.items():
-        running = {algorithm: hashlib.new(algorithm) for algorithm in {"sha256", *wanted.get(name, ())}}
+        listed = jar.text.digests(name) if check is not None and jar.text is not None else {}
+        running = {algorithm: hashlib.new(algorithm) for algorithm in {"sha256", *listed}}
         for block in archives.read_entry(view, entry):
             for one in running.values():
                 one.update(block)
         _take(strip, name.encode())
         _take(strip, running["sha256"].digest() + entry.external.to_bytes(4, "big"))
-        if name in wanted:
-            files[name] = {algorithm: running[algorithm].digest() for algorithm in wanted[name]}
+        if check is not None and not name.endswith("/"):
+            check(name, {algorithm: one.digest() for algorithm, one in running.items()})
     for part in _kept(jar.text or _EMPTY):
         _take(strip, part)
     _take(strip, view.read(jar.archive.end, view.size - jar.archive.end)[22:])
-    return _Digests(files, strip.hexdigest())
+    return strip.hexdigest()
 
 
 def _take(strip: hashlib._Hash, part: bytes) -> None:
@@ -219,14 +220,18 @@ def _pieces(attributes: manifest.Attributes) -> Iterator[bytes]:
         yield value
 
 
-def _check_entries(text: Text, claimed: Mapping[str, Mapping[str, bytes]], digests: _Digests) -> None:
-    """The manifest's digests are those of the files, and none is of a file that is not there."""
-    for name, values in claimed.items():
-        for algorithm, value in values.items():
-            if not hmac.compare_digest(value, digests.files[name][algorithm]):
-                raise VerificationError(f"{name[:80]!r} is not what was signed", code="digest-mismatch")
+def _checked(text: Text, name: str, digests: Mapping[str, bytes]) -> None:
+    """The manifest's digests are those of the file ``name``."""
+    for algorithm, value in text.digests(name).items():
+        if not hmac.compare_digest(value, digests[algorithm]):
+            raise VerificationError(f"{name[:80]!r} is not what was signed", code="digest-mismatch")
+
+
+def _check_nothing_missing(jar: _Jar, text: Text) -> None:
+    """No digest is of a file that is not there."""
     for name in text.sections:
-        if name not in claimed and any(manifest.is_digest(key) for key in text.attributes(name)):
+        is_file = name in jar.members and not name.endswith("/")
+        if not is_file and any(map(manifest.is_digest, text.attributes(name))):
             raise VerificationError(f"{name[:80]!r} was signed and is not there", code="missing-entries")
 
 
@@ -241,7 +246,7 @@ def _signature(view: View, jar: _Jar, text: Text, name: str, *, signature_file: 
     digest = Digest.of(content, signer.digest_algorithm)
     cms.check_signer(signed, signer, digest.value)
     covered = _covered(text, manifest.read_text(content, f"signature file {name}"), name)
-    left_out = [file for file in jar.files if file not in covered or not manifest.digests(text.attributes(file))]
+    left_out = [file for file in jar.files if file not in covered or not text.digests(file)]
     left_out += [entry for entry in text.sections if entry not in covered and _says_more(text, entry)]
     if left_out:
         raise VerificationError(

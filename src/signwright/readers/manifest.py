@@ -52,6 +52,10 @@ class Text:
         """Without ``Name``."""
         return {key: value for key, value in _attributes(self.content, *self.sections[name]).items() if key != "name"}
 
+    def digests(self, name: str) -> dict[str, bytes]:
+        """Of an entry, by accepted algorithm; none without a section."""
+        return digests(self.attributes(name)) if name in self.sections else {}
+
 
 def read_text(content: bytes, what: str) -> Text:
     """``what``: for messages. Every section is checked."""

@@ -211,6 +211,8 @@ def test_append_refuses_where_the_first_signature_would_break_or_does_not_hold()
     assert refused(grown, existing="append", signer_name="B") == "manifest-section"
     unclosed = _grown(once, ("later.txt", b"later"), manifest=manifest[:-2])
     assert refused(unclosed, existing="append", signer_name="B") == "manifest-end"
+    gone = manifest + b"Name: gone\r\nSHA-256-Digest: " + b"A" * 43 + b"=\r\n\r\n"
+    assert refused(_grown(once, manifest=gone), existing="append", signer_name="B") == "missing-entries"
     changed = [(n, c + b"x" if n.endswith(".class") else c) for n, c in unpacked(once)]
     assert refused(Zip(members=tuple(changed)).build(), existing="append", signer_name="B") == "digest"
     for name in (f"META-INF/{NAME}.SF", f"META-INF/{NAME}.RSA"):

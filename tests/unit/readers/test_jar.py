@@ -371,6 +371,8 @@ def test_limits_come_before_what_they_limit() -> None:
         manifest.read_text(bytes(manifest.MAX_TEXT + 1), "it")
     assert refusal.value.code == "too-large"
     large = sign(small_jar())
+    bomb = Zip(members=(*unpacked(large), ("zeros", bytes(2 << 20)))).build()
+    assert refused(bomb) == "archive-ratio"
     signers = [(f"META-INF/{n}.{kind}", b"x") for n in range(17) for kind in ("SF", "RSA")]
     assert refused(Zip(members=(*unpacked(large), *signers)).build()) == "too-large"
     assert cms.MAX_ENVELOPE < 1 << 30
