@@ -24,7 +24,7 @@ from signwright.envelopes.indirect_data import (
 )
 from signwright.envelopes.keys import KeyKind, load_public_key
 from signwright.envelopes.parameters import check_known, text_parameter
-from signwright.errors import MalformedError
+from signwright.errors import LimitError, MalformedError
 from signwright.model.digest import Digest
 from signwright.model.operation import Operation
 
@@ -36,6 +36,8 @@ _INDIVIDUAL_CODE_SIGNING = "1.3.6.1.4.1.311.2.1.21"
 #: Members, directory, [Content_Types].xml, block map and, where there is one, catalog of a package.
 _MARKS = [b"AXPC", b"AXCD", b"AXCT", b"AXBM", b"AXCI"]
 
+#: A table of page hashes with what stands around it; a certificate table is not read beyond it.
+_MAX_PAGES = 1 << 20
 #: RFC 3986 characters only: the URL stands in an IA5String and is shown as a link.
 _URL = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
@@ -98,6 +100,8 @@ class AuthenticodePages(_Seen):
 
     def check_content(self, operation: Operation, content: bytes) -> None:
         """What is written here for the image digest and the rows in it, and these are rows of pages."""
+        if len(content) > _MAX_PAGES:
+            raise LimitError(f"page hashes of {len(content)} bytes, at most {_MAX_PAGES}", code="too-large")
         rows, value = _inside(content, 0, 1, 1, 0, 1, 0, 0, 1, 0), _inside(content, 1, 1)
         image = Digest(operation.content_digest.algorithm, value)
         if octets(indirect_data_with_pages(image, rows)) != content:

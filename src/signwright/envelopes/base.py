@@ -35,6 +35,10 @@ class ToBeSigned:
     prehashed: bool = False
 
 
+#: Most bytes of content that must be seen, in one request.
+MAX_SEEN = 16 << 20
+
+
 class Template(Protocol):
     """A named way to sign. Pure: the same operation and context give the same bytes, in gate, keyholder and monitor.
 

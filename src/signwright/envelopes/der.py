@@ -7,15 +7,18 @@ lies deeper than needed is copied as opaque bytes, so that an old certificate st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 
 from signwright.errors import MalformedError
 
 INTEGER, BIT_STRING, OCTET_STRING, OID = 0x02, 0x03, 0x04, 0x06
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
+#: Elements side by side that are read at once; `each` takes longer lists.
+MAX_ELEMENTS = 4096
 SEQUENCE, SET = 0x30, 0x31
 
 NULL = b"\x05\x00"
@@ -127,13 +130,20 @@ def read_one(encoding: bytes, tag: int) -> Element:
 
 
 def read_all(content: bytes) -> list[Element]:
-    """The elements in the content octets of a constructed element."""
-    elements, offset = [], 0
+    """The elements in the content octets of a constructed element; raises `MalformedError`, also for too many."""
+    elements = list(islice(each(content), MAX_ELEMENTS + 1))
+    if len(elements) > MAX_ELEMENTS:
+        raise MalformedError(f"encoding: more than {MAX_ELEMENTS} elements side by side", code="too-large")
+    return elements
+
+
+def each(content: bytes) -> Iterator[Element]:
+    """The same one by one, of as many as there are."""
+    offset = 0
     while offset < len(content):
         element = read_element(content, offset)
-        elements.append(element)
+        yield element
         offset += len(element.encoded)
-    return elements
 
 
 @dataclass(frozen=True, slots=True)

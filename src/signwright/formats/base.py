@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import Field, PrivateAttr
 
+from signwright.envelopes.base import MAX_SEEN
 from signwright.envelopes.templates import template_named
 from signwright.errors import LimitError, MalformedError
 from signwright.model.operation import Many, Name, Operation, Parameter, Strict
@@ -21,7 +22,7 @@ from signwright.model.view import View
 
 MAX_PREPARED = 1 << 20
 #: Contents and tables of a `Prepared`, in bytes in all and in number.
-MAX_BESIDE, MAX_BESIDE_PARTS = 16 << 20, 64
+MAX_BESIDE, MAX_BESIDE_PARTS = MAX_SEEN, 64
 
 
 class FormatOptions(Strict):

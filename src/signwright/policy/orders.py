@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from signwright.envelopes.base import SignerContext, ToBeSigned, check_seen
+from signwright.envelopes.base import MAX_SEEN, SignerContext, ToBeSigned, check_seen
 from signwright.envelopes.templates import template_named
 from signwright.errors import DeniedError, KeystoreError, LimitError, MalformedError
 from signwright.model.times import parse_time
@@ -123,9 +123,11 @@ def read_order(message: dict[str, object], parts: Sequence[bytes]) -> OrderFrame
     counts = [count for count in found if type(count) is int and count >= 0]
     if len(counts) != len(found) or 5 + sum(counts) != len(parts):
         raise MalformedError("order message: its parts do not add up")
-    if max(counts) > MAX_ATTACHED:
-        raise LimitError(f"order message: more than {MAX_ATTACHED} approvals, evidence envelopes or contents")
     approvals, end = counts[0], 5 + counts[0] + counts[1]
+    if max(counts) > MAX_ATTACHED or sum(map(len, parts[end:])) > MAX_SEEN:
+        raise LimitError(
+            f"order message: more than {MAX_ATTACHED} of a kind, or contents of more than {MAX_SEEN} bytes"
+        )
     envelopes = [parse_envelope(part) for part in parts[5:end]]
     return OrderFrame(
         order=parse_envelope(parts[0]),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from signwright.envelopes.templates import TEMPLATES
 from signwright.errors import MalformedError
 from signwright.model.base64text import strict_base64
-from signwright.policy.documents import Kind, Project, SigningPolicy
+from signwright.policy.documents import ArtifactConfiguration, Kind, Project, SigningPolicy
 from signwright.policy.exceptions import needed_exceptions
 from signwright.policy.operators import witness_problems
 from signwright.statements.keys import VerifyingKey, verifying_key
@@ -131,6 +131,7 @@ def _signing_policy(policy: Policy, project: Project, address: str) -> Iterator[
         yield f"{address}: artifact configuration {rule.artifact_configuration!r} is not in the project"
     elif "digest" in rule.modes and any(r.metadata for r in configuration.rules):
         yield f"{address}: in digest mode nobody sees metadata; list one or demand the other"
+    yield from _limits(configuration, address) if configuration else ()
     yield from _submitters(policy, rule, address, rule.kind)
     people = [p for p in policy.people.people.values() if not p.disabled]
     eligible = [p for p in people if not rule.approvals.eligible or set(p.groups) & set(rule.approvals.eligible)]
@@ -149,6 +150,13 @@ def _signing_policy(policy: Policy, project: Project, address: str) -> Iterator[
         yield f"{address}: a scan is required and no scanner is listed"
     if rule.kind == "release":
         yield from _release(policy, rule, address)
+
+
+def _limits(configuration: ArtifactConfiguration, address: str) -> Iterator[str]:
+    """Which rule counts follows from the file's name, which the submitter chooses."""
+    for form in sorted({rule.format for rule in configuration.rules}):
+        if len({frozenset(rule.metadata) for rule in configuration.rules if rule.format == form}) > 1:
+            yield f"{address}: the rules for {form} limit different metadata; another file name would choose"
 
 
 def _submitters(policy: Policy, rule: SigningPolicy, address: str, kind: Kind) -> Iterator[str]:
@@ -174,5 +182,8 @@ def _release(policy: Policy, rule: SigningPolicy, address: str) -> Iterator[str]
         yield f"{address}: kept {rule.retention_days} days; the organisation wants {minimums.retention_days}"
     if rule.scan.required and rule.scan.max_age_hours > minimums.scan_max_age_hours:
         yield f"{address}: scans hold {rule.scan.max_age_hours} h; at most {minimums.scan_max_age_hours}"
+    key = policy.keys.keys.get(rule.key)
+    if "digest" in rule.modes and key and "file" in key.purposes and len(key.purposes) > 1:
+        yield f"{address}: in digest mode a file that nobody sees could be signed content of another purpose of its key"
     for name in sorted(needed_exceptions(rule, policy.services) - allowed):
         yield f"{address}: a release needs the exception {name!r} (owner, reason, expiry) for this"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from signwright.errors import DeniedError, MalformedError
+from signwright.errors import DeniedError, LimitError, MalformedError
+from signwright.signer.gate.derive import check_room
 from signwright.signer.gate.verify import MAX_APPROVALS, MAX_EVIDENCE, check_digest_mode, open_job
 from signwright.statements.models import Request, RequestedArtifact, SeenCheckpoint, parse_statement
 from tests.support.gates import GateSite, digest_request
@@ -81,3 +82,10 @@ def test_more_approvals_or_verdicts_than_anybody_needs_are_not_read() -> None:
         open_job(request, [b"x"] * (MAX_APPROVALS + 1), [])
     with pytest.raises(MalformedError, match="too many"):
         open_job(request, [], [b"x"] * (MAX_EVIDENCE + 1))
+
+
+@pytest.mark.parametrize("contents", [[bytes(16 << 20), b"x"], [b""] * 257], ids=["bytes", "number"])
+def test_more_content_than_an_order_carries_is_refused_before_an_attempt(contents: list[bytes]) -> None:
+    check_room([bytes(8 << 20)] * 2)
+    with pytest.raises(LimitError):
+        check_room(contents)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -131,6 +132,24 @@ def test_what_is_no_catalog_is_not_of_the_purpose(content: bytes) -> None:
     with pytest.raises(MalformedError) as refusal:
         check(operation(content), content)
     assert refusal.value.code == "other-purpose"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [octets(members=der.NULL * 1_000_000), octets(members=der.sequence(der.NULL * 1_000_000)), der.NULL * 1_000_000],
+    ids=["members", "a-member", "fields"],
+)
+def test_many_small_elements_take_no_more_memory_than_the_content(content: bytes) -> None:
+    check = TEMPLATES["authenticode-catalog"].check_content
+    assert check is not None
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedError):
+            check(operation(content), content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * len(content)
 
 
 @pytest.mark.parametrize("end", range(1, len(CATALOG), 7))

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from signwright.envelopes.templates import TEMPLATES
-from signwright.errors import MalformedError
+from signwright.errors import LimitError, MalformedError
 from signwright.model.operation import Operation
 from signwright.statements.models import RequestedArtifact
 from tests.attacks.keyholder.test_hostile_gate import Keyholder, honest, keyholder
@@ -101,3 +102,35 @@ def test_continued_lines_of_72_bytes_are_read() -> None:
     name = b"Name: " + b"a" * 64 + b"\r\n " + b"b" * 69 + b"\r\n " + "ü".encode() + b"\r\n"
     content = HEAD + b"\r\n" + name + DIGEST % b"" + b"\r\n"
     check(operation(content), content)
+
+
+@pytest.mark.parametrize(
+    ("template", "content"),
+    [
+        ("authenticode-pe-pages", b"\x05\x00" * (2 << 20)),
+        ("authenticode-pe-pages", b"\x30\x80" + bytes(1 << 20)),
+        ("authenticode-catalog", b"\x05\x00" * 5000),
+        ("jar", b"\r\n" * (4 << 20)),
+        ("jar", HEAD + b"\r\nName: a\r\n" + b" a\r\n" * 70_000 + DIGEST % b"" + b"\r\n"),
+        ("jar", HEAD + b"\r\nName: a\r\n" + (DIGEST % b"") * 20 + b"\r\n"),
+    ],
+    ids=["elements", "large", "catalog", "empty-lines", "long-name", "attributes"],
+)
+def test_content_that_is_made_to_be_expensive_is_refused_before_it_costs_much(template: str, content: bytes) -> None:
+    """A worker that an artifact has taken over hands it over: the gate must go on, with the memory it has."""
+    check = TEMPLATES[template].check_content
+    assert check is not None
+    tracemalloc.start()
+    try:
+        with pytest.raises((MalformedError, LimitError)):
+            check(Operation(template=template, digest="sha256:" + "00" * 32), content)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_more_content_than_one_request_may_have_is_refused(keyholder: Keyholder) -> None:
+    large = SIGNATURE_FILE + b"x" * (16 << 20)
+    answer = ordered(keyholder, large, large)
+    assert (answer["ok"], answer["code"]) == (False, "too-large")
+    assert keyholder.operations == 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -226,3 +227,17 @@ def test_entry_is_named_once_and_a_value_with_its_field():
     assert change.text == "alice in group qa"
     held = new_with(hold="qa")
     assert held == [("stronger", "release waits for a release by (qa)")]
+
+
+def test_a_wider_limit_of_metadata_is_weaker_and_a_new_one_stronger():
+    def limited(**metadata: tuple[str, ...]) -> dict[str, Any]:
+        rule = d.ArtifactRule(name="*", format="pe", metadata=metadata)
+        rows = {"programs": d.ArtifactConfiguration(rules=(rule,))}
+        return {"projects/default": d.Project(artifact_configurations=rows, signing_policies={})}
+
+    (wider,) = changes(limited(product_name=("Acme*",)), limited(product_name=("Acme*", "*")))
+    assert (wider.effect, wider.text) == ("weaker", "programs takes product_name = * of * pe")
+    (new,) = changes(limited(), limited(product_name=("Acme*",)))
+    assert (new.effect, new.text) == ("stronger", "programs limits product_name of * pe (Acme*)")
+    (gone,) = changes(limited(product_name=("Acme*",)), limited())
+    assert gone.effect == "weaker"

@@ -296,6 +296,7 @@ def test_an_exception_that_ended_denies():
         ({"timestamp": "none"}, "'no-timestamp'"),
         ({"modes": ("digest",), "scan": d.ScanRule(required=False)}, "'digest-mode'"),
         ({"modes": ("digest",)}, "digest mode cannot be scanned"),
+        ({"modes": ("artifact", "digest")}, "signed content of another purpose"),
         ({"key": "test"}, "a release policy with the test key"),
         ({"key": "absent"}, "is not in the policy"),
         ({"artifact_configuration": "absent"}, "is not in the project"),

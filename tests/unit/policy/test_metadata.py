@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,13 +67,29 @@ def test_a_limit_without_a_pattern_or_a_name_is_refused(limits):
         d.ArtifactRule(name="*", format="pe", metadata=limits)
 
 
+def problems_with(*rules: d.ArtifactRule) -> list[str]:
+    """Of a policy whose programs have these rules."""
+    policy = World().policy()
+    project = policy.projects["default"]
+    rows = {**project.artifact_configurations, "programs": d.ArtifactConfiguration(rules=rules)}
+    changed = project.model_copy(update={"artifact_configurations": rows})
+    return problems_of(replace(policy, projects={"default": changed}))
+
+
 def test_digest_mode_and_metadata_limits_exclude_each_other():
-    world = World()
-    project = world.documents()["projects/default"]
-    assert isinstance(project, d.Project)
-    limited = d.ArtifactConfiguration(rules=(d.ArtifactRule(name="*", format="pe", metadata=LIMITS),))
-    rows = {**project.artifact_configurations, "programs": limited}
-    policy = world.policy()
-    changed = policy.projects["default"].model_copy(update={"artifact_configurations": rows})
-    object.__setattr__(policy, "projects", {"default": changed})
-    assert any("nobody sees metadata" in problem for problem in problems_of(policy))
+    found = problems_with(d.ArtifactRule(name="*", format="pe", metadata=LIMITS))
+    assert any("nobody sees metadata" in problem for problem in found)
+
+
+def test_a_file_name_cannot_choose_a_rule_with_fewer_limits():
+    """`Setup.exe` is no `setup*.exe`, and the submitter chooses the name."""
+    limited = d.ArtifactRule(name="setup*.exe", format="pe", metadata=LIMITS)
+    other = limited.model_copy(update={"name": "*", "metadata": dict.fromkeys(LIMITS, ("x",))})
+    free = d.ArtifactRule(name="*", format="pe")
+    elsewhere = d.ArtifactRule(name="*", format="cab")
+    told = "limit different metadata"
+    assert any(told in problem for problem in problems_with(limited, free))
+    assert any(
+        told in problem for problem in problems_with(limited, free.model_copy(update={"metadata": {"a": ("b",)}}))
+    )
+    assert not any(told in problem for problem in problems_with(limited, other, elsewhere))

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from signwright.envelopes.base import check_seen
+from signwright.envelopes.base import MAX_SEEN, check_seen
 from signwright.envelopes.templates import template_named
 from signwright.errors import DeniedError, LimitError, VerificationError
 from signwright.formats.base import Prepared
 from signwright.model.operation import Operation
 from signwright.policy.metadata import metadata_problems
+from signwright.policy.orders import MAX_ATTACHED
 from signwright.signer.gate.artifact import Artifact
 from signwright.signer.gate.errands import Errands
 from signwright.signer.gate.settings import Limits
@@ -54,7 +55,19 @@ async def derived(case: Case, *, errands: Errands, workers: Workers, limits: Lim
             found.append(
                 Derived(artifact, await _prepare(case, subject, requested, artifact=artifact, workers=workers))
             )
+        check_room([content for one in found for content in one.prepared.contents])
         yield found
+
+
+def check_room(contents: Sequence[bytes]) -> None:
+    """One order carries them all; raises `LimitError` before an attempt is used up."""
+    size = sum(map(len, contents))
+    if size > MAX_SEEN or len(contents) > MAX_ATTACHED:
+        raise LimitError(
+            f"{len(contents)} contents of {size} bytes that the signer must see; at most {MAX_ATTACHED} of {MAX_SEEN}",
+            code="contents-size",
+            hint="fewer files in one request",
+        )
 
 
 async def _prepare(
@@ -77,7 +90,7 @@ async def _prepare(
         raise DeniedError(f"{subject.name!r}: it needs derived operations, which are not built", code="derived")
     _compare(subject.name, requested.operations, prepared.operations)
     _check_metadata(case, subject, prepared)
-    _check_contents(prepared)
+    await asyncio.to_thread(_check_contents, prepared)
     return prepared
 
 
