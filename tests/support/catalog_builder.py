@@ -117,6 +117,7 @@ SHAPES = {
     "no-extensions": Cat(values=()),
     "no-attributes": Cat(members=(Member(values=()),), values=()),
     "name-is-a-label": Cat(members=(Member(tag="label\0".encode("utf-16-le")),)),
+    "name-as-long-as-a-digest": Cat(members=(Member(tag="driver.sys file\0".encode("utf-16-le")),)),
     "base64-value": Cat(
         members=(Member(values=(("File", "a.msi", TEXT | 0x20000),)),),  # type: ignore[arg-type]
     ),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,11 @@ from signwright.client.results import RECEIPT_SUFFIX
 from signwright.errors import FormatError, LimitError, UsageError
 from signwright.formats.cab_writer import Packed, write_cabinet
 from signwright.formats.catalog_content import MAX_FILES, CatalogFile, catalog_file, make_catalog, windows_version
+from signwright.model.text import first_bad_character
 from signwright.model.view import FileView
 
+#: Characters that no file name has there; a backslash would lead into another folder.
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\]|[. ]$')
 DRIVER, CATALOG, INF, SYMBOLS = ".sys", ".cat", ".inf", ".pdb"
 
 
@@ -84,6 +88,8 @@ def _files(folder: Path) -> Iterator[PurePosixPath]:
             mode = entry.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise UsageError(f"{entry}: neither a file nor a folder of its own", code="not-a-file")
+            if first_bad_character(name) is not None or _NOT_ON_WINDOWS.search(name):
+                raise UsageError(f"{folder}: {name!a} is no name on Windows", code="bad-name")
             if stat.S_ISREG(mode) and not name.endswith(RECEIPT_SUFFIX):
                 yield PurePosixPath(entry.relative_to(folder).as_posix())
 

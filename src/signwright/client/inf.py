@@ -44,14 +44,13 @@ def read_inf(content: bytes) -> Inf:
     ids: dict[str, None] = {}
     systems: dict[str, None] = {}
     for name, decoration in _models(sections):
-        system = _SYSTEMS.get(decoration.split(".")[0].lower())
-        if system:
-            systems[system] = None
-        for _, values in sections.get(name, ()):
-            ids.update(dict.fromkeys(value for value in values[1:] if value))
-    if len(ids) > MAX_IDS:
-        raise _wrong(f"with {len(ids)} hardware ids, at most {MAX_IDS} are read")
-    return Inf(_catalog(sections), tuple(ids), tuple(systems))
+        rows = sections.get(name, ())
+        if rows:
+            systems[_SYSTEMS.get(decoration.split(".")[0].lower(), "")] = None
+        ids.update(dict.fromkeys(value for _, values in rows for value in values[1:] if value))
+    if len(ids) > MAX_IDS or any("%" in one for one in ids):
+        raise _wrong("with hardware ids that are not read here", hint="--hardware-id ID")
+    return Inf(_catalog(sections), tuple(ids), () if "" in systems else tuple(systems))
 
 
 def _catalog(sections: Sections) -> str:

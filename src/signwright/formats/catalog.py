@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from pydantic import Field, ValidationError, field_validator
 
 from signwright.envelopes import der
-from signwright.envelopes.catalog import TRUST_LIST
+from signwright.envelopes.catalog import TRUST_LIST, each
 from signwright.envelopes.cms import SIGNED_DATA
 from signwright.errors import FormatError, MalformedError
 from signwright.formats.authenticode import MAX_ENVELOPE, AuthenticodeOptions, Existing, authenticode_operation
@@ -158,15 +159,15 @@ def _read(view: View) -> bytes:
 def _find_list(content: bytes) -> _Outside:
     """Through ContentInfo and SignedData to the list; raises `FormatError`."""
     try:
-        info = der.read_all(der.read_one(content, der.SEQUENCE).content)
+        info = list(islice(each(der.read_one(content, der.SEQUENCE).content), 3))
         if len(info) != 2 or info[0].encoded != der.oid(SIGNED_DATA):
             raise MalformedError("no SignedData")
-        body = der.read_all(_only(info[1]).content)
+        body = list(islice(each(_only(info[1]).content), 7))
         tags = [field.tag for field in body]
         is_known = tags[:3] == [der.INTEGER, der.SET, der.SEQUENCE] and body[0].content == b"\1"
         if not is_known or tags[3:] not in ([der.SET], [0xA0, der.SET], [0xA0, 0xA1, der.SET]):
             raise MalformedError("SignedData has other fields, or another version")
-        listed = der.read_all(body[2].content)
+        listed = list(islice(each(body[2].content), 3))
         if len(listed) != 2 or listed[0].encoded != der.oid(TRUST_LIST):
             raise MalformedError("the content is no trust list")
         encoding = _only(listed[1], tag=0xA0).encoded

@@ -19,10 +19,12 @@ from signwright.errors import FormatError
 from signwright.formats.catalog import MAX_SIZE, unsigned
 from signwright.formats.catalog_list import BMP_STRING, CATALOG_LIST, INDIRECT_DATA, MEMBER_INFO_2, NAME_VALUE
 from signwright.formats.pe_layout import pe_offset, read_layout
+from signwright.model.text import first_bad_character
 from signwright.model.view import View, blocks
 
 MAX_FILES = 10_000
 MAX_HARDWARE_IDS = 10_000
+MAX_TEXT = 260
 _VERSION_2 = "1.3.6.1.4.1.311.12.1.3"
 _SHA256 = "2.16.840.1.101.3.4.2.1"
 _PE_IMAGE_DATA, _CAB_DATA = "1.3.6.1.4.1.311.2.1.15", "1.3.6.1.4.1.311.2.1.25"
@@ -98,6 +100,9 @@ def make_catalog(
     """
     if not files or len(files) > MAX_FILES or len(hardware_ids) > MAX_HARDWARE_IDS:
         raise FormatError(f"a catalog of {len(files)} files and {len(hardware_ids)} hardware ids", code="too-large")
+    for text in (*hardware_ids, *(file.name for file in files)):
+        if not 0 < len(text) <= MAX_TEXT or first_bad_character(text) is not None:
+            raise FormatError(f"{text[:60]!r} does not go into a catalog", code="bad-text")
     versions = sorted({windows_version(name) for name in systems})
     numbers = ",".join(sorted({number for _, number in versions}))
     known: dict[bytes, CatalogFile] = {}

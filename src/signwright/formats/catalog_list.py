@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from signwright.envelopes import der
+from signwright.envelopes.catalog import each
 from signwright.errors import FormatError, MalformedError
 
 MAX_MEMBERS = 50_000
@@ -56,7 +58,7 @@ def read_list(encoding: bytes, offset: int) -> CatalogList:
     no members, or says two things of a member.
     """
     try:
-        fields = der.read_all(der.read_one(encoding, der.SEQUENCE).content)
+        fields = list(islice(each(der.read_one(encoding, der.SEQUENCE).content), 7))
         tags = [der.SEQUENCE, der.OCTET_STRING, der.UTC_TIME, der.SEQUENCE, der.SEQUENCE]
         if [field.tag for field in fields] not in (tags, [*tags, 0xA0]):
             raise MalformedError("fields that a catalog does not have")
@@ -65,12 +67,11 @@ def read_list(encoding: bytes, offset: int) -> CatalogList:
         version = _VERSIONS.get(fields[3].content)
         if version is None:
             raise MalformedError("members named in an unknown way")
-        listed = der.read_all(fields[4].content)
-        if not listed:
+        members = tuple(_member(element) for element in islice(each(fields[4].content), MAX_MEMBERS + 1))
+        if not members:
             raise FormatError("the catalog has no members: it would vouch for nothing", code="no-members")
-        if len(listed) > MAX_MEMBERS:
-            raise FormatError(f"{len(listed)} members, at most {MAX_MEMBERS} are read", code="too-large")
-        members = tuple(_member(element) for element in listed)
+        if len(members) > MAX_MEMBERS:
+            raise FormatError(f"more than {MAX_MEMBERS} members", code="too-large")
         return CatalogList(version, members, _extensions(fields[5:]))
     except FormatError:
         raise
@@ -110,8 +111,12 @@ def _digest(name: der.Element, claimed: Sequence[tuple[str, bytes]]) -> tuple[st
 
 
 def digest_in_name(name: bytes) -> tuple[str, bytes] | None:
-    """Algorithm and digest when the name is one: as it is, or as text in UTF-16 with its zero. Else None."""
-    if len(name) in _SIZES:
+    """Algorithm and digest when the name is one: as it is, or as text in UTF-16 with its zero. Else None: a label.
+
+    A label of as many bytes as a digest has is told by its zeros, which no digest has that anybody could find.
+    """
+    is_text = name[-2:] == b"\0\0" and not any(name[1::2]) and all(name[:-2:2])
+    if len(name) in _SIZES and not is_text:
         return _SIZES[len(name)], name
     try:
         value = bytes.fromhex(name.decode("utf-16-le").removesuffix("\0"))
@@ -124,7 +129,7 @@ def _indirect_digest(value: der.Element) -> tuple[str, bytes]:
     """SpcIndirectDataContent ::= SEQUENCE { kind, DigestInfo }."""
     _, info = _parts(value, der.SEQUENCE, der.SEQUENCE)
     algorithm, digest = _parts(info, der.SEQUENCE, der.OCTET_STRING)
-    fields = der.read_all(algorithm.content)
+    fields = list(islice(each(algorithm.content), 3))
     name = _DIGESTS.get(fields[0].encoded) if fields else None
     if name is None or [field.encoded for field in fields[1:]] not in ([], [der.NULL]):
         raise FormatError("a member's digest is of an unknown kind", code="member-digest")
@@ -136,7 +141,7 @@ def _indirect_digest(value: der.Element) -> tuple[str, bytes]:
 def _extensions(fields: Sequence[der.Element]) -> dict[str, str]:
     values: dict[str, str] = {}
     for field in fields:
-        for extension in der.read_all(der.read_one(field.content, der.SEQUENCE).content):
+        for extension in each(der.read_one(field.content, der.SEQUENCE).content):
             kind, held = _parts(extension, der.OID, der.OCTET_STRING)
             if _KNOWN.get(kind.encoded) == NAME_VALUE:
                 label, text = _name_value(der.read_one(held.content, der.SEQUENCE))
@@ -154,7 +159,7 @@ def _name_value(value: der.Element) -> tuple[str, str]:
 
 
 def _parts(element: der.Element, *tags: int) -> list[der.Element]:
-    parts = der.read_all(element.content) if element.tag == der.SEQUENCE else []
+    parts = list(islice(each(element.content), len(tags) + 1)) if element.tag == der.SEQUENCE else []
     if tuple(part.tag for part in parts) != tags:
         raise MalformedError("a member, an attribute or a value of another shape")
     return parts
@@ -163,7 +168,7 @@ def _parts(element: der.Element, *tags: int) -> list[der.Element]:
 def _in_order(held: der.Element) -> Iterator[der.Element]:
     """The elements of a SET OF, which stand in the order of DER."""
     before = b""
-    for element in der.read_all(held.content):
+    for element in each(held.content):
         if element.encoded < before:
             raise FormatError("a set is not in the order that Windows wants of catalogs (DER)", code="not-der")
         before = element.encoded

@@ -210,13 +210,14 @@ def _member(node: Node) -> _Member:
 
 
 def _claims_of_name(name: bytes) -> Iterator[tuple[str, bytes]]:
-    """A name is a digest, the same in hexadecimal as UTF-16 with a zero behind, or any other label."""
+    """A name is a digest, the same in hexadecimal as UTF-16 with a zero behind, or any other label in UTF-16."""
+    is_text = name.endswith(b"\0\0") and not any(name[1::2]) and all(name[:-2:2])
     try:
         text = bytes.fromhex(name.decode("utf-16-le").rstrip("\0"))
     except ValueError:
         text = b""
     for algorithm, length in _LENGTHS.items():
-        if length == len(name):
+        if length == len(name) and not is_text:
             yield algorithm, name
         elif length == len(text):
             yield algorithm, text

@@ -58,6 +58,24 @@ def test_an_inf_that_does_not_name_one_catalog_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "manufacturer",
+    ["Us=Ours", "Us=Ours,NT", "Us=Ours,NTia64", "Us=Ours,NTamd64,NT"],
+    ids=["undecorated", "any", "itanium", "some"],
+)
+def test_windows_versions_are_those_of_decorations_that_are_known_or_none(manufacturer: str) -> None:
+    models = "".join(f"[Ours{deco}]\nx=i,a\\b\n" for deco in ("", ".NT", ".NTia64", ".NTamd64"))
+    said = read_inf(f"{MINIMAL}[Manufacturer]\n{manufacturer}\n{models}".encode())
+    assert (said.hardware_ids, said.systems) == (("a\\b",), ())
+
+
+def test_a_hardware_id_whose_text_is_not_known_is_refused() -> None:
+    text = MINIMAL + "[Manufacturer]\nUs=Ours,NTamd64\n[Ours.NTamd64]\nx=i,%id%\n"
+    with pytest.raises(UsageError) as refusal:
+        read_inf(text.encode())
+    assert refusal.value.hint == "--hardware-id ID"
+
+
+@pytest.mark.parametrize(
     "content",
     [MINIMAL.encode("utf-16-le"), b"\xff\xfe[\0V", b"\xef\xbb\xbf\xff", b";" * (5 << 20)],
     ids=["no-mark", "cut", "not-utf-8", "large"],
@@ -125,13 +143,33 @@ def _one_name(folder: Path) -> None:
     (folder / "EXAMPLE.sys").write_bytes(b"")
 
 
+def _backslash(folder: Path) -> None:
+    (folder / "..\\evil.dll").write_bytes(b"")
+
+
+def _not_utf8(folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder / "x") + b"\xff")).write_bytes(b"")
+
+
 def _no_system(folder: Path) -> None:
     (folder / "example.inf").write_bytes(b"[Version]\nCatalogFile=a.cat\n")
 
 
 @pytest.mark.parametrize(
     "change",
-    [_link, _folder_link, _pipe, _second_inf, _no_inf, _inner_inf, _other_catalog, _one_name, _no_system],
+    [
+        _link,
+        _folder_link,
+        _pipe,
+        _second_inf,
+        _no_inf,
+        _inner_inf,
+        _other_catalog,
+        _one_name,
+        _no_system,
+        _backslash,
+        _not_utf8,
+    ],
     ids=lambda change: change.__name__.strip("_"),
 )
 def test_what_is_no_driver_package_is_refused(tmp_path: Path, change: object) -> None:

@@ -126,8 +126,15 @@ def test_an_unknown_windows_version_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"files": []}, {"hardware_ids": ["x"] * 10_001}, {"moment": WHEN.replace(year=2050)}],
-    ids=["no-files", "too-many-ids", "after-2049"],
+    [
+        {"files": []},
+        {"hardware_ids": ["x"] * 10_001},
+        {"hardware_ids": ["a\nb"]},
+        {"hardware_ids": [""]},
+        {"files": [CatalogFile("a" * 261, b"\1" * 32, is_program=False)]},
+        {"moment": WHEN.replace(year=2050)},
+    ],
+    ids=["no-files", "too-many-ids", "line-in-id", "empty-id", "long-name", "after-2049"],
 )
 def test_a_catalog_that_could_not_be_signed_is_not_made(changes: dict[str, object]) -> None:
     with pytest.raises(FormatError):
