@@ -45,6 +45,18 @@ _JOB = (
     '  <script language="VBScript"><![CDATA[\r\n    WScript.Echo "Hello"\r\n  ]]></script>\r\n</job>\r\n'
 )
 _PACKAGE = "<package>\r\n" + _JOB.partition("\r\n")[2] + '<job id="two">\r\n  </job>\r\n</package>\r\n'
+#: Every element that the documentation of script files names; a script without CDATA section, as plain text.
+_ALL_ELEMENTS = (
+    '<!-- tools -->\r\n<?job error="true" debug="false" ?>\r\n<package>\r\n<comment>x > 1</comment>\r\n<job id=one>\r\n'
+    '<?job debug="true"?>\r\n<runtime>\r\n<description>Does it &amp; ends</description>\r\n'
+    '<named name=\'server\' helpstring="it\'s here"\r\n  type="string" required />\r\n'
+    '<unnamed name="x" many=1/><usage><![CDATA[a > b]]></usage><example>Example: x.wsf</example>\r\n</runtime>\r\n'
+    '<object id="fso" progid="Scripting.FileSystemObject"/><reference object="ADODB.Connection" />\r\n'
+    '<resource id="text">Hello</resource>\r\n<script language="JScript" src="a.js"/>\r\n'
+    '<script language="JScript">\r\n<!--\r\nfor (i = 0; i<3 && "</job>" != "<b>"; i++) f();\r\n// -->\r\n</script >\r\n'
+    '<script><![CDATA[ x = "<!-- </job>" ]]></script>\r\n'
+    "<!-- </job> <script> --->\r\n</job>\r\n</package>\r\n"
+)
 
 
 def _marked(text: str) -> bytes:
@@ -100,6 +112,7 @@ GOOD: dict[str, dict[str, bytes]] = {
         "end-on-one-line": b"<package><job></job></package>",
         "utf8-mark": _marked(_JOB.replace("Hello", "Grüße")),
         "utf16-mark": _wide(_JOB.replace("Hello", "Grüße")),
+        "all-elements": _ALL_ELEMENTS.encode(),
     },
 }
 
@@ -202,6 +215,26 @@ BROKEN: dict[str, dict[str, tuple[bytes, str]]] = {
         "comment-behind-the-job": (b"<job></job><!-- -->", "bad-wsf"),
         "job-in-a-comment": (b"<job><!-- </job>\r\n-->", "bad-wsf"),
         "another-root": (b"<jobs><job></job>", "bad-wsf"),
+        "job-ends-in-an-open-comment": (_JOB.encode() + b"<!-- </job>", "bad-wsf"),
+        "job-ends-in-an-open-cdata": (b'<job><script><![CDATA[\r\nx = "</job>', "bad-wsf"),
+        "job-ends-in-an-open-script": (b"<job>\r\n<script>\r\n'</job>", "bad-wsf"),
+        "job-ends-in-a-script-in-capitals": (b"<job>\r\n<SCRIPT>\r\n'</job>", "bad-wsf"),
+        "job-ends-in-an-instruction": (b"<job>\r\n<?x </job>", "bad-wsf"),
+        "job-ends-in-a-value": (b'<job><object id="</job>', "bad-wsf"),
+        "job-ends-in-a-value-after-a-tag-end": (b'<job><object id="></job>', "bad-wsf"),
+        "job-ends-in-an-element": (b"<job><runtime></job>", "bad-wsf"),
+        "job-ends-twice": (b"<job></job>\r\n</job>", "bad-wsf"),
+        "jobs-without-package": (b"<job></job>\r\n<job></job>", "bad-wsf"),
+        "job-in-another-element": (b"<package><x><job></job></package>", "bad-wsf"),
+        "package-without-end": (b"<package><job></job>", "bad-wsf"),
+        "package-without-start": (b"<job></job></package>", "bad-wsf"),
+        "root-in-a-comment": (b"<!-- <job> --><other></job>", "bad-wsf"),
+        "script-ends-in-cdata": (b'<job><script><![CDATA[x = "</script>"]]></script></job>', "bad-wsf"),
+        "script-ends-in-a-comment": (b"<job><script><!-- </script> --></script></job>", "bad-wsf"),
+        "script-begins-in-cdata": (b"<job><resource><![CDATA[<script>]]></resource></job>", "bad-wsf"),
+        "comment-that-some-end-at-once": (b"<job><!--> </job> --></job>", "bad-wsf"),
+        "text-outside": (b"<job></job>x</job>", "bad-wsf"),
+        "document-type": (b'<!DOCTYPE job [<!ENTITY x "">]><job></job>', "bad-wsf"),
         "two-signatures": (b"<job>" + _WSF_LINES + _WSF_LINES + b"</job>", "signature-in-text"),
         "signature-behind-the-job": (b"<job></job>" + _WSF_LINES, "bad-wsf"),
         "signature-of-the-first-job": (

@@ -50,6 +50,8 @@ def find_script(family: Family, view: View) -> Found:
         raise FormatError("an empty script", code="empty")
     if size > MAX_SCRIPT:
         raise FormatError(f"a script of {size} bytes, at most {MAX_SCRIPT} are signed", code="too-large")
+    if family.check_place is not None:
+        family.check_place(view, encoding, found.start, found.end)
     return found
 
 

@@ -10,6 +10,7 @@ from signwright.formats.script import ScriptFormat
 from signwright.formats.script_block import Style
 from signwright.formats.script_family import HOST_ROOTS, Family, ScriptOptions, end_of_file, end_text
 from signwright.formats.script_text import TextEncoding, is_xml, xml_root
+from signwright.formats.wsf_markup import check_place
 from signwright.model.view import View
 
 _WIDTH = 44
@@ -50,8 +51,8 @@ def _xml_style(head: str, options: ScriptOptions) -> str:
 
 
 def _before_last_job_ends(view: View, encoding: TextEncoding) -> int:
-    """Before the end tag of the last job, behind which nothing but the end of the package may stand: so it is no
-    comment and no text that only looks like an end tag.
+    """Before the end tag of the last job, behind which nothing but the end of the package may stand. What stands before
+    it shows that it is one (`check_place`).
     """
     found = _LAST_JOB.search(end_text(view, encoding, view.size))
     if found is None:
@@ -95,5 +96,6 @@ WSF = ScriptFormat(
         style_of=_xml_style,
         belongs=lambda head: xml_root(head) in HOST_ROOTS,
         place_of=_before_last_job_ends,
+        check_place=check_place,
     )
 )

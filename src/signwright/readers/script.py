@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from signwright.errors import FormatError, VerificationError
 from signwright.model.view import View
-from signwright.readers import authenticode
+from signwright.readers import authenticode, script_markup
 from signwright.readers.base import Reading
 
 MAX_SIZE = 72 << 20
@@ -160,6 +160,7 @@ def _laid_out(view: View, dialect: Dialect) -> _Script:
     length = min(view.size - len(mark), _TAIL * unit)
     # A block is ASCII, so that its place can be counted in characters from the end, whatever stands before it.
     text = view.read(view.size - length, length).decode("latin-1" if unit == 1 else codec, "replace")
+    closing = None
     if dialect.closing is not None:
         closing = dialect.closing.search(text, max(len(text) - _GLANCE // unit, 0))
         if closing is None:
@@ -167,7 +168,16 @@ def _laid_out(view: View, dialect: Dialect) -> _Script:
         script.block_start = script.block_end = view.size - len(closing.group()) * unit
         text = text[: closing.start()]
     _find_block(text, script, dialect, unit)
+    if closing is not None:
+        _check_markup(view, script, closing.group())
     return script
+
+
+def _check_markup(view: View, script: _Script, closing: str) -> None:
+    length = script.block_start - script.start
+    if length > script_markup.LONGEST:
+        raise FormatError("a Windows script file that is too long", code="too-large")
+    script_markup.check_open(view.read(script.start, length).decode(script.codec, "replace"), closing)
 
 
 def _find_block(text: str, script: _Script, dialect: Dialect, unit: int) -> None:

@@ -124,6 +124,93 @@ def test_the_way_other_tools_sign_is_the_way_this_one_reads():
         assert read(family, with_envelope(family, _over(family, source), source)).signatures
 
 
+@pytest.mark.parametrize(
+    "defect", [d for d, (c, code) in BROKEN["wsf"].items() if code == "bad-wsf" and b"</job>" in c]
+)
+def test_a_signature_that_holds_does_not_count_where_no_job_ends(defect):
+    source = BROKEN["wsf"][defect][0]
+    with pytest.raises(FormatError) as refusal:
+        read("wsf", with_envelope("wsf", _over("wsf", source), source))
+    assert refusal.value.code == "bad-wsf"
+
+
+_MARKUP = [
+    "<job>",
+    "</job>",
+    "<package>",
+    "</package>",
+    "<script>",
+    "</script>",
+    "<SCRIPT ",
+    "</Script",
+    "<x a='",
+    "<x/>",
+]
+_MARKUP += [
+    "<!--",
+    "-->",
+    "-",
+    "<![CDATA[",
+    "]]>",
+    "]",
+    "<?",
+    "?>",
+    "<",
+    ">",
+    "/>",
+    '"',
+    "'",
+    "=",
+    " ",
+    "a",
+    "\r\n",
+    "&",
+]
+
+
+@given(st.sampled_from(["<job>", "<package><job>"]), st.lists(st.sampled_from(_MARKUP), max_size=12))
+@settings(max_examples=1500)
+def test_what_is_signed_and_what_is_read_is_the_same_set_of_script_files(root, parts):
+    end = "</job></package>" if "package" in root else "</job>"
+    content = (root + "".join(parts) + end).encode()
+    one, reader = FAMILIES["wsf"]
+    try:
+        one.prepare(BytesView(content), (), one.options())
+    except FormatError as refusal:
+        if refusal.code == "bad-wsf":
+            with pytest.raises(FormatError, match=r"Windows script file|clear"):
+                reader.read(BytesView(content))
+        return
+    assert reader.read(BytesView(content)).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "part", ["<x " * 3, '<x a="b" ', "<!-- -", "<x   a", "<![CDATA[]", "</x  ", "<script><", "<?x? ", "<!--"]
+)
+def test_markup_takes_time_that_grows_with_its_size_alone(part):
+    """No clock: what took quadratic time would not come to an end here."""
+    content = ("<job>" + part * ((1 << 20) // len(part)) + "</job>").encode()
+    one, reader = FAMILIES["wsf"]
+    for refusing in (
+        lambda: one.prepare(BytesView(content), (), one.options()),
+        lambda: reader.read(BytesView(content)),
+    ):
+        with pytest.raises(FormatError):
+            refusing()
+
+
+def test_a_script_file_is_of_limited_size():
+    content = b"<job>" + b" " * (4 << 20) + b"</job>"
+    one, reader = FAMILIES["wsf"]
+    for refusing in (
+        lambda: one.prepare(BytesView(content), (), one.options()),
+        lambda: reader.read(BytesView(content)),
+    ):
+        with pytest.raises(FormatError) as refusal:
+            refusing()
+        assert refusal.value.code == "too-large"
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_content_beside_a_script_is_refused(family):
     with pytest.raises(FormatError, match="inside"):
