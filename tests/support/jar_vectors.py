@@ -88,6 +88,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "section-begins-folded": (_section(b" Name: x\r\n\r\n"), "manifest"),
     "section-twice": (_section(2 * (_NAME + b"Sealed: true\r\n\r\n")), "manifest-twice"),
     "section-from-the-root": (_section(b"Name: /com/example/Main.class\r\nA: b\r\n\r\n"), "manifest"),
+    "section-with-a-tab-in-its-name": (_section(b"Name: a\tb\r\nA: b\r\n\r\n"), "manifest"),
+    "section-with-a-long-name": (_section(b"Name: a" + b"\r\n x" * 4096 + b"\r\nA: b\r\n\r\n"), "manifest"),
     "section-with-magic": (_section(_NAME + b"Magic: x\r\n\r\n"), "manifest-magic"),
     "title-turns-around": (
         jar(manifest=PLAIN[:-2] + "Implementation-Title: a\u202eb\r\n\r\n".encode()).build(),

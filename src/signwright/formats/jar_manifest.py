@@ -24,6 +24,9 @@ NEW_MANIFEST = b"Manifest-Version: 1.0\r\nCreated-By: Signwright\r\n\r\n"
 
 _LINE = 72
 _MAX_VALUE = 65535
+#: Characters of a section's name: far above any file's, and below what the template takes.
+_MAX_NAME = 4096
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LINES = re.compile(rb"([^\r\n]*)(\r\n|\n|\r|\Z)")
 _HEADER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9_-]{0,69}): ([^\x00]*)", re.DOTALL)
 _NAMES = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
@@ -144,7 +147,7 @@ def _section(headers: list[Header], start: int, lines_end: int, end: int, *, is_
     if headers[0].name != "name":
         raise FormatError("a section of the manifest does not begin with its Name", offset=start, code="manifest")
     name = _text(headers[0].value, start)
-    if not name or name.startswith(("/", "./")):
+    if not name or len(name) > _MAX_NAME or name.startswith(("/", "./")) or _CONTROL.search(name):
         raise FormatError(f"a section of the manifest for {name[:60]!r}", offset=start, code="manifest")
     return Section(name, tuple(headers[1:]), start, lines_end, end)
 
