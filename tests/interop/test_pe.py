@@ -222,6 +222,36 @@ def test_page_hashes_of_osslsigncode_hold_for_our_reader(tmp_path: Path, compile
     assert found.notes["page_hashes"] == "sha256, every page"
 
 
+VERSION = """1 VERSIONINFO
+FILEVERSION 1,2,3,4
+PRODUCTVERSION 5,6,7,65535
+BEGIN
+  BLOCK "StringFileInfo" BEGIN BLOCK "040904B0" BEGIN
+    VALUE "ProductName", "Example"
+    VALUE "FileVersion", "1.2 beta"
+  END END
+  BLOCK "VarFileInfo" BEGIN VALUE "Translation", 0x409, 1200 END
+END
+"""
+
+
+@pytest.mark.parametrize("kind", ["x86_64", "i686"])
+def test_version_that_a_resource_compiler_writes_is_read(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a.rc").write_text(VERSION)
+    (tmp_path / "a.c").write_text(SOURCES["a.c"])
+    windres, gcc = (require_tool(f"{kind}-w64-mingw32-{name}", "mingw-w64") for name in ("windres", "gcc"))
+    for command in ([windres, "a.rc", "a.o"], [gcc, "a.c", "a.o", "-o", "a.exe"]):
+        done = run(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    facts = PeFormat().prepare(BytesView((tmp_path / "a.exe").read_bytes()), (), PeOptions()).facts
+    assert {name: value for name, value in facts.items() if "product" in name or "version" in name} == {
+        "product_name": "Example",
+        "file_version": "1.2 beta",
+        "fixed_file_version": "1.2.3.4",
+        "fixed_product_version": "5.6.7.65535",
+    }
+
+
 @pytest.mark.slow
 def test_program_of_more_than_2_gib_is_accepted_by_osslsigncode(tmp_path: Path) -> None:
     """Offsets beyond 31 bits; the file is sparse, and signed where it lies."""

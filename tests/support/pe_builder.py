@@ -143,21 +143,69 @@ SHAPES = {
 }
 
 
-def version_resource(strings: dict[str, str], *, address: int = 3 * SECTION_ALIGNMENT, language: int = 0x0409) -> bytes:
+def version_resource(
+    strings: dict[str, str],
+    *,
+    address: int = 3 * SECTION_ALIGNMENT,
+    language: int = 0x0409,
+    file_version: tuple[int, int, int, int] = (1, 0, 0, 0),
+    product_version: tuple[int, int, int, int] = (1, 0, 0, 0),
+) -> bytes:
     """Content of a resource section with one RT_VERSION; ``address``: where `Pe` with two sections will map it."""
+    fixed = fixed_info(file_version, product_version)
+    table = string_table(strings, f"{language:04x}04b0")
+    info = version_node("VS_VERSION_INFO", fixed, len(fixed), 0, version_node("StringFileInfo", b"", 0, 1, table))
+    return resource_tree({(1, language): info}, address=address)
+
+
+def fixed_info(file_version: tuple[int, int, int, int], product_version: tuple[int, int, int, int]) -> bytes:
+    """VS_FIXEDFILEINFO."""
+    pairs = [struct.pack("<HH", low, high) for v in (file_version, product_version) for high, low in (v[:2], v[2:])]
+    return struct.pack("<II", 0xFEEF04BD, 0x10000) + b"".join(pairs) + bytes(28)
+
+
+def string_table(strings: dict[str, str], name: str = "040904b0") -> bytes:
     rows = b"".join(
-        _node(key, value.encode("utf-16-le") + b"\0\0", len(value) + 1, 1) for key, value in strings.items()
+        version_node(key, value.encode("utf-16-le") + b"\0\0", len(value) + 1, 1) for key, value in strings.items()
     )
-    table = _node(f"{language:04x}04b0", b"", 0, 1, rows)
-    info = _node("VS_VERSION_INFO", bytes(52), 52, 0, _node("StringFileInfo", b"", 0, 1, table))
-    levels = b""
-    for level, name in enumerate((16, 1, language)):
-        target = 0x80000000 | 24 * (level + 1) if level < 2 else 72
-        levels += struct.pack("<IIHHHH", 0, 0, 0, 0, 0, 1) + struct.pack("<II", name, target)
-    return levels + struct.pack("<IIII", address + 88, len(info), 0, 0) + info
+    return version_node(name, b"", 0, 1, rows)
 
 
-def _node(key: str, value: bytes, value_size: int, kind: int, children: bytes = b"") -> bytes:
+def resource_tree(
+    infos: dict[tuple[int, int], bytes], *, address: int = 3 * SECTION_ALIGNMENT, kind: int = 16
+) -> bytes:
+    """A resource section: ``infos``: by number and language, in the order in which they are to stand there."""
+    names = list(dict.fromkeys(number for number, _ in infos))
+    languages = {number: [language for n, language in infos if n == number] for number in names}
+    at = 24 + 16 + 8 * len(names)
+    entries_at = at + sum(16 + 8 * len(rows) for rows in languages.values())
+    data_at = entries_at + 16 * len(infos)
+    levels = _directory([(kind, 0x80000000 | 24)])
+    starts = []
+    for number in names:
+        starts.append((number, 0x80000000 | at))
+        at += 16 + 8 * len(languages[number])
+    levels += _directory(starts)
+    rows, data, entry = b"", b"", entries_at
+    for number in names:
+        listed = []
+        for language in languages[number]:
+            info = infos[number, language]
+            rows += struct.pack("<IIII", address + data_at + len(data), len(info), 0, 0)
+            data += info + bytes(-len(info) % 4)
+            listed.append((language, entry))
+            entry += 16
+        levels += _directory(listed)
+    return levels + rows + data
+
+
+def _directory(entries: list[tuple[int, int]]) -> bytes:
+    head = struct.pack("<IIHHHH", 0, 0, 0, 0, 0, len(entries))
+    return head + b"".join(struct.pack("<II", *entry) for entry in entries)
+
+
+def version_node(key: str, value: bytes, value_size: int, kind: int, children: bytes = b"") -> bytes:
+    """One node of a version resource."""
     head = key.encode("utf-16-le") + b"\0\0"
     head += bytes(-(6 + len(head)) % 4)
     body = head + value
