@@ -11,7 +11,6 @@ whoever signs a catalog signs every file in it, and whoever signs something else
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import islice
 
 from signwright.envelopes import cms, der
@@ -44,7 +43,7 @@ class Catalog:
     def check_content(self, operation: Operation, content: bytes) -> None:
         """A list for use as a catalog, with members: what MakeCat writes, and nothing that it does not."""
         check_known(operation, self.name, ("description", "url"))
-        fields = list(islice(each(content), 7))
+        fields = list(islice(der.each(content), 7))
         wanted = [der.SEQUENCE, der.OCTET_STRING, der.UTC_TIME, der.SEQUENCE, der.SEQUENCE]
         if [field.tag for field in fields] not in (wanted, [*wanted, 0xA0]):
             raise _wrong("other fields than usage, identifier, time, algorithm, members and extensions")
@@ -84,26 +83,17 @@ class Catalog:
         )
 
 
-def each(content: bytes) -> Iterator[der.Element]:
-    """The elements one by one: a list of many small ones would take a hundred times the memory of ``content``."""
-    at = 0
-    while at < len(content):
-        element = der.read_element(content, at)
-        yield element
-        at += len(element.encoded)
-
-
 def _check_member(member: der.Element) -> None:
     """TrustedSubject ::= SEQUENCE { OCTET STRING, SET OF Attribute }."""
     name, attributes = _parts(member, der.OCTET_STRING, der.SET)
     if not name.content:
         raise _wrong("a member has no name")
-    for attribute in each(attributes.content):
+    for attribute in der.each(attributes.content):
         _parts(attribute, der.OID, der.SET)
 
 
 def _parts(element: der.Element, *tags: int) -> list[der.Element]:
-    parts = list(islice(each(element.content), len(tags) + 1)) if element.tag == der.SEQUENCE else []
+    parts = list(islice(der.each(element.content), len(tags) + 1)) if element.tag == der.SEQUENCE else []
     if tuple(part.tag for part in parts) != tags:
         raise _wrong("a member, an attribute or an extension is of another shape")
     return parts

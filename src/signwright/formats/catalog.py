@@ -16,7 +16,7 @@ from itertools import islice
 from pydantic import Field, ValidationError, field_validator
 
 from signwright.envelopes import der
-from signwright.envelopes.catalog import TRUST_LIST, each
+from signwright.envelopes.catalog import TRUST_LIST
 from signwright.envelopes.cms import SIGNED_DATA
 from signwright.errors import FormatError, MalformedError
 from signwright.formats.authenticode import MAX_ENVELOPE, AuthenticodeOptions, Existing, authenticode_operation
@@ -159,15 +159,15 @@ def _read(view: View) -> bytes:
 def _find_list(content: bytes) -> _Outside:
     """Through ContentInfo and SignedData to the list; raises `FormatError`."""
     try:
-        info = list(islice(each(der.read_one(content, der.SEQUENCE).content), 3))
+        info = list(islice(der.each(der.read_one(content, der.SEQUENCE).content), 3))
         if len(info) != 2 or info[0].encoded != der.oid(SIGNED_DATA):
             raise MalformedError("no SignedData")
-        body = list(islice(each(_only(info[1]).content), 7))
+        body = list(islice(der.each(_only(info[1]).content), 7))
         tags = [field.tag for field in body]
         is_known = tags[:3] == [der.INTEGER, der.SET, der.SEQUENCE] and body[0].content == b"\1"
         if not is_known or tags[3:] not in ([der.SET], [0xA0, der.SET], [0xA0, 0xA1, der.SET]):
             raise MalformedError("SignedData has other fields, or another version")
-        listed = list(islice(each(body[2].content), 3))
+        listed = list(islice(der.each(body[2].content), 3))
         if len(listed) != 2 or listed[0].encoded != der.oid(TRUST_LIST):
             raise MalformedError("the content is no trust list")
         encoding = _only(listed[1], tag=0xA0).encoded

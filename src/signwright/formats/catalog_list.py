@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 from signwright.envelopes import der
-from signwright.envelopes.catalog import each
 from signwright.errors import FormatError, MalformedError
 
 MAX_MEMBERS = 50_000
@@ -58,7 +57,7 @@ def read_list(encoding: bytes, offset: int) -> CatalogList:
     no members, or says two things of a member.
     """
     try:
-        fields = list(islice(each(der.read_one(encoding, der.SEQUENCE).content), 7))
+        fields = list(islice(der.each(der.read_one(encoding, der.SEQUENCE).content), 7))
         tags = [der.SEQUENCE, der.OCTET_STRING, der.UTC_TIME, der.SEQUENCE, der.SEQUENCE]
         if [field.tag for field in fields] not in (tags, [*tags, 0xA0]):
             raise MalformedError("fields that a catalog does not have")
@@ -67,7 +66,7 @@ def read_list(encoding: bytes, offset: int) -> CatalogList:
         version = _VERSIONS.get(fields[3].content)
         if version is None:
             raise MalformedError("members named in an unknown way")
-        members = tuple(_member(element) for element in islice(each(fields[4].content), MAX_MEMBERS + 1))
+        members = tuple(_member(element) for element in islice(der.each(fields[4].content), MAX_MEMBERS + 1))
         if not members:
             raise FormatError("the catalog has no members: it would vouch for nothing", code="no-members")
         if len(members) > MAX_MEMBERS:
@@ -129,7 +128,7 @@ def _indirect_digest(value: der.Element) -> tuple[str, bytes]:
     """SpcIndirectDataContent ::= SEQUENCE { kind, DigestInfo }."""
     _, info = _parts(value, der.SEQUENCE, der.SEQUENCE)
     algorithm, digest = _parts(info, der.SEQUENCE, der.OCTET_STRING)
-    fields = list(islice(each(algorithm.content), 3))
+    fields = list(islice(der.each(algorithm.content), 3))
     name = _DIGESTS.get(fields[0].encoded) if fields else None
     if name is None or [field.encoded for field in fields[1:]] not in ([], [der.NULL]):
         raise FormatError("a member's digest is of an unknown kind", code="member-digest")
@@ -141,7 +140,7 @@ def _indirect_digest(value: der.Element) -> tuple[str, bytes]:
 def _extensions(fields: Sequence[der.Element]) -> dict[str, str]:
     values: dict[str, str] = {}
     for field in fields:
-        for extension in each(der.read_one(field.content, der.SEQUENCE).content):
+        for extension in der.each(der.read_one(field.content, der.SEQUENCE).content):
             kind, held = _parts(extension, der.OID, der.OCTET_STRING)
             if _KNOWN.get(kind.encoded) == NAME_VALUE:
                 label, text = _name_value(der.read_one(held.content, der.SEQUENCE))
@@ -159,7 +158,7 @@ def _name_value(value: der.Element) -> tuple[str, str]:
 
 
 def _parts(element: der.Element, *tags: int) -> list[der.Element]:
-    parts = list(islice(each(element.content), len(tags) + 1)) if element.tag == der.SEQUENCE else []
+    parts = list(islice(der.each(element.content), len(tags) + 1)) if element.tag == der.SEQUENCE else []
     if tuple(part.tag for part in parts) != tags:
         raise MalformedError("a member, an attribute or a value of another shape")
     return parts
@@ -168,7 +167,7 @@ def _parts(element: der.Element, *tags: int) -> list[der.Element]:
 def _in_order(held: der.Element) -> Iterator[der.Element]:
     """The elements of a SET OF, which stand in the order of DER."""
     before = b""
-    for element in each(held.content):
+    for element in der.each(held.content):
         if element.encoded < before:
             raise FormatError("a set is not in the order that Windows wants of catalogs (DER)", code="not-der")
         before = element.encoded

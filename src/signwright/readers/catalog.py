@@ -122,6 +122,8 @@ def _fields(encoding: bytes) -> list[Node]:
     head = [asn1.INTEGER, asn1.SET, asn1.SEQUENCE]
     if tags not in ([*head, asn1.SET], [*head, 0xA0, asn1.SET], [*head, 0xA0, 0xA1, asn1.SET]):
         raise FormatError("not a catalog: SignedData of another shape", code="not-a-catalog")
+    if asn1.integer(fields[0], what) != 1:
+        raise FormatError("not a catalog: SignedData of another version than 1", code="not-a-catalog")
     return fields
 
 

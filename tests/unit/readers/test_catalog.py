@@ -22,7 +22,7 @@ SIGNED = sign(PLAIN, identity("p256"), description="Größe ✓", url="https://e
 LIST_AT = SIGNED.index(Cat().list())
 LIST_END = LIST_AT + len(Cat().list())
 #: Defects that are no matter of the reader: it lists weak or vague members with a warning.
-FINE_TO_READ = {"sha1-alone", "member-info-missing", "signed-data-version-3"}
+FINE_TO_READ = {"sha1-alone", "member-info-missing"}
 
 
 def read(content: bytes) -> object:
@@ -83,12 +83,11 @@ def test_a_flipped_byte_of_the_list_is_refused(at: int) -> None:
 def test_a_flipped_bit_anywhere_is_refused_or_outside_of_what_is_signed(at: int, bit: int) -> None:
     flipped = SIGNED[:at] + bytes([SIGNED[at] ^ 1 << bit]) + SIGNED[at + 1 :]
     try:
-        reading = READER.read(BytesView(flipped))
+        READER.read(BytesView(flipped))
     except SignwrightError:
         return
-    # Of the certificates all but the signer's key and identifier are somebody else's business.
+    # Certificates, but for the signer's identifier, are the business of who checks the chain.
     assert at > LIST_END
-    assert all(found.public_key == identity("p256").public_key for found in reading.signatures)
 
 
 def test_a_signature_of_a_program_around_the_list_is_refused() -> None:
