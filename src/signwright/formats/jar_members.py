@@ -187,11 +187,13 @@ class HashedView:
 
     def sha256(self) -> str:
         """Lower-case hex."""
-        self._catch_up(self.size)
-        self._flush()
-        self._at = None
-        self.wait()
-        self.close()
+        try:
+            self._catch_up(self.size)
+            self._flush()
+            self._at = None
+            self.wait()
+        finally:
+            self.close()
         return self._digest.hexdigest()
 
     def later(self, update: Callable[[bytes], object], block: bytes) -> None:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from signwright.errors import FormatError
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.jar import JarFormat, JarOptions
 from signwright.formats.registry import recognize
+from signwright.model.one_pass import THREADS_FROM
 from signwright.model.patch import sealed
 from signwright.model.view import BytesView
 from signwright.readers.jar import JarReader
@@ -373,7 +376,9 @@ def test_any_files_are_signed_twice_and_read_back(
         return
     twice = sign(once, identity("p256"), existing="append", signer_name="SECOND")
     assert stripped(source) == stripped(once) == stripped(twice) == stripped(removed(twice))
-    assert len(READER.read(BytesView(twice)).signatures) == 2
+    reading = READER.read(BytesView(twice))
+    assert len(reading.signatures) == 2
+    assert READER.read(BytesView(twice)) == reading
     members = check_by_the_book(once, NAME, digest)
     assert all(len(line) <= 70 for line in re.split(rb"\r\n|\n|\r", members[MANIFEST]))
 
@@ -412,6 +417,25 @@ def test_memory_does_not_grow_with_a_member(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _MEASURE, str(tmp_path / "a.jar"), str(tmp_path / "cert")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert int(done.stdout) < 24
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_without_threads_the_digests_are_the_same(monkeypatch: pytest.MonkeyPatch, stored: bool) -> None:
+    """A sandbox may forbid them. Large and small members, gaps between them and a prefix."""
+    block = random.Random(1).randbytes(1 << 18)
+    files = [(f"large{n}", block[n:] * 9) for n in range(2)] + [(f"small{n}", block[:n]) for n in range(200)]
+    source = jar(*files).but(stored=stored, prefix=b"#!/bin/sh\n", comment=b"x").build()
+    assert len(source) > THREADS_FROM
+    with_threads = prepare(source)
+
+    def forbidden(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", forbidden)
+    without = prepare(source)
+    assert with_threads.pack() == without.pack()
+    assert without.source_sha256 == hashlib.sha256(source).hexdigest()
+    check_by_the_book(sign(source), NAME)
 
 
 def test_a_sealed_patch_is_the_same_each_time() -> None:

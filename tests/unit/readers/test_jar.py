@@ -350,6 +350,26 @@ def test_writer_and_reader_cut_manifests_alike(pieces: list[bytes]) -> None:
     assert theirs == ours or "manifest-twice" in ours
 
 
+NAMED = st.lists(
+    PIECES | st.sampled_from([b"Name: com/example/Main.class", b"Name: com/example/", b"Sealed: true"]), max_size=14
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(NAMED, st.booleans())
+def test_whatever_manifest_is_signed_holds_and_passes_the_strip_test(pieces: list[bytes], twice: bool) -> None:
+    source = jar(manifest=b"Manifest-Version: 1.0\r\n" + b"".join(pieces)).build()
+    try:
+        signed = sign(source)
+        if twice:
+            signed = sign(signed, identity("p256"), existing="append", signer_name="SECOND")
+    except FormatError:
+        return
+    reading = read(signed)
+    assert len(reading.signatures) == 1 + twice
+    assert reading.stripped_sha256 == stripped(source) == stripped(removed(signed))
+
+
 def _by_the_writer(text: bytes) -> list[object]:
     try:
         return [(s.name, (s.start, s.end), [h.value for h in s.headers]) for s in read_sections(text)]
