@@ -9,16 +9,15 @@ from enum import StrEnum
 from pydantic import Field
 
 from signwright.errors import FormatError
+from signwright.formats.powershell_mof import begins_as_mof, could_be_mof, is_only_mof
 from signwright.formats.script import ScriptFormat
 from signwright.formats.script_block import Style
 from signwright.formats.script_family import HOST_ROOTS, Family, ScriptOptions, end_of_file
 from signwright.formats.script_text import TextEncoding, is_xml, xml_root
 
-_MOF = re.compile(r"\s*(/\*|//|#pragma\b|instance\s+of\b)", re.IGNORECASE)
-
 
 class CommentStyle(StrEnum):
-    """Comments of PowerShell, of XML and of MOF. ``auto`` takes the one that the text itself shows."""
+    """Comments of PowerShell, of XML and of MOF. ``auto`` takes the one that the text itself shows for certain."""
 
     AUTO = "auto"
     HASH = "hash"
@@ -27,7 +26,7 @@ class CommentStyle(StrEnum):
 
 
 class PowerShellOptions(ScriptOptions):
-    """Options of `POWERSHELL`; ``style`` is for MOF documents that do not begin like one."""
+    """Options of `POWERSHELL`; ``style`` is for text that could be MOF and could be PowerShell."""
 
     style: CommentStyle = Field(default=CommentStyle.AUTO, strict=False)
 
@@ -39,12 +38,26 @@ def _style(opening: str, closing: str) -> Style:
 
 def _style_of(head: str, options: ScriptOptions) -> str:
     wished = options.style if isinstance(options, PowerShellOptions) else CommentStyle.AUTO
-    shown = CommentStyle.XML if is_xml(head) else CommentStyle.C if _MOF.match(head) else CommentStyle.HASH
-    if wished is CommentStyle.AUTO:
-        return shown.value
-    if CommentStyle.XML in (wished, shown) and wished is not shown:
-        raise FormatError(f"style {wished} for text that is written in style {shown}", code="bad-style")
-    return wished.value
+    possible = _possible_styles(head)
+    if wished is not CommentStyle.AUTO:
+        if wished not in possible:
+            raise FormatError(f"style {wished} for text that does not begin like text of that style", code="bad-style")
+        return wished.value
+    if len(possible) > 1 or (CommentStyle.HASH in possible and could_be_mof(head)):
+        raise FormatError(
+            "text that begins as a MOF document could, and a PowerShell script too",
+            code="ambiguous-style",
+            hint="say what it is: --option style=hash for PowerShell, --option style=c for MOF",
+        )
+    return possible[0].value
+
+
+def _possible_styles(head: str) -> tuple[CommentStyle, ...]:
+    if is_xml(head):
+        return (CommentStyle.XML,)
+    if is_only_mof(head):
+        return (CommentStyle.C,)
+    return (CommentStyle.HASH, CommentStyle.C) if begins_as_mof(head) else (CommentStyle.HASH,)
 
 
 POWERSHELL = ScriptFormat(

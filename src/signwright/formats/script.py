@@ -90,8 +90,8 @@ class ScriptFormat:
                 code="already-signed",
                 hint="option existing: replace",
             )
-        head = head_of(view, found.encoding)
-        if not head.strip() and view.size > HEAD:
+        head = head_of(view, found.encoding, found.start)
+        if not head.strip() and found.start > HEAD:
             raise FormatError("white space where the text should show its language", code="bad-style")
         style = family.style_of(head, options)
         reading = ScriptReading(family, found, options)

@@ -76,10 +76,12 @@ def encoding_of(view: View) -> TextEncoding:
     return next((encoding for encoding, mark in _MARKS.items() if start.startswith(mark)), TextEncoding.UTF8)
 
 
-def head_of(view: View, encoding: TextEncoding) -> str:
-    """The beginning of the text without its mark; what does not decode, or is cut in two, reads as U+FFFD."""
+def head_of(view: View, encoding: TextEncoding, end: int | None = None) -> str:
+    """The beginning of the text without its mark, of what lies before ``end`` (in bytes; the whole file without it);
+    what does not decode, or is cut in two, reads as U+FFFD.
+    """
     start = len(encoding.mark)
-    return view.read(start, min(HEAD, view.size - start)).decode(encoding.codec, "replace")
+    return view.read(start, min(HEAD, (view.size if end is None else end) - start)).decode(encoding.codec, "replace")
 
 
 def looks_like_text(view: View) -> bool:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from signwright.errors import FormatError, VerificationError
 from signwright.model.view import View
-from signwright.readers import authenticode, script_markup
+from signwright.readers import authenticode, script_markup, script_mof
 from signwright.readers.base import Reading
 
 MAX_SIZE = 72 << 20
@@ -66,7 +66,8 @@ class Dialect:
 @dataclass(slots=True)
 class _Script:
     """Where things lie, in bytes: text from ``start`` to ``block_start`` and from ``block_end`` to the end of the file.
-    ``codec`` as the mark says, ``marked`` whether there is one; ``envelope``: what the block holds.
+    ``codec`` as the mark says, ``marked`` whether there is one; ``envelope``: what the block holds; ``comment``: what
+    stands before each of its lines.
     """
 
     codec: str
@@ -75,7 +76,7 @@ class _Script:
     block_start: int
     block_end: int
     envelope: bytes | None = None
-    is_xml_block: bool = False
+    comment: str = ""
 
 
 @dataclass(slots=True)
@@ -138,10 +139,10 @@ class ScriptReader:
             odd.append("characters beyond ASCII without a byte order mark")
         if looks.other_line_ends:
             odd.append(f"{looks.other_line_ends} line ends that are not CRLF")
-        head = view.read(script.start, min(_GLANCE, view.size - script.start)).decode(script.codec, "replace")
+        length = min(_GLANCE, script.block_start - script.start)
+        head = view.read(script.start, length).decode(script.codec, "replace")
         odd += _declared_otherwise(head, script, looks)
-        is_xml = head.lstrip()[:1] == "<" and head.lstrip()[:2] != "<#"
-        if script.envelope is not None and script.is_xml_block != is_xml:
+        if script.envelope is not None and not _fits(script.comment, head):
             odd.append("a signature block in comments of another language")
         return odd
 
@@ -200,7 +201,7 @@ def _find_block(text: str, script: _Script, dialect: Dialect, unit: int) -> None
         if base64.b64encode(script.envelope).decode() != "".join(lines):
             raise FormatError("signature block is not base64 in its one form", code="bad-signature-block")
         script.block_start = script.block_end - (len(text) - start) * unit
-        script.is_xml_block = before.startswith("<") or dialect.closing is not None
+        script.comment = before
 
 
 def _texts(view: View, script: _Script, start: int, end: int) -> Iterator[str]:
@@ -255,6 +256,16 @@ def _check(before: str, text: str, dialect: Dialect) -> None:
         raise FormatError(
             "a signature block, or a part of one, stands where every verifier should not look", code="signature-in-text"
         )
+
+
+def _fits(comment: str, head: str) -> bool:
+    """Whether text that begins with ``head`` is of the language whose comments begin so."""
+    is_xml = head.lstrip()[:1] == "<" and head.lstrip()[:2] != "<#"
+    if is_xml or comment.startswith(("<", "**")):
+        return is_xml and comment.startswith(("<", "**"))
+    if comment.startswith("/*"):
+        return script_mof.begins(head)
+    return not (comment.startswith("#") and script_mof.is_compiled(head))
 
 
 def _declared_otherwise(head: str, script: _Script, looks: _Looks) -> Sequence[str]:

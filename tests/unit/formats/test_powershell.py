@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from signwright.errors import FormatError
 from signwright.formats.powershell import POWERSHELL, PowerShellOptions
+from signwright.formats.powershell_mof import begins_as_mof, is_only_mof
 from signwright.model.view import BytesView
+from signwright.readers import script_mof
+from signwright.readers.scripts import POWERSHELL as READER
 from tests.support.script_vectors import GOOD, sign
 
 
@@ -36,10 +41,13 @@ def test_the_text_itself_shows_its_comments(name, style):
 @pytest.mark.parametrize(
     ("head", "style"),
     [
-        (b'#pragma namespace("x")', "c"),
-        (b"\r\n  // MOF", "c"),
-        (b"Instance of X {};", "c"),
+        (b"/*\r\n@TargetNode='localhost'\r\n*/ instance of X {};", "c"),
         (b"#pragmatic comment", "hash"),
+        (b"class X { [string] $Name; }", "hash"),
+        (b"class X { Name() { } }", "hash"),
+        (b"[CmdletBinding()] param ()", "hash"),
+        (b"instances of x", "hash"),
+        (b"/bin/ls", "hash"),
         (b"  <# help #>", "hash"),
         (b"\r\n <a/>", "xml"),
         (b"[CmdletBinding()]", "hash"),
@@ -49,11 +57,88 @@ def test_the_first_words_decide(head, style):
     assert style_of(head + b"\r\n") == style
 
 
-def test_a_mof_that_does_not_begin_like_one_is_named():
-    source = b"class X { };\r\n"
-    assert style_of(source) == "hash"
-    assert style_of(source, "c") == "c"
-    assert b"\r\n/* SIG # Begin signature block */\r\n/* MII" in sign("powershell", source, style="c")
+MOF = [
+    b"class X { };",
+    b"instance of X\r\n{ a = 1; };",
+    b'// MOF\r\n#pragma namespace("\\\\.\\root")\r\n#PRAGMA include ("b.mof")\r\nInstance of X as $Y {};',
+    b'/** MOF **/ [Description("a ] \\" b"), Key] class /* x */ X : Y // z\r\n { [Key] uint32 Id = 1; };',
+    b"class X { Y ref Z; };",
+    b"class X { string Names [ 3 ]; };",
+    b"class X { string Names[]; };",
+    b"class X { boolean Does([in] string a); };",
+    b"class X { string ref; };",
+]
+#: PowerShell runs them, or some part of them.
+NO_MOF = [
+    b"#pragma once\r\nWrite-Host hi",
+    b"//server/share/tool.exe",
+    b"/* x */",
+    b"/*\r\n@TargetNode='localhost'\r\n*/ Write-Host hi",
+    b"instance of X",
+    b'#pragma namespace("x")',
+    b"// " + b"x" * 5000 + b"\r\ninstance of X { };",
+]
+
+
+@pytest.mark.parametrize("source", MOF)
+def test_a_mof_that_could_be_powershell_is_named(source):
+    with pytest.raises(FormatError) as refusal:
+        style_of(source + b"\r\n")
+    assert refusal.value.code == "ambiguous-style"
+    assert "--option style=c" in str(refusal.value.hint)
+    assert "--option style=hash" in str(refusal.value.hint)
+    signed = sign("powershell", source, style="c")
+    assert b"\r\n/* SIG # Begin signature block */\r\n/* MII" in signed
+    assert style_of(source, "hash") == "hash"
+    (found,) = READER.read(BytesView(signed)).signatures
+    assert found.family == "cms"
+    assert READER.read(BytesView(sign("powershell", source, style="hash"))).signatures
+
+
+@pytest.mark.parametrize("source", NO_MOF)
+def test_powershell_is_never_signed_in_comments_of_mof(source):
+    with pytest.raises(FormatError) as refusal:
+        style_of(source)
+    assert refusal.value.code == "ambiguous-style"
+    with pytest.raises(FormatError) as refusal:
+        style_of(source, "c")
+    assert refusal.value.code == "bad-style"
+    assert READER.read(BytesView(sign("powershell", source, style="hash"))).signatures
+
+
+def test_a_configuration_is_never_signed_in_comments_of_powershell():
+    with pytest.raises(FormatError) as refusal:
+        style_of(GOOD["powershell"]["mof"], "hash")
+    assert refusal.value.code == "bad-style"
+
+
+_MOF_WORDS = ["class", "instance", "of", "as", "$a", "X", "ref", "string", "UINT8", ":", "{", "}", "[", "]", "(", ")"]
+_MOF_WORDS += [
+    ";",
+    "=",
+    '"',
+    '"]"',
+    "/*",
+    "*/",
+    "//",
+    "\r\n",
+    " ",
+    " ",
+    " ",
+    "#pragma a(b)",
+    "3",
+    "\\",
+    "@TargetNode='",
+]
+
+
+@given(st.sampled_from(["", "class X {", "[", "instance of X ", "class X { string ", "/*\r\n@TargetNode='"]), st.data())
+@settings(max_examples=1500)
+def test_writer_and_reader_know_the_same_mof(start, data):
+    text = start + "".join(data.draw(st.lists(st.sampled_from(_MOF_WORDS), max_size=9)))
+    if begins_as_mof(text):
+        assert script_mof.begins(text)
+    assert is_only_mof(text) <= script_mof.is_compiled(text)
 
 
 @pytest.mark.parametrize(("content", "style"), [(b"Write-Host 1", "xml"), (b"<a/>", "hash"), (b"<a/>", "c")])

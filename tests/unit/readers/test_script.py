@@ -314,6 +314,22 @@ def test_a_block_in_comments_of_another_language_is_refused():
         read("powershell", sample_of("powershell") + xml)
 
 
+@pytest.mark.parametrize(
+    "source", [b"Write-Host 1", b"#pragma once\r\nWrite-Host hi", b"//server/share/tool.exe", b"\r\n"]
+)
+def test_a_block_in_comments_of_mof_does_not_count_for_a_script(source):
+    block = FAMILIES["powershell"][0]._family.styles["c"].write(_over("powershell", source), TextEncoding.ASCII)
+    with pytest.raises(VerificationError, match="comments of another language") as refusal:
+        read("powershell", source + block)
+    assert refusal.value.code == "ambiguous-text"
+
+
+def test_a_block_in_comments_of_powershell_does_not_count_for_a_configuration():
+    source = GOOD["powershell"]["mof"]
+    with pytest.raises(VerificationError, match="comments of another language"):
+        read("powershell", with_envelope("powershell", _over("powershell", source), source))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nested_signatures_are_read_and_must_hold(family):
     good = envelope(family)
