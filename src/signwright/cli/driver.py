@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,22 @@ from signwright.cli.console import json_result, result
 from signwright.cli.sign import Run, Wishes, tell_of
 from signwright.cli.views import signed_json
 from signwright.cli.waiting import DEFAULT_SECONDS
-from signwright.client.driver import Package, copy_rest, read_package, write_catalog, write_submission
+from signwright.client.driver import (
+    Package,
+    copy_rest,
+    read_members,
+    read_package,
+    write_catalog,
+    write_submission,
+)
 from signwright.client.hub import RequestView
 from signwright.client.results import SavedResult
 from signwright.errors import PendingError, UsageError
 from signwright.model.times import parse_time
 
 Signed = tuple[RequestView, list[SavedResult]]
+#: No cabinet has an earlier date; builds that want to be repeated set the times of their files back.
+_YEAR_1980 = int(datetime(1980, 1, 1, tzinfo=UTC).timestamp())
 
 
 @click.command("driver")
@@ -93,13 +103,16 @@ class _Steps:
         package, inside = self.package, self.staged / self.package.name
         inside.mkdir()
         copy_rest(package, inside)
+        others = read_members(package, inside, drivers=False)  # before a key is used: one of them may be refused
         signed: list[Signed] = []
         if package.drivers:
             places = {package.folder / file: inside / file for file in package.drivers}
             signed.append(self._sign("pe", places, existing=self.flags["existing"]))
         moment = self._moment(signed)
-        signed.append(self._made("catalog", inside / package.catalog, write_catalog, moment))
-        signed.append(self._made("cab", self.cabinet, write_submission, moment))
+        members = [*others, *read_members(package, inside, drivers=True)]
+        catalog = partial(write_catalog, package, members, moment)
+        signed.append(self._made("catalog", inside / package.catalog, catalog))
+        signed.append(self._made("cab", self.cabinet, partial(write_submission, package, inside, moment)))
         return signed
 
     def _moment(self, signed: list[Signed]) -> datetime:
@@ -107,15 +120,13 @@ class _Steps:
         catalog and cabinet are the same bytes and their requests the same requests.
         """
         created = [parse_time(one.receipt.predicate.created) for _, saved in signed for one in saved]
-        written = datetime.fromtimestamp(int((self.package.folder / self.package.inf).stat().st_mtime), UTC)
-        return max(created, default=written)
+        written = int((self.package.folder / self.package.inf).stat().st_mtime)
+        return max(created, default=datetime.fromtimestamp(max(written, _YEAR_1980), UTC))
 
-    def _made(
-        self, kind: str, output: Path, write: Callable[[Package, Path, Path, datetime], None], moment: datetime
-    ) -> Signed:
+    def _made(self, kind: str, output: Path, write: Callable[[Path], None]) -> Signed:
         with tempfile.TemporaryDirectory(dir=self.staged) as folder:
             unsigned = Path(folder) / output.name
-            write(self.package, self.staged / self.package.name, unsigned, moment)
+            write(unsigned)
             return self._sign(kind, {unsigned: output})
 
     def _sign(self, kind: str, places: Mapping[Path, Path], **options: str) -> Signed:

@@ -16,7 +16,7 @@ from signwright.client.files import open_input, read_small
 from signwright.client.inf import MAX_SIZE, read_inf
 from signwright.client.results import RECEIPT_SUFFIX
 from signwright.errors import FormatError, LimitError, UsageError
-from signwright.formats.cab_writer import Packed, write_cabinet
+from signwright.formats.cab_writer import MAX_NAME, Packed, write_cabinet
 from signwright.formats.catalog_content import MAX_FILES, CatalogFile, catalog_file, make_catalog, windows_version
 from signwright.model.text import first_bad_character
 from signwright.model.view import FileView
@@ -66,6 +66,8 @@ def read_package(folder: Path, *, systems: Sequence[str], hardware_ids: Sequence
     others = [file for file in files if file.suffix.lower() == CATALOG and str(file).lower() != said.catalog.lower()]
     if others:
         raise UsageError(f"{folder}: {others[0]} is not the catalog that the INF names", code="bad-package")
+    if any(len(_packed_name(infs[0].stem, file).encode()) > MAX_NAME for file in files):
+        raise UsageError(f"{folder}: a path of more than {MAX_NAME} bytes, which no cabinet takes", code="bad-name")
     wanted = tuple(systems) or said.systems
     if not wanted:
         raise UsageError(f"{infs[0]} does not say for which Windows it is", code="unknown-os", hint="--os 10_X64")
@@ -108,11 +110,12 @@ def copy_rest(package: Package, staged: Path) -> None:
                 shutil.copyfileobj(source, copy)
 
 
-def write_catalog(package: Package, staged: Path, target: Path, moment: datetime) -> None:
-    """The unsigned catalog over what lies in ``staged``, symbols excepted. Raises `FormatError`."""
-    members = [_member(staged, file) for file in package.files if file.suffix.lower() != SYMBOLS]
-    content = make_catalog(members, systems=package.systems, hardware_ids=package.hardware_ids, moment=moment)
-    target.write_bytes(content)
+def read_members(package: Package, staged: Path, *, drivers: bool) -> list[CatalogFile]:
+    """What the catalog will say of the drivers in ``staged``, or of the other files, symbols excepted. Raises
+    `FormatError`.
+    """
+    wanted = [file for file in package.files if (file.suffix.lower() == DRIVER) is drivers]
+    return [_member(staged, file) for file in wanted if file.suffix.lower() != SYMBOLS]
 
 
 def _member(staged: Path, file: PurePosixPath) -> CatalogFile:
@@ -120,12 +123,22 @@ def _member(staged: Path, file: PurePosixPath) -> CatalogFile:
         return catalog_file(file.name, FileView(opened))
 
 
-def write_submission(package: Package, staged: Path, target: Path, moment: datetime) -> None:
+def write_catalog(package: Package, members: Sequence[CatalogFile], moment: datetime, target: Path) -> None:
+    """The unsigned catalog. Raises `FormatError`."""
+    content = make_catalog(members, systems=package.systems, hardware_ids=package.hardware_ids, moment=moment)
+    target.write_bytes(content)
+
+
+def write_submission(package: Package, staged: Path, moment: datetime, target: Path) -> None:
     """The unsigned cabinet: the package in one folder of its name, as the dashboard for drivers wants it."""
     names = sorted([*package.files, PurePosixPath(package.catalog)])
-    packed = [Packed("\\".join((package.name, *name.parts)), _Named(staged / name)) for name in names]
+    packed = [Packed(_packed_name(package.name, name), _Named(staged / name)) for name in names]
     with target.open("xb") as out:
         write_cabinet(out, packed, moment=moment)
+
+
+def _packed_name(package: str, file: PurePosixPath) -> str:
+    return "\\".join((package, *file.parts))
 
 
 class _Named:

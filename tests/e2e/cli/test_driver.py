@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,13 +123,29 @@ def waiting(home: RunningHome) -> list[str]:
     return [row["request"] for row in ran.json["requests"]]
 
 
-def test_nothing_is_left_behind_when_a_step_fails(home: RunningHome, tmp_path: Path) -> None:
-    source = make_package(tmp_path / "package")
+def test_a_file_that_no_catalog_takes_is_refused_before_anything_is_signed(home: RunningHome, tmp_path: Path) -> None:
+    source, before = make_package(tmp_path / "package"), home.cli("requests", "--output", "json").out
     (source / "tools" / "data.cab").write_bytes(b"MSCF")
     ran = home.cli("driver", source, "-o", tmp_path / "out")
     assert ran.code == 9
     assert "data.cab: a cabinet" in ran.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["package"]
+    assert home.cli("requests", "--output", "json").out == before
+
+
+def test_nothing_is_left_behind_when_a_step_fails(home: RunningHome, tmp_path: Path) -> None:
+    source = make_package(tmp_path / "package", driver=b"MZ, but no driver")
+    assert home.cli("driver", source, "-o", tmp_path / "out").code == 9
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["package"]
+
+
+def test_a_package_without_drivers_has_a_catalog_as_well(home: RunningHome, tmp_path: Path) -> None:
+    source = make_package(tmp_path / "package")
+    (source / "example.sys").unlink()
+    os.utime(source / "example.inf", (0, 0))
+    ran = home.cli("driver", source, "-o", tmp_path / "out", "--output", "json")
+    assert ran.code == 0, ran.err
+    assert [request["files"][0]["format"] for request in ran.json["requests"]] == ["catalog", "cab"]
 
 
 @pytest.mark.parametrize("what", ["no-folder", "output-exists", "bad-os"])
