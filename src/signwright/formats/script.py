@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from signwright.errors import FormatError, MalformedError
 from signwright.formats.authenticode import Existing, authenticode_operation, check_envelope
 from signwright.formats.base import FormatOptions, Prepared
+from signwright.formats.script_block import Block
 from signwright.formats.script_family import Family
 from signwright.formats.script_reading import (
     FINE_LINE_ENDS,
@@ -132,6 +133,7 @@ class ScriptFormat:
         found = find_script(self._family, view)
         if found.block is None:
             raise FormatError("the script has no signature block at its end", code="not-signed")
+        _check_signature(found.block, "not-signed")
         reading = ScriptReading(self._family, found, self._family.options())
         reading.take_all(view)
         return _patch(reading.source.hexdigest(), view.size, Splice(found.start, found.end - found.start, b""))
@@ -149,6 +151,19 @@ class ScriptFormat:
         if prepared.format != self.name or not (known and inside):
             raise FormatError("prepared state does not hold: of another format, or out of order", code="bad-state")
         return state
+
+
+def _check_signature(block: Block, code: str) -> None:
+    """Raise `FormatError` unless the block holds what a signature begins with: text of a person looks like it too."""
+    try:
+        check_envelope(block.content)
+    except FormatError as problem:
+        raise FormatError(
+            f"the block at the end holds {len(block.content)} bytes and no signature ({problem.message})",
+            offset=block.start,
+            code=code,
+            hint="remove the block by hand if it is none",
+        ) from problem
 
 
 def _encoding_to_be(family: Family, reading: ScriptReading, *, convert: bool) -> TextEncoding:

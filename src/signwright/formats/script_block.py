@@ -46,11 +46,14 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block that was found: bytes from ``start`` to ``end`` of the file, written in ``style``."""
+    """A block that was found: bytes from ``start`` to ``end`` of the file, written in ``style``, and what its lines
+    hold, which need not be a signature.
+    """
 
     start: int
     end: int
     style: str
+    content: bytes
 
 
 def find_block(view: View, encoding: TextEncoding, styles: Iterable[tuple[str, Style]], end: int) -> Block | None:
@@ -68,14 +71,14 @@ def find_block(view: View, encoding: TextEncoding, styles: Iterable[tuple[str, S
             raise _broken("its last line without a first one", end)
         if tail.count("\r\n", start) > MAX_LINES:
             raise _broken(f"more than {MAX_LINES} lines", end)
-        lines = tail[start:].split("\r\n")[2:-2]
-        _check_lines(lines, style, end)
         # The block is ASCII, whatever the text before it is.
-        return Block(end - len(tail[start:]) * encoding.unit, end, name)
+        begin = end - len(tail[start:]) * encoding.unit
+        content = _content(tail[start:].split("\r\n")[2:-2], style, end)
+        return Block(begin, end, name, content)
     return None
 
 
-def _check_lines(lines: list[str], style: Style, end: int) -> None:
+def _content(lines: list[str], style: Style, end: int) -> bytes:
     stripped = []
     for line in lines:
         inner = line.removeprefix(style.opening).removesuffix(style.closing)
@@ -83,11 +86,12 @@ def _check_lines(lines: list[str], style: Style, end: int) -> None:
             raise _broken("a line that is none of it", end)
         stripped.append(inner)
     try:
-        envelope = base64.b64decode("".join(stripped).encode("ascii"), validate=True)
+        content = base64.b64decode("".join(stripped).encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error) as problem:
         raise _broken("lines that are not base64", end) from problem
-    if not envelope:
+    if not content:
         raise _broken("nothing between its first and its last line", end)
+    return content
 
 
 def _broken(found: str, end: int) -> FormatError:

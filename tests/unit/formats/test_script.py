@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from signwright.errors import FormatError, VerificationError
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.script_reading import MAX_CONVERTED, MAX_SCRIPT
-from signwright.formats.script_text import PIECE
+from signwright.formats.script_text import PIECE, TextEncoding
 from signwright.model.patch import Patched, sealed
 from signwright.model.view import BytesView
 from tests.support.pe_builder import PE32
@@ -224,6 +224,32 @@ def test_nothing_is_removed_from_an_unsigned_or_doubtful_script(family):
         with pytest.raises(FormatError) as refusal:
             FAMILIES[family][0].remove(BytesView(content))
         assert refusal.value.code == code
+
+
+def with_content(family: str, content: bytes) -> bytes:
+    """The sample with any bytes, in base64, where the signature stands."""
+    source = sample_of(family)
+    block = next(iter(FAMILIES[family][0]._family.styles.values())).write(content, TextEncoding.ASCII)
+    at = source.rindex(b"</job>") if family == "wsf" else len(source)
+    return source[:at] + block + source[at:]
+
+
+#: Base64 that is no signature: text of a person, data, CMS of another kind, CMS that is not DER or does not end.
+NO_SIGNATURES = [
+    bytes(3),
+    b"Hello, World",
+    bytes.fromhex("300d06092a864886f70d010701a000"),
+    bytes.fromhex("308006092a864886f70d010702a0000000"),
+    bytes.fromhex("300d06092a864886f70d010702a00000"),
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("content", NO_SIGNATURES)
+def test_a_block_that_is_no_signature_is_not_removed(family, content):
+    with pytest.raises(FormatError, match=f"{len(content)} bytes and no signature") as refusal:
+        FAMILIES[family][0].remove(BytesView(with_content(family, content)))
+    assert refusal.value.code == "not-signed"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
