@@ -50,6 +50,7 @@ SHAPES = {
     "manifest-last": Zip(members=(("META-INF/", b""), *FILES, (MANIFEST, PLAIN))),
     "manifest-last-without-folder": Zip(members=(*FILES, (MANIFEST, PLAIN))),
     "sections": jar(manifest=SECTIONS),
+    "main-digest": jar(manifest=PLAIN[:-2] + b"Source-Digest: of something else\r\n\r\n"),
     "line-feeds": jar(manifest=SECTIONS.replace(b"\r\n", b"\n")),
     "carriage-returns": jar(manifest=SECTIONS.replace(b"\r\n", b"\r")),
     "no-empty-line": jar(manifest=PLAIN[:-2]),

@@ -196,7 +196,7 @@ def _check_existing(jar: Jar, existing: str, name: str) -> None:
         )
     related = {member.name.upper() for member in jar.related}
     blocks = {stem: sum(f"META-INF/{stem}.{kind}" in related for kind in ("RSA", "DSA", "EC")) for stem in jar.signers}
-    if len(related) != 2 * len(blocks) or set(blocks.values()) != {1} or jar.manifest is None:
+    if len(jar.related) != 2 * len(blocks) or set(blocks.values()) != {1} or jar.manifest is None:
         raise FormatError(
             "files of signatures in META-INF that are no pairs", offset=offset, code="incomplete-signature"
         )
@@ -224,7 +224,7 @@ def _appended_manifest(hashed: HashedView, jar: Jar, old: bytes, algorithm: str)
     closed = True
     for section in read_sections(old):
         closed = section.is_closed
-        if section.name not in jar.files and any(header.is_digest for header in section.headers):
+        if section.name and section.name not in jar.files and any(header.is_digest for header in section.headers):
             raise FormatError(
                 f"{section.name[:60]!r} was signed and is not there", offset=section.start, code="missing-entries"
             )

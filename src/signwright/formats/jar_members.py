@@ -22,8 +22,8 @@ from signwright.model.one_pass import THREADS_FROM
 from signwright.model.view import BLOCK, View, blocks
 
 FOLDER, MANIFEST = "META-INF/", "META-INF/MANIFEST.MF"
-#: Members of signatures, and bytes of each of them that is read.
-MAX_RELATED, MAX_RELATED_SIZE = 64, 8_000_000
+#: Members of signatures in one JAR.
+MAX_RELATED = 64
 
 _UTF8 = 1 << 11
 _PACKINGS = (0, 8)

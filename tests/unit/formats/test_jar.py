@@ -198,6 +198,7 @@ def _grown(content: bytes, *more: tuple[str, bytes], manifest: bytes | None = No
 
 def test_append_adds_sections_for_what_nobody_signed_and_changes_none() -> None:
     grown = _grown(signed_jar(), ("later.txt", b"later"))
+    sign(sign(SHAPES["main-digest"].build()), existing="append", signer_name="SECOND")
     twice = dict(unpacked(sign(grown, existing="append", signer_name="SECOND", digest="sha384")))
     was = dict(unpacked(grown))[MANIFEST]
     assert twice[MANIFEST].startswith(was)
@@ -222,7 +223,7 @@ def test_append_refuses_where_the_first_signature_would_break_or_does_not_hold()
         half = Zip(members=tuple(row for row in unpacked(once) if row[0] != name)).build()
         assert refused(half, existing="append", signer_name="B") == "incomplete-signature"
         assert READER.read(BytesView(sign(half, existing="replace"))).signatures
-    for more in (("META-INF/SIG-OTHER", b""), ("META-INF/b.ec", b"")):
+    for more in (("META-INF/SIG-OTHER", b""), ("META-INF/b.ec", b""), (f"META-INF/{NAME.lower()}.sf", b"")):
         assert refused(_grown(once, more), existing="append", signer_name="B") == "incomplete-signature"
 
 
