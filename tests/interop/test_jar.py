@@ -70,33 +70,48 @@ def test_compiled_multi_release_program_is_accepted_and_runs_as_before(
     assert "META-INF/versions/17/com/example/Main.class" in dict(unpacked(signed))
 
 
+THROUGH = """
+import java.io.*; import java.util.jar.*;
+public class Through { public static void main(String[] files) throws Exception {
+  for (String file : files)
+    try (JarInputStream in = new JarInputStream(new FileInputStream(file), true)) {
+      System.out.println(file + " " + (in.getManifest() != null));
+      for (JarEntry e; (e = in.getNextJarEntry()) != null;) {
+        in.readAllBytes();
+        boolean plain = e.isDirectory() || e.getName().startsWith("META-INF/");
+        if (!plain) System.out.println(e.getName() + " " + e.getCodeSigners().length);
+      }
+    }
+} }
+"""
+
+
 def test_a_reader_that_goes_through_from_the_start_finds_the_signers(tmp_path: Path) -> None:
     """java.util.jar.JarInputStream wants the manifest first, and the files of signatures before all others."""
-    program = """
-        import java.io.*; import java.util.jar.*;
-        public class Through { public static void main(String[] a) throws Exception {
-          try (JarInputStream in = new JarInputStream(new FileInputStream(a[0]), true)) {
-            System.out.println(in.getManifest() != null);
-            for (JarEntry e; (e = in.getNextJarEntry()) != null;) {
-              in.readAllBytes();
-              boolean plain = e.isDirectory() || e.getName().startsWith("META-INF/");
-              if (!plain) System.out.println(e.getName() + " " + e.getCodeSigners().length);
-            }
-          } } }
-    """
-    (tmp_path / "Through.java").write_text(program)
+    (tmp_path / "Through.java").write_text(THROUGH)
+    wanted = []
     for shape in ("plain", "no-folder", "no-manifest", "manifest-last", "manifest-last-without-folder"):
         once = sign(SHAPES[shape].build(), identity("rsa3072"))
         twice = sign(once, identity("p256"), existing="append", signer_name="SECOND")
         for count, content in ((1, once), (2, twice)):
-            (tmp_path / "a.jar").write_bytes(content)
-            told = run("java", "Through.java", "a.jar", cwd=tmp_path)
-            files = ("com/example/Main.class", "com/example/text.properties")
-            assert told.stdout.split("\n") == ["true", *(f"{name} {count}" for name in files), ""], told.stderr
+            (tmp_path / f"{shape}-{count}").write_bytes(content)
+            wanted += [
+                f"{shape}-{count} true",
+                f"com/example/Main.class {count}",
+                f"com/example/text.properties {count}",
+            ]
+    told = run("java", "Through.java", *(line.split()[0] for line in wanted if line.endswith(" true")), cwd=tmp_path)
+    assert told.stdout.splitlines() == wanted, told.stderr
 
 
-@pytest.mark.parametrize("theirs", ["SHA-256", "SHA-384", "SHA-512"])
-@pytest.mark.parametrize("shape", ["plain", "sections", "names", "manifest-last", "no-empty-line"])
+@pytest.mark.parametrize(
+    ("shape", "theirs"),
+    [
+        *((shape, "SHA-256") for shape in ("plain", "sections", "names", "manifest-last", "no-empty-line", "wide")),
+        ("sections", "SHA-384"),
+        ("plain", "SHA-512"),
+    ],
+)
 def test_ours_beside_jarsigner_s_in_either_order(tmp_path: Path, shape: str, theirs: str) -> None:
     source, first, second = SHAPES[shape].build(), identity("rsa3072"), identity("p256")
     options = ["-digestalg", theirs]
