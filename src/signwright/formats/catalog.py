@@ -77,7 +77,7 @@ class CatalogFormat:
     digest_mode = False
     file_names = ("*",)
     detached_suffix = ""
-    verifiers: tuple[str, ...] = ("osslsigncode", "signify")
+    verifiers: tuple[str, ...] = ("osslsigncode", "signify", "relic")
 
     def recognizes(self, view: View) -> bool:
         """SignedData, a trust list, for use as a catalog: three object identifiers in the head, in this order."""
