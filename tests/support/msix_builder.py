@@ -40,6 +40,10 @@ TYPES = (
     '<Override PartName="/AppxBlockMap.xml" ContentType="application/vnd.ms-appx.blockmap+xml"/>{more}</Types>'
 )
 OVERRIDE = '<Override PartName="/AppxSignature.p7x" ContentType="application/vnd.ms-appx.signature"/>'
+BUNDLE_MANIFEST = (
+    HEAD + '<Bundle xmlns="http://schemas.microsoft.com/appx/2013/bundle" SchemaVersion="5.0">'
+    '<Identity Name="Example.Package" Publisher="{publisher}" Version="1.2.3.0"/><Packages>{rows}</Packages></Bundle>'
+)
 BLOCK = 64 << 10
 FILES = (
     ("app.exe", b"MZ" + bytes(range(256)) * 400),
@@ -64,7 +68,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Msix:
-    """``wide``: 64-bit end record and descriptors, as the packager writes; ``stored``: nothing is packed; ``map_of``:
+    """``wide``: 64-bit end record and descriptors, as the packager writes; ``fields64``: also every size and offset of
+    the directory in 64 bits, and disks that are none, as newer ones do; ``stored``: nothing is packed; ``map_of``:
     changes the block map's text; ``rows_of``: the members before they are written; ``types``: more content types.
     """
 
@@ -72,6 +77,7 @@ class Msix:
     publisher: str = PUBLISHER
     algorithm: str = "sha256"
     wide: bool = True
+    fields64: bool = False
     described: bool = True
     stored: bool = False
     catalog: bytes = b""
@@ -87,25 +93,24 @@ class Msix:
         return replace(self, **changes)
 
     def build(self) -> bytes:
-        publisher = self.publisher.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-        manifest = self.manifest.replace("{publisher}", publisher).encode()
-        rows = [self._row(*one, described=self.described) for one in (*self.files, ("AppxManifest.xml", manifest))]
-        block_map = self.map_of(self._block_map(rows)).encode()
+        manifest = self.manifest.replace("{publisher}", escaped(self.publisher)).encode()
+        rows = [self.row(*one, described=self.described) for one in (*self.files, ("AppxManifest.xml", manifest))]
+        block_map = self.map_of(self.block_map(rows)).encode()
         types = self.types_text.replace("{more}", self.types).encode()
-        last = [self._row("[Content_Types].xml", types, described=False)]
+        last = [self.row("[Content_Types].xml", types, described=False)]
         rows = [*(last if self.types_first else ()), *rows]
-        rows.append(self._row("AppxBlockMap.xml", block_map, described=self.described))
+        rows.append(self.row("AppxBlockMap.xml", block_map, described=self.described))
         rows += [] if self.types_first else last
         if self.catalog:
-            rows.append(self._row("AppxMetadata/CodeIntegrity.cat", self.catalog, described=False))
-        rows += [self._row(*one, described=False) for one in self.more]
-        return write_zip(self.rows_of(rows), wide=self.wide)
+            rows.append(self.row("AppxMetadata/CodeIntegrity.cat", self.catalog, described=False))
+        rows += [self.row(*one, described=False) for one in self.more]
+        return write_zip(self.rows_of(rows), wide=self.wide, fields64=self.fields64)
 
-    def _row(self, name: str, content: bytes, *, described: bool) -> Row:
+    def row(self, name: str, content: bytes, *, described: bool) -> Row:
         pack = not self.stored and not name.endswith(".png")
         return Row(name, content, b"".join(packed(content)) if pack else content, 8 * pack, described)
 
-    def _block_map(self, rows: list[Row]) -> str:
+    def block_map(self, rows: list[Row]) -> str:
         text = HEAD + '<BlockMap xmlns="http://schemas.microsoft.com/appx/2010/blockmap" '
         text += f'HashMethod="{METHODS[self.algorithm]}">'
         for row in rows:
@@ -120,6 +125,47 @@ class Msix:
         return text + "</BlockMap>"
 
 
+def escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """``packages``: as they are, signed or not; ``says``: changes what the manifest says of each; ``last``: they stand behind all other
+    members.
+    """
+
+    packages: tuple[tuple[str, bytes], ...]
+    publisher: str = PUBLISHER
+    stored: bool = True
+    last: bool = False
+    says: Callable[[str], str] = field(default=lambda text: text)
+
+    def build(self) -> bytes:
+        method = 0 if self.stored else 8
+        inner = [Row(n, c, c if self.stored else b"".join(packed(c)), method, described=True) for n, c in self.packages]
+        rest = self._rest(0)
+        if not self.last:
+            return write_zip([*inner, *rest], wide=True)
+        # Where the packages start depends on how well their offsets pack.
+        for _ in range(9):
+            rest = self._rest(write_zip(rest, wide=True).index(b"PK\1\2"))
+        return write_zip([*rest, *inner], wide=True)
+
+    def _rest(self, at: int) -> list[Row]:
+        rows, shell = "", Msix()
+        for name, content in self.packages:
+            at += 30 + len(name)
+            rows += f'<Package Type="application" Version="1.0.0.0" FileName="{name}" Offset="{at}" '
+            rows += f'Size="{len(content)}"/>'
+            at += len(content) + 24
+        manifest = BUNDLE_MANIFEST.replace("{publisher}", escaped(self.publisher)).replace("{rows}", self.says(rows))
+        described = shell.row("AppxMetadata/AppxBundleManifest.xml", manifest.encode(), described=True)
+        block_map = shell.row("AppxBlockMap.xml", shell.block_map([described]).encode(), described=True)
+        types = shell.row("[Content_Types].xml", TYPES.replace("{more}", "").encode(), described=False)
+        return [described, block_map, types]
+
+
 def packed(content: bytes) -> list[bytes]:
     """Deflated so that each block of 64 KiB unpacks by itself; the last piece ends the stream."""
     engine = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -130,7 +176,7 @@ def packed(content: bytes) -> list[bytes]:
     return [*pieces, engine.flush()]
 
 
-def write_zip(rows: list[Row], *, wide: bool) -> bytes:
+def write_zip(rows: list[Row], *, wide: bool, fields64: bool = False) -> bytes:
     out, directory = bytearray(), bytearray()
     for row in rows:
         offset, flags = len(out), 8 * row.described
@@ -144,19 +190,25 @@ def write_zip(rows: list[Row], *, wide: bool) -> bytes:
         )
         if row.described:
             out += b"PK\7\x08" + struct.pack("<L2Q" if wide else "<3L", *numbers)
-        places = struct.pack("<5H2L", len(name), len(row.record_extra), 0, 0, 0, 0, offset)
-        directory += b"PK\1\2\x2d\0" + common + struct.pack("<3L", *numbers) + places + name + row.record_extra
+        extra = row.record_extra
+        if fields64:
+            extra += struct.pack("<2H3Q", 1, 24, numbers[2], numbers[1], offset)
+            numbers, offset = (numbers[0], 0xFFFFFFFF, 0xFFFFFFFF), 0xFFFFFFFF
+        places = struct.pack("<5H2L", len(name), len(extra), 0, 0, 0, 0, offset)
+        directory += b"PK\1\2\x2d\0" + common + struct.pack("<3L", *numbers) + places + name + extra
     start, count = len(out), len(rows)
     content = bytes(out + directory)
     if not wide:
         return content + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(directory), start, 0)
     end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, len(directory), start)
     end += struct.pack("<4sLQL", b"PK\6\7", 0, len(content), 1)
-    return content + end + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *[0xFFFF] * 2, *[0xFFFFFFFF] * 2, 0)
+    disks = [0xFFFF * fields64] * 2
+    return content + end + struct.pack("<4s4H2LH", b"PK\5\6", *disks, *[0xFFFF] * 2, *[0xFFFFFFFF] * 2, 0)
 
 
 SHAPES = {
     "packager": Msix(),
+    "newer-packager": Msix(fields64=True),
     "narrow": Msix(wide=False),
     "no-descriptors": Msix(wide=False, described=False),
     "wide-no-descriptors": Msix(described=False),
@@ -184,3 +236,9 @@ def sign(source: bytes, signer: Identity | None = None, **options: object) -> by
 @cache
 def signed_msix() -> bytes:
     return sign(small_msix())
+
+
+@cache
+def small_bundle() -> bytes:
+    """Two signed packages in a bundle that is not signed."""
+    return Bundle((("x64.msix", signed_msix()), ("arm.appx", sign(Msix(described=False).build())))).build()

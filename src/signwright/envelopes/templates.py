@@ -10,7 +10,7 @@ from signwright.envelopes.authenticode import Authenticode, AuthenticodePackage,
 from signwright.envelopes.base import Template
 from signwright.envelopes.catalog import Catalog
 from signwright.envelopes.detached import CmsDetached
-from signwright.envelopes.indirect_data import KINDS
+from signwright.envelopes.indirect_data import KINDS, PACKAGE_KINDS
 from signwright.envelopes.jar import Jar
 from signwright.envelopes.nuget import NuGet
 from signwright.envelopes.raw import Raw
@@ -27,7 +27,7 @@ def table(templates: Iterable[Template]) -> Mapping[str, Template]:
     return MappingProxyType(found)
 
 
-_AUTHENTICODE = (AuthenticodePages(), AuthenticodePackage("appx"), Catalog())
+_AUTHENTICODE: tuple[Template, ...] = (AuthenticodePages(), *map(AuthenticodePackage, PACKAGE_KINDS), Catalog())
 TEMPLATES = table((*map(Authenticode, KINDS), *_AUTHENTICODE, CmsDetached(), Jar(), NuGet(), Raw()))
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MSIX and AppX packages (``.msix``, ``.appx``): the signature as the member ``AppxSignature.p7x``.
+"""MSIX and AppX packages and their bundles (``.msix``, ``.appx``, ``.msixbundle``, ``.appxbundle``).
+
+The signature is the member ``AppxSignature.p7x``.
 
 Sources: "Open Packaging Conventions" (ECMA-376 part 2), "Package block map" (Microsoft). What is signed are digests of
 five things, in the algorithm of the block map: all members but the signature as they stand in the file, the zip's
@@ -31,8 +33,10 @@ from signwright.formats.authenticode import (
 )
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.msix_blocks import BlockCheck
+from signwright.formats.msix_bundle import check_bundled
 from signwright.formats.msix_package import (
     BLOCK_MAP,
+    BUNDLE_MANIFEST,
     CATALOG,
     CONTENT_TYPES,
     LIMITS,
@@ -58,7 +62,6 @@ from signwright.model.patch import Patch, Splice
 from signwright.model.view import View
 
 MARK = b"PKCX"
-KIND = "appx"
 _LIMIT32, _LIMIT16 = (1 << 32) - 1, (1 << 16) - 1
 #: As the packager writes the members that it packs.
 _MADE_BY, _NEEDED = 45, 20
@@ -101,21 +104,21 @@ class MsixFormat:
     """Implements `signwright.formats.base.Format`."""
 
     name = "msix"
-    title = "Windows app package (MSIX, AppX)"
+    title = "Windows app package or bundle (MSIX, AppX)"
     purpose = "authenticode"
     options: type[FormatOptions] = MsixOptions
     digest_mode = False
-    file_names = ("*.msix", "*.appx")
+    file_names = ("*.msix", "*.appx", "*.msixbundle", "*.appxbundle")
     detached_suffix = ""
     verifiers: tuple[str, ...] = ("osslsigncode",)
 
     def recognizes(self, view: View) -> bool:
-        """A zip with the manifest and the content types of a package at its root."""
+        """A zip with the content types and the manifest of a package, or of a bundle."""
         try:
             names = set(listed_names(view, LIMITS)) if view.read(0, 4) == b"PK\x03\x04" else set()
         except (FormatError, LimitError):
             return False
-        return {CONTENT_TYPES, MANIFEST} <= names
+        return CONTENT_TYPES in names and bool({MANIFEST, BUNDLE_MANIFEST} & names)
 
     def prepare(self, view: View, chain: Sequence[bytes], options: FormatOptions) -> Prepared:
         """One operation; memory is bounded by the number of members and the size of the block map."""
@@ -126,19 +129,20 @@ class MsixFormat:
             raise FormatError("the package is signed already", code="already-signed", hint="option existing: replace")
         _check_room(view, package)
         facts: dict[str, Parameter] = {
-            **identity(package.part(MANIFEST)),
+            **identity(package.part(package.manifest), "Bundle" if package.is_bundle else "Package"),
             "signed_before": package.signature is not None,
         }
         _check_publisher(str(facts["publisher"]), chain)
         types = with_signature(package.part(CONTENT_TYPES))
         state = _planned(view, package, types)
         source, digests, algorithm = _digests(view, package, state, types, options)
-        content = octets(indirect_data_of_package(KIND, algorithm, digests))
+        kind = "appx-bundle" if package.is_bundle else "appx"
+        content = octets(indirect_data_of_package(kind, algorithm, digests))
         return Prepared(
             format=self.name,
             source_sha256=source,
             source_size=view.size,
-            operations=(authenticode_operation(KIND, Digest.of(content, algorithm), options),),
+            operations=(authenticode_operation(kind, Digest.of(content, algorithm), options),),
             facts=facts,
             state=state.model_dump(mode="json"),
         ).beside(contents=(content,), tables=(package.directory, types))
@@ -183,6 +187,8 @@ def _check_room(view: View, package: Package) -> None:
     grown = view.size + MAX_ENVELOPE + MAX_CONTENT_TYPES + (64 << 10)
     if not package.is_wide and (grown >= _LIMIT32 or len(package.by_name) + 1 >= _LIMIT16):
         raise FormatError("the signed package would be a 64-bit zip, and is none now", code="too-large")
+    if len(package.by_name) >= LIMITS.members:
+        raise FormatError(f"a signed package has at most {LIMITS.members} members", code="too-large")
 
 
 def _planned(view: View, package: Package, types: bytes) -> MsixState:
@@ -212,7 +218,7 @@ def _digests(
     view: View, package: Package, state: MsixState, types: bytes, options: MsixOptions
 ) -> tuple[str, bytes, str]:
     """SHA-256 of the file, the digests that are signed, each behind its mark, and their algorithm."""
-    found, expected = mapped_files(package, view)
+    found, expected = mapped_files(package, view, check_bundled(package, view))
     algorithm = found.algorithm
     if options.digest is not None and options.digest.value != algorithm:
         raise FormatError(

@@ -10,6 +10,7 @@ no gaps, no comments, no extra fields but a 64-bit one that is needed, data desc
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -31,7 +32,6 @@ from signwright.model.view import View
 
 CONTENT_TYPES, BLOCK_MAP, MANIFEST = "[Content_Types].xml", "AppxBlockMap.xml", "AppxManifest.xml"
 BUNDLE_MANIFEST, CATALOG = "AppxMetadata/AppxBundleManifest.xml", "AppxMetadata/CodeIntegrity.cat"
-MAX_CATALOG = 32 << 20
 LIMITS = ArchiveLimits(total=64 << 20)
 #: No digest is taken of them as files: each has a place of its own in the signature.
 _NOT_MAPPED = {CONTENT_TYPES, BLOCK_MAP, CATALOG, SIGNATURE}
@@ -55,16 +55,24 @@ class Package:
         return self.by_name.get(SIGNATURE)
 
     @property
+    def is_bundle(self) -> bool:
+        return BUNDLE_MANIFEST in self.by_name
+
+    @property
+    def manifest(self) -> str:
+        return BUNDLE_MANIFEST if self.is_bundle else MANIFEST
+
+    @property
     def is_wide(self) -> bool:
         return self.archive.directory.end64 is not None
 
     def part(self, name: str) -> bytes:
         """Content of a small member that must be there. Raises `FormatError`."""
-        most = {CONTENT_TYPES: MAX_CONTENT_TYPES, BLOCK_MAP: MAX_BLOCK_MAP, MANIFEST: MAX_MANIFEST}
+        most = {CONTENT_TYPES: MAX_CONTENT_TYPES, MANIFEST: MAX_MANIFEST, BUNDLE_MANIFEST: MAX_MANIFEST}
         member = self.by_name.get(name)
         if member is None:
             raise FormatError(f"the package has no {name}", code="not-a-package")
-        if member.size > most.get(name, MAX_CATALOG):
+        if member.size > most.get(name, MAX_BLOCK_MAP):
             raise FormatError(f"{name} of {member.size} bytes", offset=member.header, code="too-large")
         try:
             return b"".join(self.archive.read(member))
@@ -84,6 +92,8 @@ def open_package(view: View) -> Package:
         raise FormatError("zip: a 64-bit archive whose short end record has numbers", offset=plan.end, code="zip-end")
     if archive.directory.base or tail[-2:] != b"\0\0":
         raise FormatError("zip: bytes before the package, or a comment", offset=plan.end, code="zip-end")
+    if tail[-18:-14] not in (bytes(4), b"\xff" * 4):
+        raise FormatError("zip: an archive in several volumes", offset=plan.end, code="zip-end")
     # The packager writes 0xFFFF for the disks of a 64-bit archive; verifiers digest zeros.
     plan = plan.model_copy(update={"tail": (tail[:-18] + bytes(4) + tail[-14:]).hex()})
     directory = read_directory(view, plan)
@@ -92,9 +102,11 @@ def open_package(view: View) -> Package:
     if len(names) != len(archive.members):
         raise FormatError("two members of one name, which readers choose from differently", code="ambiguous-member")
     by_name = {member.name: member for member in archive.members}
-    for name in (SIGNATURE, CONTENT_TYPES, BLOCK_MAP, MANIFEST, CATALOG):
+    for name in (SIGNATURE, CONTENT_TYPES, BLOCK_MAP, MANIFEST, BUNDLE_MANIFEST, CATALOG):
         if name.casefold() in names and name not in by_name:
             raise FormatError(f"{name} is spelt in another way", code="ambiguous-member")
+    if {MANIFEST, BUNDLE_MANIFEST} <= set(by_name):
+        raise FormatError("manifests of a package and of a bundle", code="ambiguous-member")
     return Package(archive, plan, directory, by_name)
 
 
@@ -106,9 +118,9 @@ def _check_members(view: View, archive: ZipArchive, directory: bytes, plan: ZipP
             raise FormatError(
                 "zip: members are not in the order of the directory, or with gaps", offset=at, code="zip-order"
             )
-        if member.flags & ~_FLAGS or member.method not in (0, 8) or member.is_folder:
+        if member.flags & ~_FLAGS or member.method not in (0, 8) or member.is_folder or not member.name.isascii():
             raise FormatError(
-                f"zip: {member.name[:80]} is encrypted, a folder or packed by method {member.method}",
+                f"zip: {member.name[:80]} is encrypted, a folder, not in ASCII, or packed by method {member.method}",
                 offset=at,
                 code="zip-method",
             )
@@ -132,10 +144,12 @@ def _check_extras(view: View, member: Member, record: bytes, entry: int) -> None
     packed, size, names, extras, comment, disk = struct.unpack_from("<2L4H", record, 20)
     wanted = 8 * [packed, size, struct.unpack_from("<L", record, 42)[0]].count(_FULL32)
     extra = record[46 + names : 46 + names + extras]
-    local_packed, local_size, local_names, local_extras = struct.unpack("<2L2H", view.read(member.header + 18, 12))
+    head = view.read(member.header, 30)
+    flags, crc, *sizes, local_names, local_extras = struct.unpack_from("<6xH6x3L2H", head)
     local = view.read(member.header + 30 + local_names, local_extras)
-    needed = 8 * [local_packed, local_size].count(_FULL32)
-    if comment or disk or not _is_wide_field(extra, wanted) or not _is_wide_field(local, needed):
+    if flags != member.flags or (flags & _DESCRIBED and (crc, *sizes) != (0, 0, 0)):
+        raise FormatError("zip: the two headers of a member differ", offset=member.header, code="zip-local")
+    if comment or disk or not _is_wide_field(extra, wanted) or not _is_wide_field(local, 8 * sizes.count(_FULL32)):
         raise FormatError(
             f"zip: {member.name[:80]} has extra fields or a comment, which signing tools do not keep",
             offset=entry,
@@ -148,13 +162,18 @@ def _is_wide_field(extra: bytes, size: int) -> bool:
     return len(extra) == size + 4 * (size > 0) and (not size or extra[:4] == struct.pack("<2H", 1, size))
 
 
-def mapped_files(package: Package, view: View) -> tuple[BlockMap, list[tuple[Member, FileBlocks]]]:
-    """The block map, and each member that stands in it with its row, in the order of the file. `FormatError`."""
+def mapped_files(
+    package: Package, view: View, bundled: Collection[str]
+) -> tuple[BlockMap, list[tuple[Member, FileBlocks]]]:
+    """The block map, and each member that stands in it with its row, in the order of the file. `FormatError`.
+
+    ``bundled``: members that are signed packages, and stand in no block map.
+    """
     found = block_map(package.part(BLOCK_MAP))
     waiting = dict(found.files)
     expected = []
     for member in package.archive.members:
-        if member.name in _NOT_MAPPED:
+        if member.name in _NOT_MAPPED or member.name in bundled:
             continue
         row = waiting.pop(unquote(member.name).replace("/", "\\"), None)
         if row is None:

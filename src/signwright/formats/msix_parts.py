@@ -19,7 +19,7 @@ from signwright.model.strict_xml import local_names, read_xml
 from signwright.model.text import check_text
 
 #: Bytes of each part that are read.
-MAX_MANIFEST, MAX_CONTENT_TYPES, MAX_BLOCK_MAP = 4 << 20, 1 << 20, 32 << 20
+MAX_MANIFEST, MAX_CONTENT_TYPES, MAX_BLOCK_MAP = 4 << 20, 1 << 20, 16 << 20
 BLOCK_SIZE = 64 << 10
 
 SIGNATURE = "AppxSignature.p7x"
@@ -61,8 +61,17 @@ class BlockMap:
     files: dict[str, FileBlocks]
 
 
-def identity(content: bytes) -> dict[str, Parameter]:
-    """``name``, ``publisher``, ``version`` and ``architecture`` from AppxManifest.xml.
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """What a bundle's manifest says of its packages: name as Windows spells it to offset and size in the bundle."""
+
+    publisher: str
+    places: dict[str, tuple[int, int]]
+
+
+def identity(content: bytes, root: str = "Package") -> dict[str, Parameter]:
+    """``name``, ``publisher``, ``version`` and ``architecture`` from a manifest whose root is a ``Package``, or a
+    ``Bundle`` (without architecture).
 
     Raises `FormatError` (``bad-manifest``).
     """
@@ -70,26 +79,49 @@ def identity(content: bytes) -> dict[str, Parameter]:
 
     def start(path: tuple[str, ...], attributes: dict[str, str], offset: int) -> None:
         del offset
-        if len(path) == 1 and local_names(path) != ("Package",):
-            raise FormatError("AppxManifest.xml: its root is no Package", code="bad-manifest")
+        if len(path) == 1 and local_names(path) != (root,):
+            raise _bad_manifest(f"its root is no {root}")
         namespace = path[0].rpartition(" ")[0]
         if len(path) == 2 and path[1] == f"{namespace} Identity":
             found.append(attributes)
 
-    read_xml(content, what="AppxManifest.xml", code="bad-manifest", start=start)
+    read_xml(content, what="manifest", code="bad-manifest", start=start)
     if len(found) != 1:
-        raise FormatError(f"AppxManifest.xml: {len(found)} identities, wanted one", code="bad-manifest")
+        raise _bad_manifest(f"{len(found)} identities, wanted one")
     values = {name: found[0].get(name, "") for name in _FORMS}
     values["ProcessorArchitecture"] = found[0].get("ProcessorArchitecture", "neutral")
     for name, form in {**_FORMS, "ProcessorArchitecture": _ARCHITECTURE}.items():
         if not form.fullmatch(values[name]):
-            raise FormatError(f"AppxManifest.xml: {name} {values[name][:60]!r} is none", code="bad-manifest")
+            raise _bad_manifest(f"{name} {values[name][:60]!r} is none")
     try:
         check_text(values["Publisher"], "Publisher")
     except MalformedError as problem:
-        raise FormatError(f"AppxManifest.xml: {problem.message}", code="bad-manifest") from problem
-    facts = {"name": "Name", "publisher": "Publisher", "version": "Version", "architecture": "ProcessorArchitecture"}
+        raise _bad_manifest(problem.message) from problem
+    facts = {"name": "Name", "publisher": "Publisher", "version": "Version"}
+    facts |= {"architecture": "ProcessorArchitecture"} if root == "Package" else {}
     return {fact: values[name] for fact, name in facts.items()}
+
+
+def bundled_packages(content: bytes) -> Bundled:
+    """From AppxBundleManifest.xml; raises `FormatError` (``bad-manifest``)."""
+    places: dict[str, tuple[int, int]] = {}
+
+    def start(path: tuple[str, ...], attributes: dict[str, str], offset: int) -> None:
+        del offset
+        namespace = path[0].rpartition(" ")[0]
+        if path[1:] != (f"{namespace} Packages", f"{namespace} Package"):
+            return
+        name, at, size = (attributes.get(key, "") for key in ("FileName", "Offset", "Size"))
+        if not name or name in places or not _NUMBER.fullmatch(at) or not _NUMBER.fullmatch(size):
+            raise _bad_manifest(f"package {name[:60]!r} stands twice, or without name, offset or size")
+        places[name] = (int(at), int(size))
+
+    read_xml(content, what="manifest", code="bad-manifest", start=start)
+    return Bundled(str(identity(content, "Bundle")["publisher"]), places)
+
+
+def _bad_manifest(found: str) -> FormatError:
+    return FormatError(f"manifest: {found}", code="bad-manifest")
 
 
 def block_map(content: bytes) -> BlockMap:

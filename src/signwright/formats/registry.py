@@ -13,6 +13,7 @@ from signwright.formats.catalog import CatalogFormat
 from signwright.formats.cms import CmsFormat
 from signwright.formats.jar import JarFormat
 from signwright.formats.msi import MsiFormat
+from signwright.formats.msix import MsixFormat
 from signwright.formats.nuget import NuGetFormat
 from signwright.formats.pe import PeFormat
 from signwright.formats.powershell import POWERSHELL
@@ -37,6 +38,7 @@ FORMATS = table(
         CabFormat(),
         CatalogFormat(),
         MsiFormat(),
+        MsixFormat(),
         NuGetFormat(),
         JarFormat(),
         CmsFormat(),

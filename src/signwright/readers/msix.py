@@ -16,24 +16,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from asn1crypto import x509 as asn1_x509
-
 from signwright.errors import FormatError, VerificationError
 from signwright.model.digest import ALGORITHMS, Digest
+from signwright.model.section import Section
 from signwright.model.strict_xml import read_xml
 from signwright.model.text import first_bad_character
 from signwright.model.view import View, blocks
-from signwright.readers import asn1, cms, sip
+from signwright.readers import asn1, authenticode, cms
 from signwright.readers.base import FoundSignature, Reading
 from signwright.readers.msix_zip import Archive, read_archive
+from signwright.readers.subjects import subject_text
 from signwright.readers.zip import Entry, entry_names, read_entry
 
 SIGNATURE, TYPES, BLOCK_MAP = b"AppxSignature.p7x", b"[Content_Types].xml", b"AppxBlockMap.xml"
-MANIFEST, CATALOG = b"AppxManifest.xml", b"AppxMetadata/CodeIntegrity.cat"
-MAX_PART = 32 << 20
+MANIFEST, BUNDLE = b"AppxManifest.xml", b"AppxMetadata/AppxBundleManifest.xml"
+CATALOG = b"AppxMetadata/CodeIntegrity.cat"
+MAX_PART = 16 << 20
 
 _INDIRECT_DATA, _SIP_INFO = "1.3.6.1.4.1.311.2.1.4", "1.3.6.1.4.1.311.2.1.30"
-_PACKAGE = bytes.fromhex("4bdfc50a07cee24db76e23c839a09fd1")
+#: GUIDs of the packages that Windows reads them with, first three numbers little-endian: of a bundle or not.
+_PACKAGES = {
+    False: bytes.fromhex("4bdfc50a07cee24db76e23c839a09fd1"),
+    True: bytes.fromhex("b3585f0fdeaa9a4ba43495742d92eceb"),
+}
 _TYPE = b'<Override PartName="/AppxSignature.p7x" ContentType="application/vnd.ms-appx.signature"/>'
 _DIGESTS = {f"2.16.840.1.101.3.4.2.{n}": name for n, name in ((1, "sha256"), (2, "sha384"), (3, "sha512"))}
 _METHODS = {
@@ -41,11 +46,6 @@ _METHODS = {
     "http://www.w3.org/2001/04/xmldsig-more#sha384": "sha384",
     "http://www.w3.org/2001/04/xmlenc#sha512": "sha512",
 }
-_LABELS = {"email_address": "E", "common_name": "CN", "surname": "SN", "serial_number": "SERIALNUMBER"}
-_LABELS |= {"country_name": "C", "locality_name": "L", "state_or_province_name": "S", "street_address": "STREET"}
-_LABELS |= {"organization_name": "O", "organizational_unit_name": "OU", "title": "T", "given_name": "G"}
-_LABELS |= {"initials": "I", "domain_component": "DC", "postal_code": "PostalCode", "dn_qualifier": "dnQualifier"}
-_BY_NUMBER = {"2.5.4.13": "Description", "2.5.4.18": "POBox", "2.5.4.20": "Phone", "2.5.4.24": "X21Address"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class MsixReader:
             names = set(_names(view)) if start else set()
         except FormatError:
             return False
-        return {MANIFEST, TYPES} <= names
+        return TYPES in names and bool({MANIFEST, BUNDLE} & names)
 
     def read(self, view: View, content: View | None = None) -> Reading:
         """The signature; none in an unsigned package. One that does not hold is `VerificationError`."""
@@ -81,14 +81,28 @@ class MsixReader:
         encoded = _content(view, entry)
         if not encoded.startswith(b"PKCX"):
             raise FormatError("the signature does not begin with PKCX", offset=entry.local, code="bad-envelope")
-        claim = claimed(cms.parse(encoded[4:]))
+        claim = claimed(cms.parse(encoded[4:]), bundle=BUNDLE in parts)
         members, stripped = _digests(view, archive, entry, claim.algorithm)
         found = {b"AXPC": members, b"AXCD": hashlib.new(claim.algorithm, archive.directory_without(entry)).digest()}
         for mark, name in ((b"AXCT", TYPES), (b"AXBM", BLOCK_MAP), (b"AXCI", CATALOG)):
             if name in parts:
                 found[mark] = hashlib.new(claim.algorithm, _content(view, parts[name])).digest()
         _compare(claim.digests, found)
-        return Reading(self.name, (_found(view, parts, claim),), stripped)
+        found_signature = _found(view, parts, claim)
+        if BUNDLE in parts:
+            self._check_bundled(view, parts, found_signature)
+        return Reading(self.name, (found_signature,), stripped)
+
+    def _check_bundled(self, view: View, parts: dict[bytes, Entry], signature: FoundSignature) -> None:
+        """Every package in the bundle has a signature that holds, and its publisher is the bundle's."""
+        for entry in bundled(view, parts):
+            inner = Section(view, entry.data, entry.size)
+            signatures = () if BUNDLE in _open(inner)[1] else self.read(inner).signatures
+            if {one.notes["publisher"] for one in signatures} != {signature.notes["publisher"]}:
+                name = _shown(entry.name.decode("ascii", "replace"))
+                raise VerificationError(
+                    f"{name} in the bundle is not a package signed by the bundle's publisher", code="inner-signature"
+                )
 
     def stripped(self, view: View) -> str:
         """Implements `signwright.readers.base.Stripper`."""
@@ -108,9 +122,11 @@ def _open(view: View) -> tuple[Archive, dict[bytes, Entry]]:
     """The archive, and its members by name; all that must be there is."""
     archive = read_archive(view)
     parts = {entry.name: entry for entry in archive.entries}
-    missing = {TYPES, BLOCK_MAP, MANIFEST} - set(parts)
-    if missing:
-        raise FormatError(f"the package has no {min(missing).decode()}", code="not-a-package")
+    missing = {TYPES, BLOCK_MAP, BUNDLE if BUNDLE in parts else MANIFEST} - set(parts)
+    if missing or {BUNDLE, MANIFEST} <= set(parts):
+        raise FormatError(
+            f"the package has no {min(missing, default=b'single manifest').decode()}", code="not-a-package"
+        )
     folded = {unquote_to_bytes(name).lower() for name in parts}
     if len(folded) != len(parts):
         raise FormatError("two members of one name for Windows", code="ambiguous-member")
@@ -134,7 +150,32 @@ def _content(view: View, entry: Entry) -> bytes:
     return b"".join(read_entry(view, entry))
 
 
-def claimed(signed: cms.SignedData) -> _Claim:
+def bundled(view: View, parts: dict[bytes, Entry]) -> list[Entry]:
+    """The packages that the bundle's manifest lists, each stored where it says. Raises `FormatError`."""
+    rows: list[dict[str, str]] = []
+
+    def start(path: tuple[str, ...], attributes: dict[str, str], offset: int) -> None:
+        del offset
+        namespace = path[0].rpartition(" ")[0]
+        if path[1:] == (f"{namespace} Packages", f"{namespace} Package"):
+            rows.append(attributes)
+
+    read_xml(_content(view, parts[BUNDLE]), what="AppxBundleManifest.xml", code="bad-manifest", start=start)
+    by_name = {unquote_to_bytes(name).replace(b"/", b"\\"): entry for name, entry in parts.items()}
+    found = [by_name.get(row.get("FileName", "").encode()) for row in rows]
+    listed = [entry for entry in found if entry is not None]
+    says = [(row.get("Offset"), row.get("Size")) for row in rows]
+    if not listed or len(listed) != len(rows) or says != [(str(e.data), str(e.size)) for e in listed]:
+        raise FormatError("the bundle's packages are not where its manifest says", code="bad-bundle")
+    others = [
+        name for name, entry in parts.items() if name.lower().endswith((b".appx", b".msix")) and entry not in listed
+    ]
+    if others or any(entry.method or entry.flags & 1 for entry in listed) or len(set(map(id, listed))) != len(listed):
+        raise FormatError("a package in the bundle is packed, listed twice or not at all", code="bad-bundle")
+    return listed
+
+
+def claimed(signed: cms.SignedData, *, bundle: bool) -> _Claim:
     """SpcIndirectDataContent of a package; raises `FormatError` and `VerificationError`."""
     what = "signature"
     if signed.content_type != _INDIRECT_DATA or signed.encapsulated is None:
@@ -144,7 +185,7 @@ def claimed(signed: cms.SignedData) -> _Claim:
     if [len(part) for part in parts] != [2, 2]:
         raise FormatError("signature: SpcIndirectDataContent does not parse")
     info = parts[0][1].children(what) if asn1.oid(parts[0][0], what) == _SIP_INFO else []
-    if len(info) < 2 or info[1].expect(asn1.OCTET_STRING, what).content != _PACKAGE:
+    if len(info) < 2 or info[1].expect(asn1.OCTET_STRING, what).content != _PACKAGES[bundle]:
         raise VerificationError("the signature was made for another kind of file", code="wrong-kind")
     algorithm = _DIGESTS.get(asn1.algorithm(parts[1][0], what))
     if algorithm is None:
@@ -196,9 +237,10 @@ def _found(view: View, parts: dict[bytes, Entry], claim: _Claim) -> FoundSignatu
     signer = claim.signed.only_signer
     if signer.nested:
         raise VerificationError("a package has one signature, this one has others nested in it", code="nested")
-    root, identities = _elements(_content(view, parts[MANIFEST]), "AppxManifest.xml", "Identity")
-    if not root.endswith("Package") or len(identities) != 1:
-        raise FormatError("AppxManifest.xml: no package, or not one identity", code="bad-manifest")
+    manifest, kind = (BUNDLE, "Bundle") if BUNDLE in parts else (MANIFEST, "Package")
+    root, identities = _elements(_content(view, parts[manifest]), "manifest", "Identity")
+    if root.rpartition(" ")[2] != kind or len(identities) != 1:
+        raise FormatError("manifest: of another kind, or not one identity", code="bad-manifest")
     publisher, subject = identities[0].get("Publisher"), subject_text(signer.certificate)
     if publisher != subject:
         raise VerificationError(
@@ -207,18 +249,14 @@ def _found(view: View, parts: dict[bytes, Entry], claim: _Claim) -> FoundSignatu
         )
     _check_parts(view, parts, claim.algorithm)
     cms.check_embedded(claim.signed, signer)
-    notes = {
-        name: identities[0][label]
-        for label, name in (("Name", "package"), ("Version", "version"))
-        if label in identities[0]
-    }
+    notes = {name: identities[0].get(name.title(), "") for name in ("name", "publisher", "version")}
     return cms.found_signature(
         claim.signed,
         signer,
         format_name=MsixReader.name,
         purpose="authenticode",
         content_digest=content_digest(claim.signed),
-        notes={**{name: _shown(text) for name, text in notes.items()}, **sip.opus_notes(signer)},
+        notes={**{name: _shown(text) for name, text in notes.items()}, **authenticode.opus_notes(signer)},
     )
 
 
@@ -261,27 +299,6 @@ def _elements(content: bytes, what: str, wanted: str) -> tuple[str, list[dict[st
 
     read_xml(content, what=what, code="bad-part", start=start)
     return roots[0], rows
-
-
-def subject_text(certificate: bytes) -> str:
-    """The subject as manifests spell it: last name first, labels of [MS-OSCO], quotes where a value needs them."""
-    try:
-        subject = asn1_x509.Certificate.load(certificate, strict=True).subject.chosen
-        names = [[(pair["type"], pair["value"].native) for pair in name] for name in subject]
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError) as problem:
-        raise FormatError("certificate: its subject does not parse") from problem
-    texts = []
-    for name in reversed(names):
-        pairs = []
-        for kind, value in name:
-            label = _LABELS.get(kind.native) or _BY_NUMBER.get(kind.dotted) or f"OID.{kind.dotted}"
-            if not isinstance(value, str):
-                raise FormatError("certificate: a name in its subject is no text")
-            if not value or value[0].isspace() or value[-1].isspace() or set(value) & set(',+="\r\n<>#;'):
-                value = '"' + '""'.join(value.split('"')) + '"'
-            pairs.append(f"{label}={value}")
-        texts.append(" + ".join(pairs))
-    return ", ".join(texts)
 
 
 def _shown(text: str | None) -> str:

@@ -110,8 +110,19 @@ def _entries(view: View, records: bytes, start: int, count: int, *, wide: bool) 
             if view.read(data + packed, len(wanted)) != wanted:
                 raise _bad("a data descriptor that is not what the directory says", data + packed)
         yield Entry(
-            *(name, row[3], row[4], row[7], packed, size, row[15], position, start + at, start + stop),
-            *(stop == extras, data, end),
+            name=name,
+            flags=row[3],
+            method=row[4],
+            crc=row[7],
+            packed=packed,
+            size=size,
+            external=row[15],
+            local=position,
+            record=start + at,
+            record_end=start + stop,
+            plain=stop == extras,
+            data=data,
+            end=end,
         )
         at, position = stop, end
     if at != len(records) or position != start:

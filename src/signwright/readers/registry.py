@@ -14,6 +14,7 @@ from signwright.readers.catalog import CatalogReader
 from signwright.readers.detached import CmsReader
 from signwright.readers.jar import JarReader
 from signwright.readers.msi import MsiReader
+from signwright.readers.msix import MsixReader
 from signwright.readers.nuget import NuGetReader
 from signwright.readers.pe import PeReader
 from signwright.readers.raw import RawReader
@@ -37,6 +38,7 @@ READERS = table(
         CabReader(),
         CatalogReader(),
         MsiReader(),
+        MsixReader(),
         NuGetReader(),
         JarReader(),
         CmsReader(),

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -25,7 +26,7 @@ from signwright.client.results import RECEIPT_SUFFIX
 from signwright.client.trust import load_trust
 from signwright.formats.registry import FORMATS
 from signwright.policy.documents import Key
-from tests.support.format_samples import SAMPLES
+from tests.support.format_samples import SAMPLES, sample_for
 from tests.support.homes import RunningHome, running_home
 from tests.support.pe_builder import identity
 from tests.support.pe_builder import sign as sign_pe
@@ -88,6 +89,12 @@ def test_there_is_a_sample_of_every_format() -> None:
     assert set(SAMPLES) == set(FORMATS)
 
 
+def certificate(home: RunningHome, key: str) -> bytes:
+    """Of a key of the home's policy."""
+    keys = yaml.safe_load((home.folder / "policy" / "keys.yaml").read_text(encoding="utf-8"))["keys"]
+    return base64.b64decode(keys[key]["chain"][0])
+
+
 def flipped(content: bytes, at: int) -> bytes:
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
@@ -102,7 +109,8 @@ def test_signed_by_either_store_verified_offline_and_refused_when_a_byte_changes
     here.mkdir()
     there.mkdir()
     source = here / one.file_names[0].replace("*", "sample")
-    source.write_bytes(SAMPLES[name]())
+    unsigned = sample_for(name, certificate(home, "test" if store == "software" else f"{ON_TOKEN}test"))
+    source.write_bytes(unsigned)
     place = [] if one.detached_suffix else ["--in-place"]
     signing = f"default/{ON_TOKEN if store == 'token' else ''}{policy}"
     ran = home.cli("sign", source, *place, "--policy", signing, "--output", "json")
@@ -112,7 +120,7 @@ def test_signed_by_either_store_verified_offline_and_refused_when_a_byte_changes
     signed = Path(told["output"])
     assert signed.name == source.name + one.detached_suffix
     if not one.detached_suffix:
-        assert signed.read_bytes() != SAMPLES[name]()
+        assert signed.read_bytes() != unsigned
 
     for file in here.iterdir():
         shutil.copy(file, there)
@@ -130,7 +138,7 @@ def test_signed_by_either_store_verified_offline_and_refused_when_a_byte_changes
         assert stranger.cli("verify", result).code == 8
     result.write_bytes(content)
     if one.detached_suffix:
-        (there / source.name).write_bytes(flipped(SAMPLES[name](), 0))
+        (there / source.name).write_bytes(flipped(unsigned, 0))
         assert stranger.cli("verify", result).code == 8
 
 

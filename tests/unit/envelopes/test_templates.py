@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from signwright.envelopes import cms, der
 from signwright.envelopes.base import SignerContext
-from signwright.envelopes.indirect_data import KINDS
+from signwright.envelopes.indirect_data import KINDS, PACKAGE_KINDS
 from signwright.envelopes.templates import TEMPLATES, table, template_named
 from signwright.errors import MalformedError, SignwrightError, VerificationError
 from signwright.model.operation import Operation, Parameter
@@ -52,7 +52,7 @@ def refusal(one: Operation, context: SignerContext) -> str:
 def test_table_names_its_templates_and_refuses_a_second_of_a_name() -> None:
     assert {name: (t.family, t.purpose) for name, t in TEMPLATES.items()} == {
         **{f"authenticode-{kind}": ("cms", "authenticode") for kind in KINDS},
-        "authenticode-appx": ("cms", "authenticode"),
+        **{f"authenticode-{kind}": ("cms", "authenticode") for kind in PACKAGE_KINDS},
         "authenticode-catalog": ("cms", "authenticode"),
         "authenticode-pe-pages": ("cms", "authenticode"),
         "cms-detached": ("cms", "file"),
