@@ -91,6 +91,8 @@ class ScriptFormat:
                 code="already-signed",
                 hint="option existing: replace",
             )
+        if found.block:
+            _check_signature(found.block, "bad-signature-block")
         head = head_of(view, found.encoding, found.start)
         if not head.strip() and found.start > HEAD:
             raise FormatError("white space where the text should show its language", code="bad-style")

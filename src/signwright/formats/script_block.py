@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ from signwright.model.view import View
 #: Characters of the longest block that is looked for: 1 MiB of CMS in base64, in lines of 44 with 16 around them.
 MAX_BLOCK = MAX_ENVELOPE * 2
 MAX_LINES = 60_000
-_MAX_LINE = 256
+_MAX_BASE64 = 200
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]++")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +75,44 @@ def find_block(view: View, encoding: TextEncoding, styles: Iterable[tuple[str, S
             raise _broken(f"more than {MAX_LINES} lines", end)
         # The block is ASCII, whatever the text before it is.
         begin = end - len(tail[start:]) * encoding.unit
-        content = _content(tail[start:].split("\r\n")[2:-2], style, end)
+        content = _content(tail[start:].split("\r\n")[2:-2], style, _Lines(begin, style, encoding.unit))
         return Block(begin, end, name, content)
     return None
 
 
-def _content(lines: list[str], style: Style, end: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Where the lines of a block stand: it begins at ``begin``, with a line end."""
+
+    begin: int
+    style: Style
+    unit: int
+
+    def broken(self, lines: list[str], at: int, found: str) -> FormatError:
+        before = 2 + len(self.style.begin) + 2 + sum(len(line) + 2 for line in lines[:at])
+        return _broken(f"{found} (its line {at + 2})", self.begin + before * self.unit)
+
+
+def _content(lines: list[str], style: Style, place: _Lines) -> bytes:
+    """What the lines hold, in the one way in which it is written: base64 has others, which readers take differently."""
     stripped = []
-    for line in lines:
+    for at, line in enumerate(lines):
         inner = line.removeprefix(style.opening).removesuffix(style.closing)
-        if len(line) > _MAX_LINE or len(line) - len(inner) != len(style.opening) + len(style.closing):
-            raise _broken("a line that is none of it", end)
+        if len(line) - len(inner) != len(style.opening) + len(style.closing) or not inner:
+            raise place.broken(lines, at, "a line that is none of it")
+        if len(inner) > _MAX_BASE64 or not _BASE64.fullmatch(inner):
+            raise place.broken(lines, at, "a line that is not base64")
         stripped.append(inner)
+    text = "".join(stripped)
+    if not text:
+        raise _broken("nothing between its first and its last line", place.begin)
+    ending = next((at for at, line in enumerate(stripped) if "=" in line), len(stripped) - 1)
     try:
-        content = base64.b64decode("".join(stripped).encode("ascii"), validate=True)
-    except (UnicodeEncodeError, binascii.Error) as problem:
-        raise _broken("lines that are not base64", end) from problem
-    if not content:
-        raise _broken("nothing between its first and its last line", end)
+        content = base64.b64decode(text, validate=True)
+    except binascii.Error as problem:
+        raise place.broken(lines, ending, "a line that does not end as base64 does") from problem
+    if base64.b64encode(content).decode("ascii") != text:
+        raise place.broken(lines, ending, "a line that does not end as base64 does in its one form")
     return content
 
 
