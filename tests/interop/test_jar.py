@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from signwright.envelopes.templates import template_named
-from signwright.errors import VerificationError
+from signwright.errors import FormatError, VerificationError
 from signwright.formats.jar import JarFormat, JarOptions
 from signwright.model.digest import Digest
 from signwright.model.view import BytesView
@@ -203,3 +203,27 @@ def test_timestamp_is_seen_by_jarsigner(tmp_path: Path, existing: str) -> None:
     assert existing == "append" or "do not include a timestamp" not in told.stdout
     tokens = {found.notes["signer"]: found.timestamp_token for found in JarReader().read(BytesView(signed)).signatures}
     assert tokens[NAME] == token
+
+
+def test_a_file_that_was_taken_out_is_refused_by_us_alone(tmp_path: Path) -> None:
+    signed = sign(small_jar(), identity("rsa3072"))
+    less = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(signed)) as old, zipfile.ZipFile(less, "w") as new:
+        for info in old.infolist():
+            if not info.filename.endswith(".class"):
+                new.writestr(info, old.read(info))
+    assert accepted(less.getvalue(), tmp_path, identity("rsa3072"))
+    with pytest.raises(VerificationError) as refusal:
+        JarReader().read(BytesView(less.getvalue()))
+    assert refusal.value.code == "missing-entries"
+
+
+def test_a_jar_that_jarsigner_signs_with_sha1_can_be_replaced_and_not_completed(tmp_path: Path) -> None:
+    theirs = jarsigner_signs(small_jar(), tmp_path, identity("p256"), "-digestalg", "SHA-1")
+    with pytest.raises(VerificationError) as refusal:
+        JarReader().read(BytesView(theirs))
+    assert refusal.value.code in ("weak-digest", "unsigned-entries")
+    with pytest.raises(FormatError) as no_section:
+        sign(theirs, identity("rsa3072"), existing="append")
+    assert no_section.value.code == "manifest-section"
+    assert accepted(sign(theirs, identity("rsa3072"), existing="replace"), tmp_path, identity("rsa3072"))
