@@ -70,6 +70,17 @@ def result(**changes: Callable[[Any], Any]) -> Lie:
     return lie
 
 
+def source(**changes: Callable[[Any], Any]) -> Lie:
+    def lie(_: Task, message: dict[str, Any], __: list[bytes]) -> None:
+        message["source"] |= {name: change(message["source"][name]) for name, change in changes.items()}
+
+    return lie
+
+
+def source_without(_: Task, message: dict[str, Any], __: list[bytes]) -> None:
+    del message["source"]
+
+
 def signature(**changes: Callable[[Any], Any]) -> Lie:
     """The new signature, which is the last that is found."""
 
@@ -94,6 +105,12 @@ LIES: dict[str, dict[str, Lie]] = {
         "not-final": prepared(final=lambda _: False),
     },
     "embed": {"embedded-nothing": embedded_nothing, "long-value": long_value, "other-value": other_value},
+    "read-source": {
+        "other-source": source(stripped_sha256=flipped),
+        "another-form": source(warnings=lambda _: "none"),
+        "control-character": source(warnings=lambda _: ["\x1b[2J"]),
+        "no-source": source_without,
+    },
     "read": {
         "other-result": read(sha256=flipped),
         "other-length": read(size=lambda size: size + 1),

@@ -60,6 +60,10 @@ class Reader(Protocol):
         ...
 
 
+#: Codes of `VerificationError` for a signature that stands for nothing alone and is a warning beside another one.
+NOT_COUNTED = frozenset({"weak-digest", "unsigned-entries"})
+
+
 @runtime_checkable
 class Stripper(Protocol):
     """What a `Reader` may offer besides: the strip digest of a file whose signatures do not hold, or are too weak to

@@ -66,12 +66,12 @@ def test_a_worker_embeds_what_the_format_embeds_and_reads_it_as_a_stranger(worke
         envelopes = [envelope_for(found, identity())]
         patch = workers.embed(descriptor, prepared=found, envelopes=envelopes)
         reading = workers.read_result(descriptor, reader="pe", patch=patch)
+        source = workers.read_source(descriptor, reader="pe", kept=True)
     assert patch == sealed(BytesView(SOURCE), PeFormat().embed(found, envelopes))
     result = result_of(SOURCE, patch)
     assert reading.result == PeReader().read(BytesView(result))
-    assert reading.source is not None
-    assert reading.source.signatures == ()
-    assert reading.source.stripped_sha256 == reading.result.stripped_sha256
+    assert source.signatures == ()
+    assert source.stripped_sha256 == reading.result.stripped_sha256
     assert (reading.sha256, reading.size) == (hashlib.sha256(result).hexdigest(), len(result))
     assert patch.result_sha256 == reading.sha256
 
@@ -96,7 +96,6 @@ def test_a_signed_file_is_read_as_it_is(workers: Workers) -> None:
         reading = workers.read(descriptor, reader="pe")
         inspection = workers.inspect(descriptor)
     assert reading.result == PeReader().read(BytesView(SOURCE))
-    assert reading.source is None
     assert "pe" in inspection.formats
     assert "pe" in inspection.readers
     assert (inspection.sha256, inspection.size) == (hashlib.sha256(SOURCE).hexdigest(), len(SOURCE))

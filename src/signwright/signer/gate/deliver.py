@@ -131,9 +131,7 @@ class Delivery:
         if case.key.family == "raw":
             return _read_raw(found, patch, public_key=base64.b64decode(case.key.public_key))
         detached = bool(chosen.detached_suffix)
-        return self._workers.read_result(
-            descriptor, reader=chosen.name, patch=patch, detached=detached, with_source=not detached
-        )
+        return self._workers.read_result(descriptor, reader=chosen.name, patch=patch, detached=detached)
 
     def receipt(
         self,
@@ -197,7 +195,7 @@ def _read_raw(found: Derived, patch: Patch, *, public_key: bytes) -> ResultReadi
     if result.size > MAX_VALUE:
         raise VerificationError(f"a raw signature of {result.size} bytes", code="result-mismatch")
     reading = RawReader(public_key).read(result, content)
-    return ResultReading(sha256_hex(result.read(0, result.size)), result.size, reading, None)
+    return ResultReading(sha256_hex(result.read(0, result.size)), result.size, reading)
 
 
 def where_stamped(rows: Sequence[Sequence[Enveloped]]) -> Where:
@@ -220,8 +218,7 @@ def _check_result(
     """What the stranger found is what was made, in the approved content; raises `VerificationError`."""
     if (reading.sha256, reading.size) != (patch.result_sha256, patch.result_size):
         raise VerificationError("the result that was read is not the one that was written", code="result-mismatch")
-    before = reading.source.stripped_sha256 if reading.source is not None else found.artifact.sha256
-    if reading.result.stripped_sha256 != before:
+    if reading.result.stripped_sha256 != found.before.stripped_sha256:
         raise VerificationError("without its signature the result is not the approved content", code="strip-test")
     signatures = {signature.signature_value: signature for signature in reading.result.signatures}
     for one in enveloped:
@@ -229,8 +226,7 @@ def _check_result(
         if signature is None:
             raise VerificationError("the reader does not find the new signature", code="result-mismatch")
         _check_signature(case, one, signature)
-    old = reading.source.signatures if reading.source is not None else ()
-    allowed = Counter([one.value for one in enveloped] + [signature.signature_value for signature in old])
+    allowed = Counter([*(one.value for one in enveloped), *found.before.values])
     if Counter(signature.signature_value for signature in reading.result.signatures) - allowed:
         raise VerificationError("the reader finds a signature that nobody ordered", code="result-mismatch")
 

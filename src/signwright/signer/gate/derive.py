@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Artifact mode: the bytes themselves, and the operations that follow from them, derived in a worker and compared."""
+"""Artifact mode: the bytes themselves, and the operations that follow from them, derived in a worker and compared.
+
+What is compared with the result later is read here as well, before the intent is logged: a file that its reader will
+not have costs no attempt and no use of the key.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from signwright.envelopes.base import MAX_SEEN, check_seen
 from signwright.envelopes.templates import template_named
 from signwright.errors import DeniedError, LimitError, VerificationError
 from signwright.formats.base import Prepared
+from signwright.formats.registry import FORMATS
 from signwright.model.operation import Operation
 from signwright.policy.metadata import metadata_problems
 from signwright.policy.orders import MAX_ATTACHED
@@ -25,11 +30,22 @@ from signwright.statements.models import RequestedArtifact, Subject
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What the independent reader found in an artifact before it was signed. ``stripped_sha256``: of its content;
+    ``values``: of the signatures that hold.
+    """
+
+    stripped_sha256: str
+    values: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Derived:
-    """One artifact of the request with its bytes and what a worker prepared from them."""
+    """One artifact of the request with its bytes, what a worker prepared from them, and what another one read."""
 
     artifact: Artifact
     prepared: Prepared
+    before: Before
 
 
 @asynccontextmanager
@@ -37,7 +53,7 @@ async def derived(case: Case, *, errands: Errands, workers: Workers, limits: Lim
     """Every artifact of the request, fetched, hashed, derived and compared; the files are gone after the block.
 
     Raises `LimitError`, `VerificationError`, `UnavailableError`, `FormatError`, and `DeniedError`
-    (``wrong-operations``).
+    (``wrong-operations``). `VerificationError` also for a signature that is to be kept and does not hold.
     """
     statement = case.job.statement
     rows = list(zip(statement.subjects, statement.predicate.artifacts, strict=True))
@@ -52,10 +68,8 @@ async def derived(case: Case, *, errands: Errands, workers: Workers, limits: Lim
             sha256 = subject.digest.sha256
             artifact = await errands.fetch(sha256, requested.size, seconds=limits.fetch_seconds)
             stack.callback(artifact.close)
-            found.append(
-                Derived(artifact, await _prepare(case, subject, requested, artifact=artifact, workers=workers))
-            )
-        check_room([content for one in found for content in one.prepared.contents])
+            prepared = await _prepare(case, subject, requested, artifact=artifact, workers=workers)
+            found.append(Derived(artifact, prepared, await _before(requested, artifact=artifact, workers=workers)))
         yield found
 
 
@@ -92,6 +106,19 @@ async def _prepare(
     _check_metadata(case, subject, prepared)
     await asyncio.to_thread(_check_contents, prepared)
     return prepared
+
+
+async def _before(requested: RequestedArtifact, *, artifact: Artifact, workers: Workers) -> Before:
+    chosen = FORMATS[requested.format]
+    if chosen.detached_suffix:
+        return Before(artifact.sha256)
+    descriptor = artifact.read_only()
+    try:
+        kept = requested.options.get("existing") == "append"
+        reading = await asyncio.to_thread(workers.read_source, descriptor, reader=chosen.name, kept=kept)
+    finally:
+        os.close(descriptor)
+    return Before(reading.stripped_sha256, tuple(signature.signature_value for signature in reading.signatures))
 
 
 def _check_metadata(case: Case, subject: Subject, prepared: Prepared) -> None:

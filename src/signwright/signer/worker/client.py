@@ -60,7 +60,10 @@ class _ReadAnswer(Strict):
     sha256: _Sha256
     size: _Size
     result: _Reading
-    source: _Reading | None
+
+
+class _SourceAnswer(Strict):
+    source: _Reading
 
 
 class _InspectAnswer(Strict):
@@ -72,14 +75,11 @@ class _InspectAnswer(Strict):
 
 @dataclass(frozen=True, slots=True)
 class ResultReading:
-    """``sha256`` (hex) and ``size`` of the result as the reader's process saw it; ``source``: the reading before
-    signing.
-    """
+    """``sha256`` (hex) and ``size`` of the result as the reader's process saw it."""
 
     sha256: str
     size: int
     result: Reading
-    source: Reading | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,26 +136,30 @@ class Workers:
             raise FormatError("the worker's patch speaks of other bytes than were prepared", code="worker-answer")
         return made
 
-    def read_result(
-        self, artifact: int, *, reader: str, patch: Patch, detached: bool = False, with_source: bool = True
-    ) -> ResultReading:
+    def read_source(self, artifact: int, *, reader: str, kept: bool) -> Reading:
+        """Have a fresh worker read ``artifact`` by the independent reader before it is signed.
+
+        ``kept``: whether its signatures stay in it; then one that does not hold is an error. Otherwise such a file has
+        a reading without signatures.
+        """
+        frame = self._run("read-source", {"reader": reader, "kept": kept}, parts=(), artifact=artifact, patch=None)
+        return _reading(_validated(_SourceAnswer, _json(frame.message)).source, frame.parts)
+
+    def read_result(self, artifact: int, *, reader: str, patch: Patch, detached: bool = False) -> ResultReading:
         """Have a fresh worker read ``artifact`` with ``patch`` over it by the independent reader.
 
-        ``detached``: the patch turns the artifact into a signature about it; ``with_source``: read the artifact as well
-        (for the strip test of embedded signatures).
+        ``detached``: the patch turns the artifact into a signature about it.
         """
-        message: dict[str, object] = {"reader": reader, "detached": detached, "source": with_source}
-        return self._read(message, artifact, patch)
+        return self._read({"reader": reader, "detached": detached}, artifact, patch)
 
     def read(self, artifact: int, *, reader: str) -> ResultReading:
-        """Read ``artifact`` as it is; ``source`` of the answer is None."""
-        return self._read({"reader": reader, "detached": False, "source": False}, artifact, None)
+        """Read ``artifact`` as it is."""
+        return self._read({"reader": reader, "detached": False}, artifact, None)
 
     def _read(self, message: dict[str, object], artifact: int, patch: Patch | None) -> ResultReading:
         frame = self._run("read", message, parts=(), artifact=artifact, patch=patch)
         answer = _validated(_ReadAnswer, _json(frame.message))
-        source = None if answer.source is None else _reading(answer.source, frame.parts)
-        return ResultReading(answer.sha256, answer.size, _reading(answer.result, frame.parts), source)
+        return ResultReading(answer.sha256, answer.size, _reading(answer.result, frame.parts))
 
     def inspect(self, artifact: int) -> Inspection:
         """Which formats and readers recognise ``artifact``."""

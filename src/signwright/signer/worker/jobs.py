@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker can be asked to do: recognise, prepare, embed, read. One function each, from a `Task` to its answer.
+"""What a worker can be asked to do, one function each, from a `Task` to its answer: prepare, embed, read, inspect.
 
 ``patch`` in a message is the index of the part that holds the patch so far, or null. View 0 is always the artifact
 as it was handed in, never a signed state of it: what is signed is that view with the patch over it.
@@ -21,7 +21,7 @@ from signwright.model.framing import Frame
 from signwright.model.patch import Patch, Patched, compose, sealed
 from signwright.model.times import format_time
 from signwright.model.view import View, blocks
-from signwright.readers.base import FoundSignature, Reader, Reading, Stripper
+from signwright.readers.base import NOT_COUNTED, FoundSignature, Reader, Reading, Stripper
 from signwright.readers.registry import READERS
 from signwright.signer.worker.task import Job, Task
 
@@ -58,31 +58,37 @@ def embed(task: Task) -> Frame:
 
 
 def read(task: Task) -> Frame:
-    """``reader``, ``patch``, ``detached``, ``source`` → the reading of the result, and of the source when it is
-    asked for.
+    """``reader``, ``patch``, ``detached`` → the reading of the result.
 
     ``detached``: the result is a signature about view 0 and not a changed view 0.
     """
     reader = _reader(task)
     source, result = task.views[0], _current(task)
-    detached = task.message.get("detached") is True
-    reading = reader.read(result, source if detached else None)
-    message: dict[str, object] = {"sha256": _sha256(result), "size": result.size, "source": None}
+    reading = reader.read(result, source if task.message.get("detached") is True else None)
     parts: list[bytes] = []
-    message["result"] = _reading(reading, parts)
-    if task.message.get("source") is True and not detached:
-        message["source"] = _reading(_read_source(reader, source), parts)
+    message = {"sha256": _sha256(result), "size": result.size, "result": _reading(reading, parts)}
     return Frame(message, tuple(parts))
 
 
-def _read_source(reader: Reader, source: View) -> Reading:
-    """The file before it was signed. An old signature that does not hold is none: in the result no such one may be."""
+def read_source(task: Task) -> Frame:
+    """``reader``, ``kept`` → the reading of view 0 before it is signed.
+
+    ``kept``: its signatures stay where they are, so each has to hold, or to be one that counts for nothing beside
+    another. Otherwise they go, and one that does not hold, or does not even parse, is none: in the result no such one
+    may be.
+    """
+    reader, view = _reader(task), task.views[0]
+    kept = task.message.get("kept")
+    if not isinstance(kept, bool):
+        raise UsageError("kept is neither true nor false", code="worker-usage")
     try:
-        return reader.read(source)
-    except VerificationError:
-        if not isinstance(reader, Stripper):
+        reading = reader.read(view)
+    except (FormatError, VerificationError) as problem:
+        if not isinstance(reader, Stripper) or (kept and problem.code not in NOT_COUNTED):
             raise
-        return Reading(reader.name, (), reader.stripped(source))
+        reading = Reading(reader.name, (), reader.stripped(view))
+    parts: list[bytes] = []
+    return Frame({"source": _reading(reading, parts)}, tuple(parts))
 
 
 def inspect(task: Task) -> Frame:
@@ -98,7 +104,13 @@ def inspect(task: Task) -> Frame:
     )
 
 
-JOBS: Mapping[str, Job] = {"prepare": prepare, "embed": embed, "read": read, "inspect": inspect}
+JOBS: Mapping[str, Job] = {
+    "prepare": prepare,
+    "embed": embed,
+    "read": read,
+    "read-source": read_source,
+    "inspect": inspect,
+}
 
 
 def _read_model(model: type[Model], content: bytes, *, code: str) -> Model:
