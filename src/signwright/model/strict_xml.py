@@ -58,7 +58,7 @@ def read_xml(content: bytes, *, what: str, code: str, start: Start, end: End | N
     except UnicodeDecodeError as problem:
         raise refuse("not UTF-8") from problem
     except expat.ExpatError as problem:
-        raise refuse(f"no XML: {expat.errors.messages[problem.code]}") from problem
+        raise refuse(f"no XML: {problem}") from problem
 
 
 def local_names(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ MAX_STRUCTURES = 256
 MAX_RAW = 2048
 #: id-signedData, as it stands behind the first lengths of a ContentInfo.
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
+#: What stands before the structure in AppxSignature.p7x, the member of a package that is its signature.
+_P7X = b"PKCX"
 #: What asn1crypto raises for nonsense, sooner or later: it parses when it is asked.
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 
@@ -100,7 +102,8 @@ def signatures_in(path: str, view: View, look: Look) -> Iterator[Found]:
     elif _SIGNED_DATA in view.read(0, min(20, view.size)):
         if view.size > cms.MAX_ENVELOPE:
             raise FormatError(f"signature of {view.size} bytes, at most {cms.MAX_ENVELOPE} are read", code="too-large")
-        yield from _of_structure(path, view.read(0, view.size), look, content_of=_message_digest)
+        encoding = view.read(0, view.size).removeprefix(_P7X)
+        yield from _of_structure(path, encoding, look, content_of=_message_digest)
     elif reader is not None:
         yield from _of_reader(path, view, look, reader)
     else:

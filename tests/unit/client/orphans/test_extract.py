@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import time
+import zipfile
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -23,6 +25,7 @@ from tests.support.cfb_builder import Cfb
 from tests.support.leaves import genesis, intent, policy, result
 from tests.support.msi_builder import SIGNATURE, streams_of, wixl_installer
 from tests.support.msi_builder import sign as sign_installer
+from tests.support.msix_builder import signed_msix
 from tests.support.orphans import signature_value
 from tests.support.pki import private_key, public_bytes
 from tests.support.receipts import SOURCES, SignedWorld
@@ -218,3 +221,12 @@ def test_noise_behind_the_mark_of_a_signature_is_an_error_of_the_right_kind(nois
     content = b"\x30\x82\x01\x00\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02" + noise
     with pytest.raises(FormatError):
         list(signatures_in("file", BytesView(content), Look(lambda _value, _token: None)))
+
+
+def test_the_member_that_is_a_package_s_signature_names_it_whatever_became_of_the_package(world):
+    (found,) = found_in(world, signed_msix())
+    with zipfile.ZipFile(io.BytesIO(signed_msix())) as archive:
+        member = archive.read("AppxSignature.p7x")
+    (inside,) = found_in(world, member)
+    assert (inside.value_sha256, inside.key) == (found.value_sha256, found.key)
+    assert inside.proof is found.proof is Proof.MADE
