@@ -192,7 +192,8 @@ def test_no_flipped_bit_of_the_signature_changes_what_counts(data: st.DataObject
         return
     authority = rsa().chain[1]
     in_authority = made.index(authority) <= at < made.index(authority) + len(authority)
-    assert in_authority or (made[at - 2 : at + 1], flipped[at]) == (b"\x02\x01\x01", 3)
+    is_version = made[at - 2 : at + 1] == b"\x02\x01\x01" and flipped[at] in (3, 5)
+    assert in_authority or is_version
     assert found.content_digest == Digest.of(PLAIN)
     assert found.signer_certificate == LEAF
 
