@@ -66,7 +66,7 @@ def find_block(view: View, encoding: TextEncoding, styles: Iterable[tuple[str, S
     codec = "latin-1" if encoding.unit == 1 else encoding.codec
     tail = view.read(end - length, length).decode(codec, "replace")
     for name, style in styles:
-        if not tail.endswith(style.end + "\r\n"):
+        if not tail.endswith(f"\r\n{style.end}\r\n"):
             continue
         start = tail.rfind(f"\r\n{style.begin}\r\n")
         if start < 0:

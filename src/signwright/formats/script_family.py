@@ -35,11 +35,12 @@ class ScriptOptions(AuthenticodeOptions):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One kind of script. ``styles``: how its blocks may be written; ``signature``: what looks like one in the text;
-    ``accepted``: encodings that every Windows reads alike; ``target``: what others are rewritten to; ``style_of``: from
-    the head of the text and the options to a style, or `FormatError`; ``belongs``: whether a head can be of this kind;
-    ``place_of``: where the block ends, in bytes; ``check_place``: raises `FormatError` where the text around a block,
-    from start to end in bytes, can be read in a way that gives it no place there.
+    """One kind of script. ``styles``: how its blocks may be written; ``signature``: what looks like one in the text,
+    which for that is `folded` where ``folds``; ``accepted``: encodings that every Windows reads alike; ``target``: what
+    others are rewritten to; ``style_of``: from the head of the text and the options to a style, or `FormatError`;
+    ``belongs``: whether a head can be of this kind; ``place_of``: where the block ends, in bytes; ``check_place``:
+    raises `FormatError` where the text around a block, from start to end in bytes, can be read in a way that gives it
+    no place there.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Family:
     style_of: Callable[[str, ScriptOptions], str]
     belongs: Callable[[str], bool]
     place_of: Callable[[View, TextEncoding], int]
+    folds: bool = True
     check_place: Callable[[View, TextEncoding, int, int], None] | None = None
 
 

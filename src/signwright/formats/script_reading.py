@@ -65,7 +65,7 @@ class ScriptReading:
         self._family = family
         self._found = found
         self.source = hashlib.sha256()
-        self.survey = Survey(found.encoding.codec, family.signature)
+        self.survey = Survey(found.encoding.codec, family.signature, family.folds)
         self._algorithm = algorithm = options.digest.value
         kinds = {True: codecs.BOM_UTF16_LE, False: b""} if family.digests_mark else {False: b""}
         self._digests = {marked: hashlib.new(algorithm, start) for marked, start in kinds.items()}

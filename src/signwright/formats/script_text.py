@@ -21,6 +21,7 @@ PIECE = 256 << 10
 
 _UTF32 = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 _BINARY = re.compile(r"[\x00-\x06\x0e-\x19\x1c-\x1f]")
+_SPACES = re.compile(r"[^\S\r\n]+")
 _DECLARATION = re.compile(r"<\?xml\s[^>]*>")
 _DECLARED = re.compile(r"\sencoding\s*=\s*[\"']([^\"']*)[\"']")
 _ROOT = re.compile(r"<([A-Za-z_][\w.:-]*)")
@@ -123,19 +124,27 @@ def check_declaration(head: str, encoding: TextEncoding) -> None:
         )
 
 
+def folded(text: str) -> str:
+    """``text`` without white space other than line ends, and without differences of letter case."""
+    return _SPACES.sub("", text).casefold()
+
+
 @dataclass(slots=True)
 class Survey:
     """What a pass over the text of a script has seen. ``codec``: of the file, to count bytes; ``signature``: what must
-    not stand in the text, as it looks where it begins a line; every piece given to `take` continues the one before.
+    not stand in the text, behind the line end before it, with ``folds`` in text that was `folded`; every piece given
+    to `take` continues the one before.
     """
 
     codec: str
     signature: re.Pattern[str]
+    folds: bool
     crlf: int = 0
     lf: int = 0
     cr: int = 0
     is_ascii: bool = True
     _before: str = "\n"
+    _folded_before: str = "\n"
 
     def take(self, offset: int, piece: str) -> None:
         """``offset``: of the piece, in bytes. Raises `FormatError` for what no conversion mends."""
@@ -148,20 +157,33 @@ class Survey:
                 )
         if self._before == "\n" and piece.startswith("\ufeff"):
             raise FormatError("a second byte order mark", offset=offset, code="bad-character")
-        window = self._before + piece
-        if (found := self.signature.search(window)) is not None:
-            raise FormatError(
-                "a signature block, or what looks like one, in the middle of the text, twice, or with LF line ends",
-                offset=offset + self._bytes(piece[: max(found.start() + 1 - len(self._before), 0)]),
-                code="signature-in-text",
-                hint="remove the old block, or restore its CRLF line ends",
-            )
-        self._before = window[-64:]
+        self._check_signature(offset, piece)
         crlf = piece.count("\r\n")
         self.crlf += crlf
         self.lf += piece.count("\n") - crlf
         self.cr += piece.count("\r") - crlf
         self.is_ascii = self.is_ascii and piece.isascii()
+
+    def _check_signature(self, offset: int, piece: str) -> None:
+        window = self._folded_before + (folded(piece) if self.folds else piece)
+        if self.signature.search(window) is not None:
+            raise FormatError(
+                "a signature block, or what looks like one, in the middle of the text, twice, written otherwise than "
+                "Windows writes it, or with LF line ends",
+                offset=offset + self._bytes(piece[: self._place_in(piece)]),
+                code="signature-in-text",
+                hint="remove the old block, or restore its CRLF line ends",
+            )
+        self._folded_before = window[-64:]
+        self._before = (self._before + piece)[-64:]
+
+    def _place_in(self, piece: str) -> int:
+        """Where in ``piece`` the line with the signature begins; its beginning when that is in a piece before."""
+        window = self._before + piece
+        for line in re.finditer(r"[\r\n][^\r\n]*", window):
+            if self.signature.search(folded(line.group()) if self.folds else line.group()):
+                return max(line.start() + 1 - len(self._before), 0)
+        return 0
 
     def _bytes(self, text: str) -> int:
         return len(text.encode(self.codec))

@@ -69,7 +69,7 @@ def _line_family(name: str, title: str, extension: str, comment: str, options: t
         options=options,
         verifiers=(),
         styles={"line": Style(f"{prefix}Begin signature block", f"{prefix}End signature block", prefix, "", _WIDTH)},
-        signature=re.compile(rf"[\r\n]{prefix}(?:Begin|End) signature block", re.IGNORECASE),
+        signature=re.compile(rf"[\r\n]{comment}sig{comment}(?:begin|end)signatureblock"),
         accepted=_VBSCRIPT_READS if name == "vbscript" else _ALL,
         target=TextEncoding.UTF16_LE,
         digests_mark=False,
@@ -96,6 +96,8 @@ WSF = ScriptFormat(
         style_of=_xml_style,
         belongs=lambda head: xml_root(head) in HOST_ROOTS,
         place_of=_before_last_job_ends,
+        # `check_place` knows its markup; in a script, `a < signature` is no tag.
+        folds=False,
         check_place=check_place,
     )
 )

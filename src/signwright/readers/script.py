@@ -48,19 +48,21 @@ class Dialect:
     """One kind of script as Windows knows it.
 
     ``package``: GUID of its SIP as it stands in a signature; ``frames``: first line, last line, and what stands before
-    and behind each line of base64, for every way in which a block may be written; ``stray``: what must not stand in the
-    text; ``marked``: encodings with a mark that Windows reads; ``rewritten``: what the conversion writes where one is
+    and behind each line of base64, for every way in which a block may be written; ``markers``: what must not
+    begin a line of the text, without white space and in small letters; ``stray``: what must not stand anywhere in it;
+    ``marked``: encodings with a mark that Windows reads; ``rewritten``: what the conversion writes where one is
     needed; ``digests_mark``: the mark is digested, else the place of the block; ``closing``: what follows the block.
     """
 
     name: str
     package: bytes
     frames: tuple[tuple[str, str, str, str], ...]
-    stray: re.Pattern[str]
+    markers: tuple[str, ...]
     marked: frozenset[str]
     rewritten: str
     digests_mark: bool
     closing: re.Pattern[str] | None = None
+    stray: re.Pattern[str] | None = None
 
 
 @dataclass(slots=True)
@@ -225,11 +227,10 @@ def _look(view: View, script: _Script, dialect: Dialect, algorithms: set[str]) -
     running = {name: hashlib.new(name, mark) for name in algorithms}
     kept = script.codec if script.marked and script.codec in dialect.marked else dialect.rewritten
     stripped = {True: hashlib.sha256(), False: hashlib.sha256("\ufeff".encode(kept))}
-    before, units, places = "\n", 0, []
+    lines, units, places = _Lines(dialect), 0, []
     for start, end in ((script.start, script.block_start), (script.block_end, view.size)):
         for text in _texts(view, script, start, end):
-            _check(before, text, dialect)
-            before = (before + text)[-80:]
+            lines.check(text)
             looks.is_ascii = looks.is_ascii and text.isascii()
             looks.other_line_ends += len(re.findall("\r(?!\n)|(?<!\r)\n", text))
             encoded = text.encode(_UTF16_LE)
@@ -247,15 +248,34 @@ def _look(view: View, script: _Script, dialect: Dialect, algorithms: set[str]) -
     return looks
 
 
-def _check(before: str, text: str, dialect: Dialect) -> None:
-    """Raise `FormatError` for text that no conversion mends."""
-    if (found := _REFUSED.search(text)) is not None or (before == "\n" and text[:1] == "\ufeff"):
-        character = found.group() if found else "\ufeff"
-        raise FormatError(f"text holds U+{ord(character):04X}, which is read differently", code="bad-character")
-    if dialect.stray.search(before + text):
-        raise FormatError(
-            "a signature block, or a part of one, stands where every verifier should not look", code="signature-in-text"
-        )
+class _Lines:
+    """Looks for what no conversion mends, in text that comes in pieces."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._is_first = True
+        self._before = self._begun = ""
+
+    def check(self, text: str) -> None:
+        found = _REFUSED.search(text)
+        if found is not None or (self._is_first and text[:1] == "\ufeff"):
+            character = found.group() if found else "\ufeff"
+            raise FormatError(f"text holds U+{ord(character):04X}, which is read differently", code="bad-character")
+        self._is_first = False
+        stray = self._dialect.stray
+        if self._has_marker(text) or (stray is not None and stray.search(self._before + text)):
+            raise FormatError(
+                "a signature block, or a part of one, stands where every verifier should not look",
+                code="signature-in-text",
+            )
+        self._before = (self._before + text)[-80:]
+
+    def _has_marker(self, text: str) -> bool:
+        """Whether a line begins, but for white space and letter case, as a block does or ends."""
+        first, *others = ("".join(line.split()).casefold() for line in re.split("[\r\n]", text))
+        lines = [self._begun + first, *others]
+        self._begun = lines[-1][:80]
+        return any(line.startswith(self._dialect.markers) for line in lines)
 
 
 def _fits(comment: str, head: str) -> bool:

@@ -18,6 +18,10 @@ def _comments(prefix: str, word: str, before: str, behind: str) -> tuple[str, st
     return f"{prefix}Begin{word}", f"{prefix}End{word}", before, behind
 
 
+def _markers(opening: str, sign: str = "") -> tuple[str, str]:
+    return f"{opening}sig{sign or opening}beginsignatureblock", f"{opening}sig{sign or opening}endsignatureblock"
+
+
 def _host(name: str, comment: str, package: str, marked: frozenset[str]) -> ScriptReader:
     prefix = f"{comment} SIG {comment} "
     return ScriptReader(
@@ -25,7 +29,7 @@ def _host(name: str, comment: str, package: str, marked: frozenset[str]) -> Scri
             name=name,
             package=bytes.fromhex(package),
             frames=(_comments(prefix, " signature block", prefix, ""),),
-            stray=re.compile(rf"[\r\n]{prefix}(begin|end) signature block", re.IGNORECASE),
+            markers=_markers(comment),
             marked=marked,
             rewritten="utf-16-le",
             digests_mark=False,
@@ -42,7 +46,7 @@ POWERSHELL = ScriptReader(
             _comments("<!-- SIG # ", " signature block -->", "<!-- ", " -->"),
             _comments("/* SIG # ", " signature block */", "/* ", " */"),
         ),
-        stray=re.compile(r"[\r\n](#|<!--|/\*) SIG # (begin|end) signature block", re.IGNORECASE),
+        markers=(*_markers("#"), *_markers("<!--", "#"), *_markers("/*", "#")),
         marked=_ALL,
         rewritten="utf-8",
         digests_mark=True,
@@ -55,6 +59,7 @@ WSF = ScriptReader(
         name="wsf",
         package=bytes.fromhex("7005611ace38d411a2a300104bd35090"),
         frames=(("<signature>", "</signature>", "** SIG ** ", ""),),
+        markers=(),
         stray=re.compile(r"</?signature\b", re.IGNORECASE),
         marked=_ALL,
         rewritten="utf-8",

@@ -211,6 +211,20 @@ def test_a_script_file_is_of_limited_size():
         assert refusal.value.code == "too-large"
 
 
+MARKED = [(family, name) for family, name in EACH_BROKEN if "marker-" in name]
+
+
+@pytest.mark.parametrize(("family", "name"), MARKED)
+def test_a_signature_that_holds_does_not_count_beside_what_looks_like_a_block(family, name):
+    source = BROKEN[family][name][0]
+    block = FAMILIES[family][0]._family.styles[
+        "xml" if b"<!" in source else next(iter(FAMILIES[family][0]._family.styles))
+    ]
+    with pytest.raises(FormatError) as refusal:
+        read(family, source + block.write(_over(family, source), TextEncoding.ASCII))
+    assert refusal.value.code == "signature-in-text"
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_content_beside_a_script_is_refused(family):
     with pytest.raises(FormatError, match="inside"):
