@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from pydantic import Field, field_validator
@@ -18,6 +18,7 @@ from signwright.formats.base import FormatOptions
 from signwright.model.digest import Digest
 from signwright.model.operation import Operation, Parameter
 from signwright.model.text import check_text
+from signwright.model.view import View
 
 MAX_ENVELOPE = 1 << 20
 MAX_ENTRIES = 64
@@ -26,6 +27,10 @@ _URL = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _ENTRY_HEADER = 8
 _REVISION_2 = 0x0200
 _PKCS_SIGNED_DATA = 0x0002
+#: Revision and type, then a SEQUENCE of any length that begins with the OID of SignedData.
+_SIGNATURE = re.compile(
+    rb"\x00\x02\x02\x00\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)" + re.escape(der.oid(SIGNED_DATA)), re.DOTALL
+)
 
 
 class DigestName(StrEnum):
@@ -150,6 +155,27 @@ def read_certificates(table: bytes, offset: int) -> list[bytes]:
             raise _bad_table(f"more than {MAX_ENTRIES} entries", offset + at)
         at += -(-length // 8) * 8
     return envelopes
+
+
+def certificate_heads(view: View, offset: int, size: int) -> Iterator[bytes]:
+    """The first bytes of each WIN_CERTIFICATE entry behind its length: revision, type, and how its content begins.
+
+    Ends at an entry that cannot be, and after `MAX_ENTRIES`.
+    """
+    end = offset + size
+    for _ in range(MAX_ENTRIES):
+        if offset + _ENTRY_HEADER > end:
+            return
+        length = int.from_bytes(view.read(offset, 4), "little")
+        if length <= _ENTRY_HEADER or offset + length > end:
+            return
+        yield view.read(offset + 4, min(length - 4, 24))
+        offset += -(-length // 8) * 8
+
+
+def is_signature(head: bytes) -> bool:
+    """Whether an entry that begins so is CMS SignedData, damaged or not."""
+    return _SIGNATURE.match(head) is not None
 
 
 def _bad_table(found: str, offset: int) -> FormatError:

@@ -24,7 +24,9 @@ from signwright.formats.authenticode import (
     AuthenticodeOptions,
     Existing,
     authenticode_operation,
+    certificate_heads,
     check_envelope,
+    is_signature,
     nest,
     read_certificates,
     with_page_hashes,
@@ -159,11 +161,13 @@ class PeFormat:
 
     def remove(self, view: View) -> Patch:
         """Without the certificate table and with a new CheckSum; padding that stood before the table stays, and is
-        none of the digest's business.
+        none of the digest's business. `FormatError` (``not-signed``) for a table that is something else than a
+        signature, damaged or not.
         """
         layout = read_layout(view)
         if not layout.table_offset:
             raise FormatError("the file has no certificate table", offset=layout.security_offset, code="not-signed")
+        _refuse_other_table(view, layout)
         _refuse_data_behind(layout)
         reading = _Reading(layout, "sha256")
         one_pass(view, (reading.take_source,), reading.take_words)
@@ -241,6 +245,17 @@ def _refuse_data_behind(layout: Layout) -> None:
             code="data-after-signature",
             hint="signing with option existing: replace keeps them, before the new table",
         )
+
+
+def _refuse_other_table(view: View, layout: Layout) -> None:
+    """What somebody keeps there besides signatures is theirs. Windows looks at entry 1, firmware at all of them."""
+    heads = list(certificate_heads(view, layout.table_offset, layout.table_size))
+    if any(is_signature(head) for head in (heads if layout.subsystem in _EFI else heads[:1])):
+        return
+    found = f"entry 1 begins with {heads[0].hex()}" if heads else "it has no entry"
+    raise FormatError(
+        f"the certificate table holds no signature, {found}", offset=layout.table_offset, code="not-signed"
+    )
 
 
 def _tail(state: PeState, source_size: int, end: bytes) -> tuple[Splice, ...]:

@@ -9,7 +9,7 @@ from signwright.errors import FormatError, VerificationError
 from signwright.formats.authenticode import read_certificates, write_certificates
 from signwright.formats.base import Prepared
 from signwright.formats.pe import PeFormat, PeOptions
-from signwright.model.patch import Patch
+from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView
 from signwright.readers.pe import PeReader
 from tests.support.pe_builder import (
@@ -26,6 +26,8 @@ from tests.support.pe_builder import (
 )
 
 READER = PeReader()
+#: An entry of a kind that is no signature.
+ALIEN = (16).to_bytes(4, "little") + b"\x00\x02\xf1\x0e" + b"guid\0\0\0\0"
 
 
 def prepare(content: bytes, **options: object) -> Prepared:
@@ -83,17 +85,50 @@ def test_one_of_several_entries_that_does_not_hold_fails_the_file(broken):
 
 
 def test_signature_behind_an_entry_of_another_kind_counts_for_firmware_only():
-    alien = (16).to_bytes(4, "little") + b"\x00\x02\xf1\x0e" + b"guid\0\0\0\0"
     with pytest.raises(FormatError, match="Windows looks at entry 1"):
-        READER.read(BytesView(PE32_PLUS.but(table=alien + write_certificates([envelope(PE32_PLUS)])).build()))
-    assert places(EFI.but(table=alien + write_certificates([envelope(EFI)])).build()) == ["2"]
+        READER.read(BytesView(PE32_PLUS.but(table=ALIEN + write_certificates([envelope(PE32_PLUS)])).build()))
+    assert places(EFI.but(table=ALIEN + write_certificates([envelope(EFI)])).build()) == ["2"]
 
 
 def test_entry_of_another_kind_is_never_dropped_by_appending():
-    alien = (16).to_bytes(4, "little") + b"\x00\x02\xf1\x0e" + b"guid\0\0\0\0"
     with pytest.raises(FormatError) as refusal:
-        prepare(PE32_PLUS.but(table=write_certificates([envelope(PE32_PLUS)]) + alien).build(), existing="append")
+        prepare(PE32_PLUS.but(table=write_certificates([envelope(PE32_PLUS)]) + ALIEN).build(), existing="append")
     assert refusal.value.code == "bad-certificate-table"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param(ALIEN, id="another-kind"),
+        pytest.param(b"\xff" * 16, id="impossible-entry"),
+        pytest.param(write_certificates([b"a licence, kept here by its program"]), id="no-cms"),
+        pytest.param(write_certificates([bytes.fromhex("300b06092a864886f70d010701")]), id="cms-of-another-kind"),
+        pytest.param(write_certificates([b"\x30\x00"]), id="empty"),
+        pytest.param(b"\x08\0\0\0\x00\x02\x02\x00", id="no-content"),
+        pytest.param(b"\x0c\0\0\0\x00\x01\x02\x00\x30\x80\x06\x09" + bytes(4), id="older-revision"),
+    ],
+)
+@pytest.mark.parametrize("source", [PE32_PLUS, EFI], ids=["program", "firmware"])
+def test_table_that_holds_no_signature_is_not_taken_away(source, table):
+    with pytest.raises(FormatError, match="holds no signature") as refusal:
+        PeFormat().remove(BytesView(source.but(table=table).build()))
+    assert refusal.value.code == "not-signed"
+
+
+def test_signature_behind_an_entry_of_another_kind_is_taken_away_for_firmware_only():
+    """Windows does not see it, so that for a program the entry before it is what the table is for."""
+    PeFormat().remove(BytesView(EFI.but(table=ALIEN + write_certificates([envelope(EFI)])).build()))
+    with pytest.raises(FormatError, match="entry 1 begins with 0002f10e"):
+        PeFormat().remove(BytesView(PE32_PLUS.but(table=ALIEN + write_certificates([envelope(PE32_PLUS)])).build()))
+
+
+@pytest.mark.parametrize("write", [write_certificates, short_lengths], ids=["padded-lengths", "short-lengths"])
+def test_damaged_signature_is_taken_away(write):
+    one = bytearray(envelope(PE32_PLUS))
+    one[-200:] = bytes(200)
+    view = BytesView(PE32_PLUS.but(table=write([bytes(one)])).build())
+    left = Patched(view, PeFormat().remove(view))
+    assert READER.read(left).stripped_sha256 == stripped(PE32_PLUS.build())
 
 
 def test_verifier_says_that_bytes_stand_behind_the_table():
