@@ -32,8 +32,9 @@ def remove_command(
 ) -> None:
     """Take every signature out of FILES and leave the rest as it is.
 
-    All files are written, or none when one of them has a problem, such as no signature inside. A signature beside its
-    file (FILE.p7s) is removed by deleting it.
+    Nothing is written when one of the files has a problem, such as no signature inside. Each file is replaced whole;
+    when the disk fails between two of them, the error names those that were. A signature beside its file (FILE.p7s) is
+    removed by deleting it.
     """
     if out is not None and in_place:
         raise UsageError("-o and --in-place say two things", code="two-outputs")

@@ -71,8 +71,8 @@ class Draft:
     path: Path
     file: BinaryIO
 
-    def publish(self, *, mode: int | None = None) -> None:
-        """Make it durable and put it in its place. ``mode``: permission bits; else the target's or the umask's."""
+    def settle(self, *, mode: int | None = None) -> None:
+        """All of `publish` that may take room or be refused, short of taking the target's place."""
         self.file.flush()
         os.fsync(self.file.fileno())
         check_output(self.target)
@@ -80,6 +80,10 @@ class Draft:
             mode = self.target.stat().st_mode & 0o777 if self.target.exists() else 0o666 & ~_umask()
         with contextlib.suppress(OSError):  # file systems without permission bits
             os.chmod(self.path, mode)
+
+    def publish(self, *, mode: int | None = None) -> None:
+        """Make it durable and put it in its place. ``mode``: permission bits; else the target's or the umask's."""
+        self.settle(mode=mode)
         self.file.close()
         os.replace(self.path, self.target)
         _sync_folder(self.target.parent)

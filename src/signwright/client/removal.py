@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Take signatures out of files: recognised by content, written beside the output, checked by a reader, put in place.
 
-Either every output appears or none does. Needs no hub: whoever has a file may unsign it.
+Every file is written and checked before the first takes its place, so a problem with one of them leaves all as they
+were. Taking their places is one step for each file: who cannot do one of them is told which were done before. Needs no
+hub: whoever has a file may unsign it.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ class _Ready:
 def remove_signatures(files: Sequence[Path], wish: Wish) -> tuple[list[Removed], list[Problem]]:
     """Write every file without its signatures, or nothing and every problem: the outputs, or the problems.
 
-    Code ``not-signed``: no signature inside. Raises `SignwrightError` when writing itself goes wrong (disk full).
+    Code ``not-signed``: no signature inside. Raises `SignwrightError` when writing itself goes wrong: ``cannot-write``
+    (disk full) and nothing was written, ``partly-written`` and the message names the outputs that are there.
     """
     ready: list[_Ready] = []
     problems: list[Problem] = []
@@ -79,9 +82,31 @@ def remove_signatures(files: Sequence[Path], wish: Wish) -> tuple[list[Removed],
                 problems.append(Problem(path, problem))
         if problems:
             return [], problems
-        for one in ready:
-            one.draft.publish(mode=one.mode)
+        _publish(ready)
     return [one.removed for one in ready], []
+
+
+def _publish(ready: Sequence[_Ready]) -> None:
+    written: list[Path] = []
+    for step in (Draft.settle, Draft.publish):
+        for one in ready:
+            try:
+                step(one.draft, mode=one.mode)
+            except (OSError, SignwrightError) as problem:
+                raise _unwritten(one.removed.output, problem, written) from problem
+            written += [one.removed.output] if step is Draft.publish else []
+
+
+def _unwritten(output: Path, problem: OSError | SignwrightError, written: Sequence[Path]) -> SignwrightError:
+    said = problem.message if isinstance(problem, SignwrightError) else f"{output}: {problem.strerror}"
+    if not written:
+        code = problem.code if isinstance(problem, SignwrightError) else "cannot-write"
+        return SignwrightError(f"{said}; nothing was written", code=code)
+    return SignwrightError(
+        f"{said}; written before that, whole: {', '.join(map(str, written))}",
+        code="partly-written",
+        hint="name the other files again",
+    )
 
 
 def _prepared(stack: ExitStack, path: Path, wish: Wish) -> _Ready:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`signwright remove`: all files or none, atomically, by content, and every problem at once."""
+"""`signwright remove`: no file when one has a problem, each atomically, by content, and every problem at once."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -88,6 +90,55 @@ def test_every_problem_is_told_and_nothing_is_written(signed: Path, capsys: pyte
     assert [row["code"] for row in answer["problems"]] == ["not-signed", "unknown-content", "cannot-read"]
     assert answer["error"]["code"] == "not-signed"
     assert signed.read_bytes() == before
+
+
+@pytest.fixture
+def three(signed: Path) -> list[Path]:
+    files = [signed, signed.with_name("a.exe"), signed.with_name("b.exe")]
+    for file in files[1:]:
+        file.write_bytes(signed.read_bytes())
+    return files
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> None:
+    """A disk that does ``name`` for some times, and then no more."""
+    real, calls = getattr(os, name), []
+
+    def call(*arguments: object) -> object:
+        if not (name == "fsync" and stat.S_ISDIR(os.fstat(arguments[0]).st_mode)):  # type: ignore[arg-type]
+            calls.append(arguments)
+        if len(calls) > times:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(*arguments)
+
+    monkeypatch.setattr(f"signwright.client.files.os.{name}", call)
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_disk_that_takes_no_more_leaves_every_file_as_it_was(
+    three: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], times: int
+) -> None:
+    before = three[0].read_bytes()
+    failing(monkeypatch, "fsync", times)
+    assert run(["remove", *map(str, three), "--in-place"]) != 0
+    said = capsys.readouterr().err
+    assert f"{three[times]}: Input/output error; nothing was written" in said
+    assert [file.read_bytes() == before for file in three] == [True] * 3
+    assert sorted(path.name for path in three[0].parent.iterdir()) == ["a.exe", "b.exe", "setup.exe"]
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_disk_that_fails_between_two_files_is_told_with_those_that_were_written(
+    three: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], times: int
+) -> None:
+    before = three[0].read_bytes()
+    failing(monkeypatch, "replace", times)
+    assert run(["remove", *map(str, three), "--in-place"]) != 0
+    said = capsys.readouterr().err
+    told = f"written before that, whole: {', '.join(map(str, three[:times]))}\n" if times else "nothing was written\n"
+    assert f"{three[times]}: Input/output error; {told}" in said
+    assert [file.read_bytes() == before for file in three] == [number >= times for number in range(3)]
+    assert sorted(path.name for path in three[0].parent.iterdir()) == ["a.exe", "b.exe", "setup.exe"]
 
 
 @pytest.mark.parametrize(
