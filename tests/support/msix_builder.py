@@ -147,13 +147,13 @@ class Bundle:
         rest = self._rest(0)
         if not self.last:
             return write_zip([*inner, *rest], wide=True)
-        # Where the packages start depends on how well their offsets pack.
-        for _ in range(9):
+        # Where the packages start depends on how many digits their offsets have.
+        for _ in range(3):
             rest = self._rest(write_zip(rest, wide=True).index(b"PK\1\2"))
         return write_zip([*rest, *inner], wide=True)
 
     def _rest(self, at: int) -> list[Row]:
-        rows, shell = "", Msix()
+        rows, shell = "", Msix(stored=self.last)
         for name, content in self.packages:
             at += 30 + len(name)
             rows += f'<Package Type="application" Version="1.0.0.0" FileName="{name}" Offset="{at}" '
