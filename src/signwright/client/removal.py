@@ -93,15 +93,16 @@ def _publish(ready: Sequence[_Ready]) -> None:
             try:
                 step(one.draft, mode=one.mode)
             except (OSError, SignwrightError) as problem:
-                raise _unwritten(one.removed.output, problem, written) from problem
+                raise _unwritten(one.removed.output, problem, written) from None
             written += [one.removed.output] if step is Draft.publish else []
 
 
 def _unwritten(output: Path, problem: OSError | SignwrightError, written: Sequence[Path]) -> SignwrightError:
     said = problem.message if isinstance(problem, SignwrightError) else f"{output}: {problem.strerror}"
+    if not written and isinstance(problem, SignwrightError):
+        return problem
     if not written:
-        code = problem.code if isinstance(problem, SignwrightError) else "cannot-write"
-        return SignwrightError(f"{said}; nothing was written", code=code)
+        return SignwrightError(f"{said}; nothing was written", code="cannot-write")
     return SignwrightError(
         f"{said}; written before that, whole: {', '.join(map(str, written))}",
         code="partly-written",

@@ -63,7 +63,7 @@ def _version_resource(view: View, layout: Layout) -> bytes | None:
         if not at & _SUBDIRECTORY:
             raise FormatError("resource tree is not three levels deep")
         entries = list(_directory(view, layout, address + (at & ~_SUBDIRECTORY)))
-        if len(entries) != 1 or wanted not in (None, entries[0][0]):
+        if len(entries) != 1 or entries[0][0] & _SUBDIRECTORY or wanted not in (None, entries[0][0]):
             raise FormatError("wanted one version resource, number 1, in one language")
         at = entries[0][1]
     if at & _SUBDIRECTORY:
@@ -98,7 +98,7 @@ def _facts(info: bytes) -> dict[str, Parameter]:
     if name != "VS_VERSION_INFO":
         raise FormatError("version resource of an unknown kind")
     blocks = [_node(block) for block in _children(content[-(-value_size // 4) * 4 :])]
-    strings = [block for name, _, block in blocks if _fold(name) == "stringfileinfo"]
+    strings = [block for name, _, block in blocks if _folded(name) == "stringfileinfo"]
     tables = [_node(table)[2] for block in strings for table in _children(block)]
     if len(strings) > 1 or len(tables) > 1:
         raise FormatError("version strings in several tables")
@@ -123,14 +123,12 @@ def _strings(table: bytes) -> dict[str, Parameter]:
     seen: set[str] = set()
     for row in _children(table):
         key, value_size, content = _node(row)
-        folded = _fold(key)
+        folded = _folded(key)
         if folded in seen:
             raise FormatError(f"version string {key!r} stands there twice")
         seen.add(folded)
         if folded not in _WANTED:
             continue
-        if not key.isascii():
-            raise FormatError(f"version string {key!r}: some find it under an ASCII name")
         value = content.decode("utf-16-le").split("\0", 1)[0]
         if len(value.encode("utf-16-le")) > 2 * value_size:
             raise FormatError(f"version string {key} is longer than it says")
@@ -142,9 +140,12 @@ def _strings(table: bytes) -> dict[str, Parameter]:
     return facts
 
 
-def _fold(key: str) -> str:
-    """Equal for keys that are equal under any rule for case."""
-    return key.upper().casefold()
+def _folded(key: str) -> str:
+    """Equal for keys that are equal under any rule for case; `FormatError` for one that only some rules find."""
+    folded = key.upper().casefold()
+    if folded in (*_WANTED, "stringfileinfo") and not key.isascii():
+        raise FormatError(f"version key {key!r}: some find it under an ASCII name")
+    return folded
 
 
 def _node(node: bytes) -> tuple[str, int, bytes]:

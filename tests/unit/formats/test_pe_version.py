@@ -113,6 +113,8 @@ def test_table_is_found_whatever_the_case_of_its_name():
         pytest.param({(1, 0x409): info_of(GOOD, EVIL)}, id="two-blocks-of-tables"),
         pytest.param({(1, 0x409): info_of(GOOD, fixed=bytes(52))}, id="numbers-without-their-mark"),
         pytest.param({(1, 0x409): info_of(GOOD, fixed=fixed_info((1,) * 4, (1,) * 4)[:48])}, id="numbers-cut-short"),
+        pytest.param({(1, 0x80000000): info_of(GOOD)}, id="language-with-a-name"),
+        pytest.param({(1, 0x409): info_of(GOOD, key="\N{LATIN SMALL LETTER LONG S}tringFileInfo")}, id="other-letters"),
         pytest.param({(1, 0x409): version_node("VERSION", b"", 0, 0, GOOD)}, id="another-structure"),
     ],
 )
