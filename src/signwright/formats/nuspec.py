@@ -8,38 +8,35 @@ encoding, bounded depth and size. Names are compared without their namespace, of
 from __future__ import annotations
 
 import re
-from xml.parsers import expat
 
 from signwright.errors import FormatError, MalformedError
 from signwright.model.operation import Parameter
+from signwright.model.strict_xml import local_names, read_xml
 from signwright.model.text import check_text
 
 MAX_NUSPEC = 1 << 20
-MAX_DEPTH = 32
 MAX_TEXT = 1024
 
 _WANTED = ("id", "version", "authors")
 #: NuGet's own rule for names of packages, and the characters of a version (SemVer 2 with up to four numbers).
 _ID = re.compile(r"\w+(?:[.-]\w+)*")
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,128}")
-_ENCODINGS = {None, "utf-8", "utf8", "us-ascii", "utf-16"}
+_ENCODINGS = frozenset({"utf-8", "utf8", "us-ascii", "utf-16"})
 
 
 def nuspec_facts(content: bytes) -> dict[str, Parameter]:
     """``id``, ``version`` and, where it stands there, ``authors``. Raises `FormatError` (``bad-nuspec``)."""
     reading = _Reading()
     text = _as_utf8(content)
-    parser = expat.ParserCreate("utf-8", " ")
-    parser.buffer_text = True
-    parser.XmlDeclHandler = reading.declaration if text == content else None
-    parser.StartDoctypeDeclHandler = reading.document_type
-    parser.StartElementHandler = reading.start
-    parser.EndElementHandler = reading.end
-    parser.CharacterDataHandler = reading.characters
-    try:
-        parser.Parse(text, True)
-    except expat.ExpatError as problem:
-        raise _bad(f"no XML: {problem}") from problem
+    read_xml(
+        text,
+        what=".nuspec",
+        code="bad-nuspec",
+        start=reading.start,
+        end=reading.end,
+        text=reading.characters,
+        encodings=_ENCODINGS if text == content else None,
+    )
     return reading.facts()
 
 
@@ -58,35 +55,25 @@ def _as_utf8(content: bytes) -> bytes:
 
 
 class _Reading:
-    """Handlers of one document. ``path``: local names of the open elements."""
+    """Handlers of one document."""
 
     def __init__(self) -> None:
-        self._path: list[str] = []
         self._found: dict[str, str] = {}
         self._current: str | None = None
 
-    def declaration(self, version: str, encoding: str | None, standalone: int) -> None:
-        del version, standalone
-        if (encoding.lower() if encoding else None) not in _ENCODINGS:
-            raise _bad(f"encoding {encoding!r}, wanted UTF-8")
-
-    def document_type(self, *_: object) -> None:
-        raise _bad("a document type, which could define entities")
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        del attributes
-        local = name.rpartition(" ")[2]
-        if self._current is not None or len(self._path) == MAX_DEPTH:
+    def start(self, path: tuple[str, ...], attributes: dict[str, str], offset: int) -> None:
+        del attributes, offset
+        names = local_names(path)
+        local = names[-1]
+        if self._current is not None:
             raise _bad(f"element {local[:60]!r} where none is wanted")
-        self._path.append(local)
-        if len(self._path) == 3 and self._path[:2] == ["package", "metadata"] and local in _WANTED:
+        if len(names) == 3 and names[:2] == ("package", "metadata") and local in _WANTED:
             if local in self._found:
                 raise _bad(f"{local} stands twice")
             self._found[local], self._current = "", local
 
-    def end(self, name: str) -> None:
-        del name
-        self._path.pop()
+    def end(self, path: tuple[str, ...], offset: int) -> None:
+        del path, offset
         self._current = None
 
     def characters(self, text: str) -> None:

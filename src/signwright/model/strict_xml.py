@@ -8,13 +8,14 @@ and length of tags. Names are ``namespace local``, with a blank between, or ``lo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from xml.parsers import expat
 
 from signwright.errors import FormatError
 
 #: The largest block map of a package has an element for each 64 KiB of 16 GiB, and some for its files.
 MAX_DEPTH, MAX_ELEMENTS = 32, 300_000
+UTF8 = frozenset({"utf-8"})
 #: Bytes from one tag to the next: as many attributes of one element are in memory at once.
 MAX_TAG = 1 << 20
 _LONG_TAG = re.compile(rb"<[^<]{%d}" % MAX_TAG)
@@ -25,8 +26,21 @@ Start = Callable[[tuple[str, ...], dict[str, str], int], None]
 End = Callable[[tuple[str, ...], int], None]
 
 
-def read_xml(content: bytes, *, what: str, code: str, start: Start, end: End | None = None) -> None:
-    """Calls ``start`` and ``end`` for each element. Raises `FormatError` with ``code``; ``what`` begins its message."""
+def read_xml(
+    content: bytes,
+    *,
+    what: str,
+    code: str,
+    start: Start,
+    end: End | None = None,
+    text: Callable[[str], None] | None = None,
+    encodings: Collection[str] | None = UTF8,
+) -> None:
+    """Calls ``start`` and ``end`` for each element, ``text`` for what is between tags, in pieces.
+
+    ``encodings``: names in small letters that the document may say for UTF-8; None for one that the caller has
+    converted. Raises `FormatError` with ``code``; ``what`` begins its message.
+    """
     count = 0
     path: list[str] = []
 
@@ -35,7 +49,7 @@ def read_xml(content: bytes, *, what: str, code: str, start: Start, end: End | N
 
     def declaration(version: str, encoding: str | None, standalone: int) -> None:
         del version, standalone
-        if (encoding or "utf-8").lower() != "utf-8":
+        if encodings is not None and (encoding or "utf-8").lower() not in encodings:
             raise refuse(f"encoding {(encoding or '')[:40]!r}, wanted UTF-8")
 
     def document_type(*_: object) -> None:
@@ -60,6 +74,9 @@ def read_xml(content: bytes, *, what: str, code: str, start: Start, end: End | N
     parser.StartDoctypeDeclHandler = document_type
     parser.StartElementHandler = start_element
     parser.EndElementHandler = end_element
+    if text is not None:
+        parser.buffer_text = True
+        parser.CharacterDataHandler = text
     if _LONG_TAG.search(content):
         raise refuse(f"more than {MAX_TAG} bytes from one tag to the next")
     try:
