@@ -214,7 +214,7 @@ def _overrides(content: bytes) -> tuple[list[str], int]:
             raise FormatError("[Content_Types].xml: its root is not Types", code="bad-types")
         if path[1:] == (f"{_CONTENT_TYPES}Override",):
             name = attributes.get("PartName", "")
-            if name.casefold() == f"/{SIGNATURE}".casefold():
+            if name.lower() == f"/{SIGNATURE}".lower():
                 listed.append(attributes.get("ContentType", ""))
 
     def end(path: tuple[str, ...], offset: int) -> None:

@@ -167,10 +167,9 @@ def bundled(view: View, parts: dict[bytes, Entry]) -> list[Entry]:
     says = [(row.get("Offset"), row.get("Size")) for row in rows]
     if not listed or len(listed) != len(rows) or says != [(str(e.data), str(e.size)) for e in listed]:
         raise FormatError("the bundle's packages are not where its manifest says", code="bad-bundle")
-    others = [
-        name for name, entry in parts.items() if name.lower().endswith((b".appx", b".msix")) and entry not in listed
-    ]
-    if others or any(entry.method or entry.flags & 1 for entry in listed) or len(set(map(id, listed))) != len(listed):
+    names = {entry.name for entry in listed}
+    others = [name for name in parts if name.lower().endswith((b".appx", b".msix")) and name not in names]
+    if others or any(entry.method for entry in listed) or len(names) != len(listed):
         raise FormatError("a package in the bundle is packed, listed twice or not at all", code="bad-bundle")
     return listed
 

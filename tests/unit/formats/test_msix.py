@@ -476,3 +476,8 @@ def test_a_bundle_that_is_not_whole_is_refused(defect: str) -> None:
 def test_packages_behind_the_content_types_are_refused_because_they_would_move() -> None:
     with pytest.raises(FormatError, match="which grows when signed"):
         prepare(_bundle(last=True))
+
+
+def test_a_part_whose_name_only_folds_to_the_signature_s_is_another() -> None:
+    source = Msix(types=OVERRIDE.replace("Signature", "\u017fignature")).build()
+    assert READER.read(BytesView(sign(source))).signatures
