@@ -106,7 +106,7 @@ class World:
         )
 
     def signing_policies(self) -> dict[str, d.SigningPolicy]:
-        options = {n: d.OptionRule(any=True) for n in ("description", "url", "digest", "existing")}
+        options = {n: d.OptionRule(any=True) for n in ("description", "url", "digest", "existing", "page_hashes")}
         test, release = (key_id(c) for c in (self.test_credential, self.release_credential))
         both = {
             "kind": "test",

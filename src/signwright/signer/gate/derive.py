@@ -32,11 +32,11 @@ from signwright.statements.models import RequestedArtifact, Subject
 @dataclass(frozen=True, slots=True)
 class Before:
     """What the independent reader found in an artifact before it was signed. ``stripped_sha256``: of its content;
-    ``values``: of the signatures that hold.
+    ``kept``: values of the signatures that are to stay, with the option ``existing: append`` only.
     """
 
     stripped_sha256: str
-    values: tuple[bytes, ...] = ()
+    kept: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ async def derived(case: Case, *, errands: Errands, workers: Workers, limits: Lim
             stack.callback(artifact.close)
             prepared = await _prepare(case, subject, requested, artifact=artifact, workers=workers)
             found.append(Derived(artifact, prepared, await _before(requested, artifact=artifact, workers=workers)))
+        check_room([content for one in found for content in one.prepared.contents])
         yield found
 
 
@@ -118,7 +119,8 @@ async def _before(requested: RequestedArtifact, *, artifact: Artifact, workers: 
         reading = await asyncio.to_thread(workers.read_source, descriptor, reader=chosen.name, kept=kept)
     finally:
         os.close(descriptor)
-    return Before(reading.stripped_sha256, tuple(signature.signature_value for signature in reading.signatures))
+    signatures = reading.signatures if kept else ()
+    return Before(reading.stripped_sha256, tuple(signature.signature_value for signature in signatures))
 
 
 def _check_metadata(case: Case, subject: Subject, prepared: Prepared) -> None:
