@@ -65,7 +65,10 @@ class MsiReader:
             _check_extended(file, prefix, claims)
         digests, stripped = _digests(file, prefix, sorted({claim.algorithm for claim in counted}))
         warnings += _looks(file, view, signed=bool(claims), left_over=extended is not None and signature is None)
-        found = tuple(authenticode.checked(claim, digests, self.name) for claim in counted)
+        covers = "contents of streams" if extended is None else "contents, names, sizes and times of streams"
+        for claim in counted:
+            authenticode.check_digest(claim, digests)
+        found = tuple(authenticode.found(claim, self.name, notes={"covers": covers}) for claim in counted)
         return Reading(self.name, found, stripped, tuple(warnings))
 
     def stripped(self, view: View) -> str:
