@@ -54,8 +54,9 @@ class Zip:
                     member.write(content)
             archive.comment = self.comment
         content = bytes(out.content if self.descriptors else out.getvalue())
+        content = with_prefix(content, self.prefix, counted=True) if self.prefix and self.counted else content
         content = widened(content, len(self.comment)) if self.wide else content
-        return with_prefix(content, self.prefix, counted=self.counted) if self.prefix else content
+        return content if self.counted else with_prefix(content, self.prefix, counted=False)
 
 
 def widened(content: bytes, comment: int = 0) -> bytes:
@@ -91,7 +92,7 @@ SHAPES = {
     "wide": Zip(wide=True, comment=b"wide"),
     "prefix": Zip(prefix=b"#!/bin/sh\nexec java -jar $0\n"),
     "prefix-not-counted": Zip(prefix=b"MZ stub", counted=False),
-    "wide-prefix-not-counted": Zip(wide=True, prefix=b"MZ stub", counted=False),
+    "wide-prefix": Zip(wide=True, prefix=b"MZ stub"),
     "empty": Zip(members=()),
 }
 

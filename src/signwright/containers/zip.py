@@ -143,12 +143,20 @@ def _end_of_archive(view: View, position: int) -> int | None:
     """Where the archive ends whose end record is at ``position``; None for what leads to no directory."""
     if position + _END.size > view.size:
         return None
-    _, _, _, _, count, size, offset, comment = _END.unpack(view.read(position, _END.size))
-    starts = [start for start in (position - size, offset) if 0 <= start <= view.size - 4]
-    wide = position >= _LOCATOR64.size and view.read(position - _LOCATOR64.size, 4) == LOCATOR64
-    if not wide and not (count and any(view.read(start, 4) == CENTRAL for start in starts)):
+    if not _leads_to_directory(view, position):
         return None
-    return min(position + _END.size + int(comment), view.size)
+    return min(position + _END.size + int.from_bytes(view.read(position + 20, 2), "little"), view.size)
+
+
+def _leads_to_directory(view: View, position: int) -> bool:
+    """Whether a reader that takes the end record at ``position`` could find a record of a directory, or a 64-bit end
+    record. Most go by the size or the offset; the number of records says nothing, and `ZipArchive` compares it.
+    """
+    if position >= _LOCATOR64.size and view.read(position - _LOCATOR64.size, 4) == LOCATOR64:
+        return True
+    _, _, _, _, _, size, offset, _ = _END.unpack(view.read(position, _END.size))
+    starts = (position - size, offset)
+    return any(0 <= start <= view.size - 4 and view.read(start, 4) == CENTRAL for start in starts)
 
 
 class ZipArchive:
@@ -240,8 +248,7 @@ def _early_ends(view: View) -> list[int]:
         _, _, _, _, count, size, offset, _ = _END.unpack_from(content, at)
         position = first + at
         wide = size == _FULL32 or offset == _FULL32 or count == _FULL16
-        starts = [start for start in (position - size, offset) if 0 <= start <= view.size - 4]
-        if wide or (count and any(view.read(start, 4) == CENTRAL for start in starts)):
+        if wide or _leads_to_directory(view, position):
             found.append(position)
         at = content.find(END, at + 1)
     return found
@@ -262,6 +269,8 @@ def _find_directory(view: View) -> Directory:
     if disk or first_disk or here != count:
         raise FormatError("zip: an archive in several volumes", offset=position, code="zip-volumes")
     base = position - size - offset
+    if base and wide is not None:
+        raise FormatError("zip: bytes before a 64-bit archive that it does not count", offset=position, code="zip-end")
     if base < 0:
         raise FormatError(
             "zip: the directory does not end where its end record starts", offset=position, code="zip-end"
@@ -291,7 +300,27 @@ def _find_end64(view: View, end: int) -> tuple[int, int, int, int, int, int, int
     row = _END64.unpack(view.read(position, _END64.size))
     if row[1] != _END64.size - 12:
         raise FormatError("zip: the 64-bit end record has another length", offset=position, code="zip-end")
+    check_wide_end(view.read(position, _END64.size + _LOCATOR64.size + _END.size), position)
     return position, row[4], row[5], row[6], row[7], row[8], row[9]
+
+
+def check_wide_end(tail: bytes, position: int) -> None:
+    """``tail``: a 64-bit end record, its locator and the end record, as they stand from ``position`` of a file on.
+
+    Readers differ in which of them they believe, and some look for the first where the locator says, counted from the
+    start of the file. So the locator names this record in that way, and each number of the end record is the same as
+    the 64-bit one or all ones; else `FormatError` (``zip-end``).
+    """
+    wide, locator = _END64.unpack_from(tail), _LOCATOR64.unpack_from(tail, _END64.size)
+    narrow = _END.unpack_from(tail, _END64.size + _LOCATOR64.size)
+    same = all(
+        short in (full, long)
+        for short, long, full in zip(narrow[3:7], wide[6:10], (_FULL16, _FULL16, _FULL32, _FULL32), strict=True)
+    )
+    if locator[1:] != (0, position, 1):
+        raise FormatError("zip: the locator names another 64-bit end record", offset=position, code="zip-end")
+    if not same:
+        raise FormatError("zip: the two end records contradict each other", offset=position, code="zip-end")
 
 
 def _directory(content: bytes, found: Directory) -> list[Member]:

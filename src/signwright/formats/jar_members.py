@@ -105,12 +105,6 @@ def _check_directory(view: View, archive: ZipArchive) -> None:
         raise FormatError(
             f"a directory of {found.size} bytes, at most {MAX_MOVED_DIRECTORY} can be rewritten", code="too-large"
         )
-    if found.end64 is not None and found.base:
-        raise FormatError(
-            "a 64-bit zip with bytes before it that it does not count, which Java does not open",
-            offset=found.end64,
-            code="zip64",
-        )
     content = view.read(found.start, found.size)
     for member in archive.members:
         at = member.entry - found.start + _VOLUME

@@ -100,7 +100,17 @@ class ZipPlan(Strict):
             raise ValueError("the tail is no end of an archive")
         if not self.base <= self.directory <= end or self.last_header >= self.directory:
             raise ValueError("offsets out of order")
+        if len(tail) == _WIDE_TAIL:
+            self._check_wide(tail)
         return self
+
+    def _check_wide(self, tail: bytes) -> None:
+        try:
+            marks.check_wide_end(tail, self.end)
+        except FormatError as problem:
+            raise ValueError(problem.message) from problem
+        if self.base:
+            raise ValueError("bytes before a 64-bit archive that it does not count")
 
     @property
     def end(self) -> int:
@@ -127,29 +137,13 @@ def open_zip(view: View, limits: ArchiveLimits | None = None) -> ZipArchive:
 
 
 def zip_plan(view: View, archive: ZipArchive, removed: Collection[Member] = ()) -> ZipPlan:
-    """``removed``: members that the edits will take out or replace.
-
-    Refuses an archive whose end records contradict each other: which of them other readers believe is not known.
-    """
+    """``removed``: members that the edits will take out or replace."""
     found = archive.directory
     start = found.end if found.end64 is None else found.end64
     tail = view.read(start, found.end + END.size - start)
-    if found.end64 is not None:
-        _check_wide_tail(tail, found.end64 - found.base, start)
     gone = {member.entry for member in removed}
     last = max((m.header for m in archive.members if m.entry not in gone), default=-1)
     return ZipPlan(size=view.size, base=found.base, directory=found.start, last_header=last, tail=tail.hex())
-
-
-def _check_wide_tail(tail: bytes, end64: int, offset: int) -> None:
-    locator = LOCATOR64.unpack_from(tail, END64.size)
-    wide, narrow = END64.unpack_from(tail), END.unpack_from(tail, _WIDE_TAIL - END.size)
-    same = all(
-        short in (full, long)
-        for short, long, full in zip(narrow[3:7], wide[6:10], (FULL16, FULL16, FULL32, FULL32), strict=True)
-    )
-    if not same or locator[1:] != (0, end64, 1):
-        raise FormatError("zip: its two end records contradict each other", offset=offset, code="zip-end")
 
 
 def read_directory(view: View, plan: ZipPlan) -> bytes:

@@ -3,7 +3,8 @@
 
 Read is only what every program reads in one way: one end record, at the end, a directory that ends where that begins,
 members that share no byte and whose two headers agree. Bytes before the archive and structures of 64 bits are read
-where the format has them (``free``), else refused. Everything else is `FormatError`.
+where the format has them (``free``), else refused, and so are both together unless all offsets count those bytes.
+Everything else is `FormatError`.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def entry_names(view: View, *, free: bool = False) -> list[bytes]:
 def read_archive(view: View, *, free: bool = False) -> Archive:
     """Every member located, and compared with the directory. Raises `FormatError`.
 
-    ``free``: 64-bit structures may be there, and something before the archive, whether its offsets count that or not.
+    ``free``: 64-bit structures may be there, and something before the archive, whether its offsets count that or not;
+    those of 64-bit structures do.
     """
     found = _directory(view, free=free)
     entries = tuple(_located(view, entry, found.start, free=free) for entry in _records(view, found, free=free))
@@ -149,7 +151,8 @@ def _directory(view: View, *, free: bool) -> _Directory:
 
 def _wide_end(view: View, end: int, narrow: tuple[int, ...]) -> tuple[int, int, int, int, int]:
     """Where the 64-bit end record stands, and what it says of records, size and start of the directory (APPNOTE
-    4.3.14). Each number of the other record is the same, or all ones.
+    4.3.14). Each number of the other record is the same, or all ones. The locator's number counts from the start of the
+    file: Java goes by it, so an archive whose offsets count from elsewhere would let it find another record.
     """
     at = end - _LOCATOR64_SIZE - _END64_SIZE
     record = view.read(at, _END64_SIZE) if at >= 0 else b""
@@ -164,8 +167,10 @@ def _wide_end(view: View, end: int, narrow: tuple[int, ...]) -> tuple[int, int, 
             narrow, (here, count, size, start), (_FULL16, _FULL16, _FULL32, _FULL32), strict=True
         )
     )
-    if length != _END64_SIZE - 12 or disk or disk_of_start or first_disk or disks != 1 or base + named != at:
+    if length != _END64_SIZE - 12 or disk or disk_of_start or first_disk or disks != 1:
         raise FormatError("zip: the 64-bit end record does not fit the file", offset=at, code="zip-end")
+    if base or named != at:
+        raise FormatError("zip: a 64-bit archive that counts from elsewhere", offset=at, code="zip-end")
     if not agreed:
         raise FormatError("zip: the two end records contradict each other", offset=at, code="zip-end")
     return at, here, count, size, start

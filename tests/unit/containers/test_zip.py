@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from fuzz.zip_walk import one_input
 from signwright.containers.base import ArchiveLimits, Budget
-from signwright.containers.zip import ZipArchive, embedded_ends, looks_like_zip
+from signwright.containers.zip import ZipArchive, ZipContainer, embedded_ends, looks_like_zip
 from signwright.errors import FormatError, LimitError, SignwrightError
 from signwright.model.view import BytesView, Head
 from tests.support.tools import require_tool
+from tests.support.zip_builder import Zip, widened
 
 SMALL = [("a.txt", b"hello" * 100), ("folder/", b""), ("folder/ü.bin", bytes(range(256)))]
 
@@ -83,6 +84,61 @@ def test_a_zip64_end_record_is_read() -> None:
     content = made(members, zipfile.ZIP_STORED)
     assert [m.name for m in ZipArchive(BytesView(content)).members] == [name for name, _ in members]
     assert code_of(content, ArchiveLimits(members=70)) == "archive-members"
+
+
+def other_wide_end(content: bytes, at: int, value: bytes) -> bytes:
+    at += len(content)
+    return content[:at] + value + content[at + len(value) :]
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [(-42 + 8, b"\x01"), (-42 + 4, b"\x01"), (-22 + 8, b"\x01\0\x01\0"), (-22 + 12, bytes(4)), (-22 + 16, bytes(4))],
+    ids=["locator-elsewhere", "other-volume", "counts", "size", "offset"],
+)
+def test_end_records_that_contradict_each_other_are_refused(at: int, value: bytes) -> None:
+    assert code_of(other_wide_end(Zip(wide=True).build(), at, value)) == "zip-end"
+
+
+def test_the_64_bit_end_record_is_the_one_that_java_finds() -> None:
+    """Java counts from the start of the file, where another archive's record could stand, and others do not."""
+    wide = Zip(wide=True)
+    assert unpacked(wide.but(prefix=b"MZ stub").build()) == unpacked(wide.build())
+    assert code_of(wide.but(prefix=b"MZ stub", counted=False).build()) == "zip-end"
+    other = widened(made([("other", b"x")]))[:-42]
+    content = other + wide.build()
+    at = len(content) - 42 + 8
+    assert code_of(content[:at] + struct.pack("<Q", len(other) - 56) + content[at + 8 :]) == "zip-end"
+
+
+def without_count(content: bytes) -> bytes:
+    at = content.rindex(b"PK\x05\x06")
+    return content[: at + 8] + bytes(4) + content[at + 12 :]
+
+
+def test_a_directory_is_looked_at_whatever_number_of_records_it_has() -> None:
+    """Other readers go by its size, or by its offset."""
+    content = without_count(made([("a", b"x" * 1000)]))
+    assert code_of(content) == "zip-directory"
+    noise = random.Random(1).randbytes(2000)
+    for hidden in (noise + content + b"\n", made(SMALL, comment=content + b"\n")):
+        view = BytesView(hidden)
+        assert looks_like_zip(view)
+        places = ZipContainer().places(view, 0, view.size)
+        ends = [place.end for place in places]
+        assert len(hidden) - 1 in ends
+        assert code_of(hidden[: len(hidden) - 1]).startswith("zip-")
+    end = content.rindex(b"PK\x05\x06")
+    by_offset = noise + content[:end] + b"gap" + content[end : end + 16]
+    by_offset += struct.pack("<LH", len(noise) + content.index(b"PK\x01\x02"), 0)
+    assert [place.end for place in ZipContainer().places(BytesView(by_offset), 0, len(by_offset))] == [len(by_offset)]
+
+
+def test_an_end_record_that_leads_to_no_directory_is_no_place() -> None:
+    noise = random.Random(2).randbytes(2000)
+    for end in (made([]), struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 3, 3, 99, 7, 0)):
+        view = BytesView(noise + end + b"more")
+        assert ZipContainer().places(view, 0, view.size) == []
 
 
 def test_an_archive_of_info_zip_is_read(tmp_path: Path) -> None:

@@ -229,6 +229,18 @@ def test_end_records_that_contradict_each_other_are_refused() -> None:
         assert refusal.value.code == "zip-end"
 
 
+@pytest.mark.parametrize(("at", "value"), [(-22 + 10, b"\x09\x00"), (-42 + 8, b"\x01")])
+def test_a_plan_whose_end_records_contradict_each_other_is_refused(at: int, value: bytes) -> None:
+    view = BytesView(Zip(wide=True).build())
+    plan = zip_plan(view, open_zip(view)).model_dump(mode="json")
+    tail = bytearray.fromhex(plan["tail"])
+    tail[at : at + len(value) or None] = value
+    with pytest.raises(ValidationError):
+        ZipPlan.model_validate({**plan, "tail": tail.hex()})
+    with pytest.raises(ValidationError):
+        ZipPlan.model_validate({**plan, "base": 1})
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from signwright.errors import FormatError
 from signwright.model.view import BytesView
 from signwright.readers.zip import Archive, entry_names, read_archive, read_entry
-from tests.support.zip_builder import SHAPES, Zip, unpacked
+from tests.support.zip_builder import SHAPES, Zip, unpacked, widened
 
 WIDE = Zip(wide=True).build()
 END = len(WIDE) - 22
@@ -78,6 +78,8 @@ BROKEN = {
     "two-volumes": put(END - 4, b"\2"),
     "narrow-count-contradicts": put(END + 8, b"\7\0\7\0"),
     "narrow-size-contradicts": put(END + 12, b"\7\0\0\0"),
+    "prefix-that-the-64-bit-end-does-not-count": b"MZ stub" + WIDE,
+    "prefix-that-only-the-locator-counts": b"MZ stub" + put(END - 12, struct.pack("<Q", END - 76 + 7)),
     "end-in-the-comment": Zip(comment=b"PK\5\6" + bytes(19)).build(),
     "member-before-the-first": b"PK\3\4" + WIDE,
     "nothing": b"",
@@ -88,6 +90,16 @@ BROKEN = {
 def test_what_another_program_could_read_differently_is_refused(defect: str) -> None:
     with pytest.raises(FormatError):
         archive_of(BROKEN[defect])
+
+
+def test_the_64_bit_end_record_is_the_one_that_java_finds() -> None:
+    """Java takes the locator's number from the start of the file: there another archive's end record could stand."""
+    other = Zip(members=(("other", b"content"),)).build()
+    prefix = bytes(END - 76 - other.rindex(b"PK\5\6")) + widened(other)[:-42]
+    assert prefix.startswith(b"PK\6\6", END - 76)
+    with pytest.raises(FormatError) as refusal:
+        archive_of(prefix + WIDE)
+    assert refusal.value.code == "zip-end"
 
 
 @settings(max_examples=300)
