@@ -110,7 +110,7 @@ class MsixFormat:
     digest_mode = False
     file_names = ("*.msix", "*.appx", "*.msixbundle", "*.appxbundle")
     detached_suffix = ""
-    verifiers: tuple[str, ...] = ("osslsigncode",)
+    verifiers: tuple[str, ...] = ("osslsigncode", "relic")
 
     def recognizes(self, view: View) -> bool:
         """A zip with the content types and the manifest of a package, or of a bundle."""
