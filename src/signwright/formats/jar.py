@@ -18,7 +18,6 @@ from signwright.errors import FormatError, LimitError, MalformedError
 from signwright.formats.authenticode import check_envelope
 from signwright.formats.base import MAX_BESIDE, FormatOptions, Prepared
 from signwright.formats.jar_manifest import (
-    MAX_TEXT,
     NEW_MANIFEST,
     entry_section,
     main_section,
@@ -26,7 +25,7 @@ from signwright.formats.jar_manifest import (
     signature_file,
     without_digests,
 )
-from signwright.formats.jar_members import MANIFEST, HashedView, Jar, digest_files, open_jar, read_text
+from signwright.formats.jar_members import MANIFEST, HashedView, Jar, check_texts, digest_files, open_jar, read_manifest
 from signwright.formats.jar_signer import Signer, signer_of
 from signwright.formats.zip_patch import Edit, ZipPlan, read_directory, replacing, zip_plan, zip_splices
 from signwright.formats.zip_records import NO_TIME, NewMember
@@ -121,10 +120,11 @@ class JarFormat:
         hashed = HashedView(view)
         jar = open_jar(hashed)
         _check_existing(jar, options.existing, signer.name)
-        old = read_text(jar, jar.manifest, MAX_TEXT) if jar.manifest else NEW_MANIFEST
+        old = read_manifest(jar, jar.manifest, view.size) if jar.manifest else NEW_MANIFEST
         facts = _facts(jar, old)
         source, manifest = _signed_manifest(hashed, jar, old, options)
         text = signature_file(manifest, options.digest)
+        check_texts(jar, view.size, len(text) + len(manifest), text.count(b"\r\nName: "))
         state = _edits(view, jar, signer, replaced=options.existing == "replace")
         directory = read_directory(view, state.plan)
         if len(text) + len(directory) + len(manifest) > MAX_BESIDE - _ROOM:
@@ -167,7 +167,7 @@ class JarFormat:
         edits = [replacing(member) for member in jar.related]
         gone = list(jar.related)
         if jar.manifest is not None:
-            old = read_text(jar, jar.manifest, MAX_TEXT)
+            old = read_manifest(jar, jar.manifest, view.size)
             new, _ = without_digests(old, {})
             if new != old:
                 time, marked = _kept_headers(view, jar.manifest)

@@ -19,6 +19,8 @@ from signwright.model.digest import ALGORITHMS, Digest
 
 #: Bytes of a manifest or a signature file. Java's own limit for signature files was 8,000,000 for long.
 MAX_TEXT = 8_000_000
+#: Of one section.
+MAX_ATTRIBUTES = 4096
 #: The whole of a manifest where a JAR has none.
 NEW_MANIFEST = b"Manifest-Version: 1.0\r\nCreated-By: Signwright\r\n\r\n"
 
@@ -106,6 +108,8 @@ def read_sections(content: bytes) -> Iterator[Section]:
         elif line:
             start = start if lines else at
             lines.append(_Lines([line], at, match.end()))
+            if len(lines) > MAX_ATTRIBUTES:
+                raise FormatError(f"more than {MAX_ATTRIBUTES} attributes in a section", offset=at, code="too-large")
         if lines and not line:
             yield _section([one.header() for one in lines], start, end, match.end(), is_main=is_main)
             lines, is_main = [], False

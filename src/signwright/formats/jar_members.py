@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from signwright.containers.zip import END, Member, ZipArchive
 from signwright.errors import FormatError, LimitError
+from signwright.formats.jar_manifest import MAX_TEXT
 from signwright.formats.zip_patch import MAX_MOVED_DIRECTORY, open_zip
 from signwright.model.digest import Digest
 from signwright.model.one_pass import THREADS_FROM
@@ -24,6 +25,11 @@ from signwright.model.view import BLOCK, View, blocks
 FOLDER, MANIFEST = "META-INF/", "META-INF/MANIFEST.MF"
 #: Members of signatures in one JAR.
 MAX_RELATED = 64
+#: Sections of a manifest that are of no member, such as those of packages.
+_SPARE_SECTIONS = 4096
+#: Unpacked to packed of the whole file, and below what it does not matter; the same of what is read as text.
+_RATIO, _RATIO_FLOOR = 100, 16 << 20
+_TEXT_RATIO, _TEXT_FLOOR = 10, 1 << 20
 
 _UTF8 = 1 << 11
 _PACKINGS = (0, 8)
@@ -31,6 +37,7 @@ _PACKINGS = (0, 8)
 _MUCH, _WAITING, _MANY = 64 << 10, 4, 64
 #: Offset of the number of the volume in a record of the directory.
 _VOLUME = 34
+_NAME = re.compile(rb"[\r\n]name:", re.IGNORECASE)
 _SIGNATURE = re.compile(r"META-INF/([^/]*\.(?:SF|RSA|DSA|EC)|SIG-[^/.]*|SIG-[^/]*\.[A-Z0-9]{1,3})")
 
 
@@ -74,6 +81,9 @@ def open_jar(view: View) -> Jar:
     """Raises `FormatError`."""
     archive = open_zip(view)
     _check_directory(view, archive)
+    total = sum(member.size for member in archive.members)
+    if total > max(_RATIO_FLOOR, _RATIO * view.size):
+        raise FormatError(f"members of {total} bytes in {view.size}", code="archive-ratio")
     manifest: Member | None = None
     related: list[Member] = []
     files: dict[str, Member] = {}
@@ -94,6 +104,18 @@ def open_jar(view: View) -> Jar:
     if len(related) > MAX_RELATED:
         raise FormatError(f"{len(related)} files of signatures, at most {MAX_RELATED} are read", code="too-large")
     return Jar(archive, manifest, tuple(related), files)
+
+
+def check_texts(jar: Jar, size: int, added: int, sections: int = 0) -> None:
+    """That a file of ``size`` bytes may have the signature files that are there, and ``added`` bytes of texts; and
+    these may have so many ``sections``. No JAR that is not made for it comes near.
+    """
+    total = added + sum(member.size for member in jar.related if member.name.upper().endswith(".SF"))
+    if total > _TEXT_FLOOR + _TEXT_RATIO * size:
+        raise FormatError(f"manifest and signature files of {total} bytes in {size}", code="archive-ratio")
+    most = len(jar.files) + _SPARE_SECTIONS
+    if sections > most:
+        raise FormatError(f"a manifest of {sections} sections, at most {most} are read", code="too-large")
 
 
 def _check_directory(view: View, archive: ZipArchive) -> None:
@@ -142,6 +164,13 @@ def read_text(jar: Jar, member: Member, most: int) -> bytes:
         return b"".join(jar.archive.read(member))
     except LimitError as problem:
         raise FormatError(problem.message, offset=member.header, code=problem.code) from problem
+
+
+def read_manifest(jar: Jar, member: Member, size: int) -> bytes:
+    """The manifest of a file of ``size`` bytes, its sections counted before anybody looks at them one by one."""
+    content = read_text(jar, member, MAX_TEXT)
+    check_texts(jar, size, len(content), len(_NAME.findall(content)))
+    return content
 
 
 class HashedView:

@@ -28,8 +28,12 @@ from signwright.readers.zip import Archive, Entry
 MAX_SIGNERS = 16
 MANIFEST = "META-INF/MANIFEST.MF"
 
-#: Nothing is read that unpacks to more than so many times its size.
-_RATIO, _RATIO_FLOOR = 100, 1 << 20
+#: Nothing is read that unpacks to more than so many times its size; a member has a floor of its own.
+_RATIO, _RATIO_FLOOR, _MEMBER_FLOOR = 100, 16 << 20, 1 << 20
+#: Manifest and signature files together: each digest in them packs to no less than its own bytes.
+_TEXT_RATIO, _TEXT_FLOOR = 10, 1 << 20
+#: Sections of a manifest that are of no member, such as those of packages.
+_SPARE_SECTIONS = 4096
 _UTF8 = 1 << 11
 _RELATED = re.compile(r"META-INF/(?:[^/]*\.(?:SF|RSA|DSA|EC)|SIG-(?:[^/.]*|[^/]*\.[0-9A-Z]{1,3}))")
 _OTHERS = {b"AndroidManifest.xml", b"AppxManifest.xml", b"AppxMetadata/AppxBundleManifest.xml"}
@@ -52,6 +56,31 @@ class _Jar:
     @property
     def files(self) -> list[str]:
         return [name for name in self.members if not name.endswith("/")]
+
+    @property
+    def most_sections(self) -> int:
+        """Of the manifest and of signature files."""
+        return _most_sections(self.archive)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What every signer has to cover: files, and sections of the manifest ``text`` that say more than a digest.
+    ``bare``: of those files, the first that the manifest has no accepted digest of.
+    """
+
+    text: Text
+    names: tuple[str, ...]
+    bare: str | None
+
+    @classmethod
+    def of(cls, jar: _Jar, text: Text) -> _Wanted:
+        files = jar.files
+        bare = next((file for file in files if not text.digests(file)), None)
+        return cls(text, (*files, *(name for name in text.sections if name in text.telling)), bare)
+
+    def first_without(self, covered: set[str]) -> str | None:
+        return self.bare if self.bare is not None else next((n for n in self.names if n not in covered), None)
 
 
 class JarReader:
@@ -90,9 +119,10 @@ class JarReader:
         stripped = _stripped(view, jar, lambda name, digests: _checked(text, name, digests))
         found: list[FoundSignature] = []
         problems: list[VerificationError] = []
-        for signer, (signature_file, block) in jar.pairs.items():
+        wanted = _Wanted.of(jar, text)
+        for signer, pair in jar.pairs.items():
             try:
-                found.append(_signature(view, jar, text, signer, signature_file=signature_file, block=block))
+                found.append(_signature(view, jar, wanted, signer, pair=pair))
             except VerificationError as problem:
                 if problem.code not in ("unsigned-entries", "weak-digest"):
                     raise
@@ -105,21 +135,17 @@ class JarReader:
 
 def _open(view: View) -> _Jar:
     archive = archives.read_archive(view, free=True)
-    for entry in archive.entries:
-        if entry.size > _RATIO_FLOOR and entry.size > _RATIO * entry.packed:
-            raise FormatError(
-                f"a member of {entry.size} bytes in {entry.packed}", offset=entry.local, code="archive-ratio"
-            )
+    _check_ratio(view, archive)
     members: dict[str, Entry] = {}
     related: dict[str, Entry] = {}
-    text: Text | None = None
+    main: Entry | None = None
     for entry in archive.entries:
         name = _name(entry)
         upper = name.upper()
         if upper == MANIFEST:
-            if name != MANIFEST or text is not None:
+            if name != MANIFEST or main is not None:
                 raise FormatError("two manifests, or one spelt otherwise", offset=entry.local, code="manifest-twice")
-            text = manifest.read_text(_content(view, entry, manifest.MAX_TEXT), "the manifest")
+            main = entry
         elif _RELATED.fullmatch(upper):
             if upper in related:
                 raise FormatError(f"two members {name[:60]!r}", offset=entry.local, code="name-twice")
@@ -129,7 +155,35 @@ def _open(view: View) -> _Jar:
         else:
             members[name] = entry
     pairs, loose = _pairs(related)
+    text = _read_manifest(view, archive, main, related)
     return _Jar(archive, text, members, pairs, loose)
+
+
+def _check_ratio(view: View, archive: Archive) -> None:
+    """Before anything is unpacked: of each member, and of all together."""
+    for entry in archive.entries:
+        if entry.size > _MEMBER_FLOOR and entry.size > _RATIO * entry.packed:
+            raise FormatError(
+                f"a member of {entry.size} bytes in {entry.packed}", offset=entry.local, code="archive-ratio"
+            )
+    total = sum(entry.size for entry in archive.entries)
+    if total > max(_RATIO_FLOOR, _RATIO * view.size):
+        raise FormatError(f"members of {total} bytes in {view.size}", code="archive-ratio")
+
+
+def _read_manifest(view: View, archive: Archive, entry: Entry | None, related: Mapping[str, Entry]) -> Text | None:
+    """The manifest, if any, after it and the signature files were found not to be too large together."""
+    texts = [one for name, one in related.items() if name.endswith(".SF")] + ([entry] if entry else [])
+    total = sum(one.size for one in texts)
+    if total > _TEXT_FLOOR + _TEXT_RATIO * view.size:
+        raise FormatError(f"manifest and signature files of {total} bytes in {view.size}", code="archive-ratio")
+    if entry is None:
+        return None
+    return manifest.read_text(_content(view, entry, manifest.MAX_TEXT), "the manifest", _most_sections(archive))
+
+
+def _most_sections(archive: Archive) -> int:
+    return len(archive.entries) + _SPARE_SECTIONS
 
 
 def _name(entry: Entry) -> str:
@@ -206,11 +260,10 @@ def _take(strip: hashlib._Hash, part: bytes) -> None:
 def _kept(text: Text) -> Iterator[bytes]:
     """The manifest without digests of entries, and without sections that then say nothing."""
     yield from _pieces(text.main_attributes())
-    for name in text.sections:
+    for name in (name for name in text.sections if name in text.telling):
         kept = {key: value for key, value in text.attributes(name).items() if not manifest.is_digest(key)}
-        if kept:
-            yield name.encode()
-            yield from _pieces(kept)
+        yield name.encode()
+        yield from _pieces(kept)
 
 
 def _pieces(attributes: manifest.Attributes) -> Iterator[bytes]:
@@ -231,11 +284,12 @@ def _check_nothing_missing(jar: _Jar, text: Text) -> None:
     """No digest is of a file that is not there."""
     for name in text.sections:
         is_file = name in jar.members and not name.endswith("/")
-        if not is_file and any(map(manifest.is_digest, text.attributes(name))):
+        if not is_file and name in text.digested:
             raise VerificationError(f"{name[:80]!r} was signed and is not there", code="missing-entries")
 
 
-def _signature(view: View, jar: _Jar, text: Text, name: str, *, signature_file: Entry, block: Entry) -> FoundSignature:
+def _signature(view: View, jar: _Jar, wanted: _Wanted, name: str, *, pair: tuple[Entry, Entry]) -> FoundSignature:
+    signature_file, block = pair
     content = _content(view, signature_file, manifest.MAX_TEXT)
     signed = cms.parse(_content(view, block, cms.MAX_ENVELOPE))
     signer = signed.only_signer
@@ -245,23 +299,17 @@ def _signature(view: View, jar: _Jar, text: Text, name: str, *, signature_file: 
         raise VerificationError(f"signature {name} is over {signer.digest_algorithm}", code="weak-digest")
     digest = Digest.of(content, signer.digest_algorithm)
     cms.check_signer(signed, signer, digest.value)
-    covered = _covered(text, manifest.read_text(content, f"signature file {name}"), name)
-    left_out = [file for file in jar.files if file not in covered or not text.digests(file)]
-    left_out += [entry for entry in text.sections if entry not in covered and _says_more(text, entry)]
-    if left_out:
+    own = manifest.read_text(content, f"signature file {name}", jar.most_sections)
+    covered = _covered(wanted.text, own, name)
+    left_out = wanted.first_without(covered)
+    if left_out is not None:
         raise VerificationError(
-            f"signature {name} leaves out {len(left_out)} entries, among them {left_out[0][:80]!r}",
-            code="unsigned-entries",
+            f"signature {name} does not cover every entry, not {left_out[:80]!r}", code="unsigned-entries"
         )
     notes = {"signer": name, "entries": str(len(jar.files))}
     return cms.found_signature(
         signed, signer, format_name=JarReader.name, purpose="jar", content_digest=digest, notes=notes
     )
-
-
-def _says_more(text: Text, name: str) -> bool:
-    """Whether a section of the manifest holds anything besides digests."""
-    return not all(map(manifest.is_digest, text.attributes(name)))
 
 
 def _covered(text: Text, signature_file: Text, name: str) -> set[str]:

@@ -17,6 +17,8 @@ from signwright.errors import FormatError
 from signwright.model.digest import ALGORITHMS
 
 MAX_TEXT = 8_000_000
+#: Of one section.
+MAX_ATTRIBUTES = 4096
 
 _BREAK = re.compile(rb"\r\n|\n|\r")
 _FOLDED = re.compile(rb"(?:\r\n|\n|\r) ")
@@ -32,12 +34,15 @@ Attributes = dict[str, bytes]
 @dataclass(frozen=True, slots=True)
 class Text:
     """A manifest or signature file. ``sections``: name of the entry to the range of its bytes, the empty line that ends
-    it included; ``main``: the range of the main section.
+    it included; ``main``: the range of the main section; ``digested``, ``telling``: names of those with a digest of
+    whatever algorithm, and of those with anything besides digests.
     """
 
     content: bytes
     main: tuple[int, int]
     sections: dict[str, tuple[int, int]]
+    digested: frozenset[str] = frozenset()
+    telling: frozenset[str] = frozenset()
 
     def main_bytes(self) -> bytes:
         return self.content[slice(*self.main)]
@@ -57,14 +62,15 @@ class Text:
         return digests(self.attributes(name)) if name in self.sections else {}
 
 
-def read_text(content: bytes, what: str) -> Text:
-    """``what``: for messages. Every section is checked."""
+def read_text(content: bytes, what: str, most: int = MAX_TEXT) -> Text:
+    """``what``: for messages; ``most``: sections besides the main one. Every section is checked."""
     if len(content) > MAX_TEXT:
         raise FormatError(f"{what} of {len(content)} bytes, at most {MAX_TEXT} are read", code="too-large")
     if content[-1:] not in (b"\r", b"\n"):
         raise FormatError(f"{what}: the last line does not end", offset=len(content), code="manifest-end")
     main: tuple[int, int] | None = None
     sections: dict[str, tuple[int, int]] = {}
+    digested, telling = set[str](), set[str]()
     for start, end in _ranges(content):
         found = _attributes(content, start, end)
         if "magic" in found:
@@ -78,9 +84,16 @@ def read_text(content: bytes, what: str) -> Text:
         if name in sections:
             raise FormatError(f"{what}: two sections of one name", offset=start, code="manifest-twice")
         sections[name] = (start, end)
+        if len(sections) > most:
+            raise FormatError(f"{what}: more than {most} sections", offset=start, code="too-large")
+        number = sum(map(is_digest, found))
+        if number:
+            digested.add(name)
+        if number + 1 < len(found):
+            telling.add(name)
     if main is None:
         raise FormatError(f"{what} is empty", code="manifest")
-    return Text(content, main, sections)
+    return Text(content, main, sections, frozenset(digested), frozenset(telling))
 
 
 def _ranges(content: bytes) -> Iterator[tuple[int, int]]:
@@ -108,6 +121,8 @@ def _attributes(content: bytes, start: int, end: int) -> Attributes:
         if name in found:
             raise FormatError(f"attribute {name} stands twice in a section", offset=start, code="manifest-twice")
         found[name] = match[2]
+        if len(found) > MAX_ATTRIBUTES:
+            raise FormatError(f"more than {MAX_ATTRIBUTES} attributes in a section", offset=start, code="too-large")
     return found
 
 

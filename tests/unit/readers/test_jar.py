@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -29,6 +30,7 @@ from tests.support.jar_builder import (
     PLAIN,
     SECTIONS,
     SHAPES,
+    encoded,
     jar,
     removed,
     rsa,
@@ -396,6 +398,64 @@ def test_limits_come_before_what_they_limit() -> None:
     signers = [(f"META-INF/{n}.{kind}", b"x") for n in range(17) for kind in ("SF", "RSA")]
     assert refused(Zip(members=(*unpacked(large), *signers)).build()) == "too-large"
     assert cms.MAX_ENVELOPE < 1 << 30
+
+
+def test_what_unpacks_to_too_much_is_refused_by_writer_and_reader() -> None:
+    """Each member may be small, or pack badly enough, and all together be much."""
+    zeros = tuple((f"zeros{n}", bytes(1 << 20)) for n in range(17))
+    assert stripped(jar(*zeros[:15]).build())
+    for source in (jar(*zeros).build(), jar(*FILES, manifest=PLAIN + _sections(20_000, b"x" * 200)).build()):
+        assert refused(source) == "archive-ratio"
+        with pytest.raises(FormatError) as refusal:
+            sign(source)
+        assert refusal.value.code == "archive-ratio"
+
+
+@pytest.mark.parametrize("large", ["sections", "attributes"])
+def test_a_manifest_that_takes_long_is_refused_by_writer_and_reader(large: str) -> None:
+    if large == "sections":
+        text = PLAIN + _sections(4096 + 3 + 8)
+    else:
+        text = PLAIN[:-2] + b"".join(b"A%d: b\r\n" % n for n in range(4096)) + b"\r\n"
+    source = jar(*FILES, manifest=text).build()
+    assert refused(source) == "too-large"
+    with pytest.raises(FormatError) as refusal:
+        sign(source)
+    assert refusal.value.code == "too-large"
+    few = sign(jar(*FILES, manifest=PLAIN + _sections(4000)).build())
+    assert len(read(few).signatures) == 1
+
+
+def test_the_manifest_is_read_section_by_section_no_more_often_for_more_signers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Signature files that are only of the whole manifest cost nothing for each of its sections."""
+    text = PLAIN + _sections(500)
+    sf = b"Signature-Version: 1.0\r\nSHA-256-Digest-Manifest: " + encoded(text, "sha256").encode() + b"\r\n\r\n"
+    block = _unchecked(Operation(template="jar", digest=str(Digest.of(sf))), sf, "rsa2048")
+    counts: list[int] = []
+    parse = manifest._attributes
+    for signers in (1, 16):
+        calls: list[int] = []
+        monkeypatch.setattr(manifest, "_attributes", _counting(parse, calls))
+        pairs = [(f"META-INF/{n}.{kind}", part) for n in range(signers) for kind, part in (("SF", sf), ("RSA", block))]
+        with pytest.raises(VerificationError) as refusal:
+            read(jar(*pairs, *FILES, manifest=text).build())
+        assert refusal.value.code == "unsigned-entries"
+        counts.append(len(calls))
+    assert counts[1] - counts[0] < 15 * 5
+
+
+def _counting(parse: Callable[..., manifest.Attributes], calls: list[int]) -> Callable[..., manifest.Attributes]:
+    def counted(*arguments: object) -> manifest.Attributes:
+        calls.append(1)
+        return parse(*arguments)
+
+    return counted
+
+
+def _sections(count: int, value: bytes = b"b") -> bytes:
+    return b"".join(b"Name: %d\r\nA: %s\r\n\r\n" % (n, value) for n in range(count))
 
 
 def test_reading_does_not_depend_on_the_writer_s_options() -> None:
