@@ -13,7 +13,7 @@ What cannot be unpacked raises: a member that is not looked at makes the scanner
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -68,6 +68,41 @@ class Place:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Bytes of a file from ``start`` to ``end`` that are one member's alone, in their order. ``behind``: how many bytes
+    of the member follow elsewhere; ``packed``: they are not the member's bytes but what these are unpacked from.
+    """
+
+    start: int
+    end: int
+    behind: int = 0
+    packed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a reader looks at that opens an archive in the middle of a file: from ``start`` to ``end``, and the bytes up
+    to ``head`` decide that it does.
+    """
+
+    start: int
+    head: int
+    end: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many more records are looked at in one file. Raises `LimitError` (``archive-members``)."""
+
+    left: int = 1_000_000
+
+    def take(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise LimitError("too many records of archives within archives", code="archive-members")
+
+
 class Member(Protocol):
     """One file in an archive. ``name``: printable text, for people, with whatever separators the archive has;
     ``is_folder``: there is nothing to read.
@@ -84,7 +119,9 @@ class Archive(Protocol):
 
     ``members``: in the order in which they should be read. ``covered``: ranges ``(start, end)`` of the view, in order,
     that are this archive's own structure and packed data: everything else in the view is searched for further
-    archives. Leaving a range out costs time and never hides anything.
+    archives. Leaving a range out costs time and never hides anything. ``runs``: where in them the members' bytes stand,
+    of all members that `read` gives or raises for; what begins in one of them and goes on in another member's is no
+    part of either. Leaving one out costs time as well.
     """
 
     @property
@@ -92,6 +129,8 @@ class Archive(Protocol):
 
     @property
     def covered(self) -> Sequence[tuple[int, int]]: ...
+
+    def runs(self) -> Iterable[Run]: ...
 
     def read(self, member: Any) -> Iterator[bytes]:
         """The unpacked bytes in blocks of at most 256 KiB. Raises `FormatError` or `LimitError`, also in the middle."""
@@ -107,7 +146,7 @@ class Container(Protocol):
     def claims(self, view: View) -> Place | None:
         """The archive that the whole file is, or ends with, as a program would open it that was given this file; None
         when it is none. What is claimed is always opened; where it does not open the file is unscannable, unless its
-        mark stands in the packed data of another archive: then it is judged as what comes out of that one.
+        mark stands in another archive and either leads nowhere or is seen again, whole, in one member of that archive.
         """
         ...
 
@@ -115,6 +154,12 @@ class Container(Protocol):
         """Archives whose mark begins between ``first`` and ``last``, wherever in a file they stand: only those that
         some reader would follow. Empty for a kind that is never opened in the middle of a file. Raises `LimitError`
         (``archive-members``) for a file that is full of marks.
+        """
+        ...
+
+    def reach(self, view: View, place: Place, tally: Tally) -> Reach | None:
+        """What a lenient reader looks at that follows ``place``; None for what leads to nothing that could be read.
+        Takes from ``tally`` for each record on the way.
         """
         ...
 

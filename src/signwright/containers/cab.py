@@ -14,9 +14,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
-from signwright.containers.base import ArchiveLimits, Place, check_ratio
+from signwright.containers.base import ArchiveLimits, Place, Reach, Run, Tally, check_ratio
 from signwright.containers.cab_layout import MARK, Folder, Header, read_folders, read_header
 from signwright.errors import FormatError, LimitError, SignwrightError
 from signwright.model.text import first_bad_character
@@ -32,6 +32,8 @@ _UTF8 = 0x80
 _FROM_PREVIOUS, _TO_NEXT, _THROUGH = 0xFFFD, 0xFFFE, 0xFFFF
 _STORED, _MSZIP, _QUANTUM, _LZX = 0, 1, 2, 3
 _WINDOW = 1 << 16
+#: Length of CFHEADER without its optional fields.
+_FIXED = 36
 #: Bytes that look like the start of a cabinet, in one part of a file, and such starts that some reader would follow.
 MAX_MENTIONED, MAX_PLACES = 1 << 20, 1 << 12
 
@@ -79,6 +81,10 @@ class CabContainer:
                     found.append(Place(self.kind, start + at, end))
                 at = block.find(MARK, at + 1)
         return found
+
+    def reach(self, view: View, place: Place, tally: Tally) -> Reach | None:  # noqa: ARG002 - the shape of a container
+        """The fixed part of the header decides; a file that has it and as many bytes behind is followed as well."""
+        return Reach(place.mark, min(place.mark + _FIXED, place.end), place.end)
 
     def open(self, view: View, place: Place, limits: ArchiveLimits) -> CabArchive:
         return CabArchive(_Part(view, place.mark, place.end), limits, place.mark)
@@ -130,6 +136,7 @@ class CabArchive:
 
     def __init__(self, view: View, limits: ArchiveLimits | None = None, base: int = 0) -> None:
         self._view = view
+        self._base = base
         self._limits = limits or ArchiveLimits()
         self.header = read_header(view)
         if self.header.size != view.size:
@@ -165,6 +172,16 @@ class CabArchive:
             else:
                 merged.append((start, end))
         return merged
+
+    def runs(self) -> Iterator[Run]:
+        """Stored: the part of each block that is of one file. Packed: blocks that nothing but one file comes out of."""
+        if self.header.data_reserve:
+            return
+        whole = [member for member in self.members if member.begins and member.ends and member.size]
+        for number, folder in enumerate(self._folders):
+            listed = [member for member in whole if member.folder == number]
+            runs = _runs(self._view, folder, listed)
+            yield from (replace(run, start=self._base + run.start, end=self._base + run.end) for run in runs)
 
     def read(self, member: CabFile) -> Iterator[bytes]:
         """The unpacked bytes in blocks of at most 32 KiB. In the order of ``members`` each folder is unpacked once."""
@@ -319,6 +336,42 @@ def _tiled(folder: int, listed: list[CabFile], size: int, *, ends: bool) -> Iter
         at, before = file.offset + file.size, (file.offset, file.size)
     if at < size and ends:
         yield _unlisted(folder, at, size)
+
+
+def _runs(view: View, folder: Folder, listed: list[CabFile]) -> Iterator[Run]:
+    """Where in the view the bytes of ``listed`` stand, all of one folder, in order and without a common byte."""
+    last: tuple[CabFile, Run] | None = None
+    for file, run in _shares(view, folder, listed):
+        if last is not None and run.packed and last[0] is file:
+            run = replace(run, start=last[1].start)
+        elif last is not None:
+            yield last[1]
+        last = file, run
+    if last is not None:
+        yield last[1]
+
+
+def _shares(view: View, folder: Folder, listed: list[CabFile]) -> Iterator[tuple[CabFile, Run]]:
+    """`_runs`, block by block."""
+    at, position, number = folder.offset, 0, 0
+    for _ in range(folder.blocks):
+        _, packed, size = _block_header(view, at)
+        start, stop = at + _BLOCK_HEADER.size, position + size
+        while number < len(listed) and _end(listed[number]) <= position:
+            number += 1
+        for file in islice(listed, number, None):
+            if file.offset >= stop:
+                break
+            first, last = max(file.offset, position), min(_end(file), stop)
+            if folder.method == _STORED and packed == size:
+                yield file, Run(start + first - position, start + last - position, _end(file) - last)
+            elif folder.method != _STORED and (first, last) == (position, stop):
+                yield file, Run(at, start + packed, packed=True)
+        at, position = start + packed, stop
+
+
+def _end(file: CabFile) -> int:
+    return file.offset + file.size
 
 
 def _unlisted(folder: int, start: int, end: int) -> CabFile:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from signwright.containers.base import ArchiveLimits, Place
+from signwright.containers.base import ArchiveLimits, Place, Reach, Run, Tally
 from signwright.containers.cfb import STORAGE, CompoundFile, Entry, looks_like_cfb
 from signwright.errors import LimitError
 from signwright.model.text import first_bad_character
@@ -46,6 +46,9 @@ class CfbContainer:
     def places(self, view: View, first: int, last: int) -> list[Place]:  # noqa: ARG002 - the shape of a container
         return []
 
+    def reach(self, view: View, place: Place, tally: Tally) -> Reach | None:  # noqa: ARG002 - the shape of a container
+        return Reach(place.mark, place.end, place.end)
+
     def open(self, view: View, place: Place, limits: ArchiveLimits) -> CfbArchive:  # noqa: ARG002 - it is the whole file
         return CfbArchive(view, limits)
 
@@ -60,7 +63,12 @@ class CfbArchive:
             raise LimitError(f"{len(self.members)} streams, at most {limits.members} are read", code="archive-members")
         if sum(member.size for member in self.members) > limits.total:
             raise LimitError(f"more than {limits.total} bytes in streams", code="archive-total")
-        self.covered = sorted(self._noted())
+        self._noted_runs = sorted(self._noted(), key=lambda run: run.start)
+        self.covered = [(run.start, run.end) for run in self._noted_runs]
+
+    def runs(self) -> list[Run]:
+        """The pieces of streams that are explained."""
+        return self._noted_runs
 
     def read(self, member: CfbStream) -> Iterator[bytes]:
         """The stream in blocks of at most 256 KiB."""
@@ -78,14 +86,16 @@ class CfbArchive:
             elif entry.size:
                 yield CfbStream(name, entry)
 
-    def _noted(self) -> Iterator[tuple[int, int]]:
-        """Ranges that hold nothing but a stream's bytes: what fills the rest of a sector is not among them."""
+    def _noted(self) -> Iterator[Run]:
+        """Pieces that hold nothing but a stream's bytes: what fills the rest of a sector is not among them."""
         left = _MOST_NOTED
         for member in self.members:
+            behind = member.size
             for offset, length in self._file.pieces(member.entry) if member.size >= _NOTED else ():
+                behind -= length
                 if length >= _NOTED and left:
                     left -= 1
-                    yield offset, offset + length
+                    yield Run(offset, offset + length, behind)
 
 
 def decoded(name: str) -> str:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from signwright.containers.base import ArchiveLimits, Place, check_ratio
+from signwright.containers.base import ArchiveLimits, Place, Reach, Run, Tally, check_ratio
+from signwright.containers.zip_reach import reach
 from signwright.errors import FormatError, LimitError
 from signwright.model.text import first_bad_character
 from signwright.model.view import Head, View, blocks
@@ -135,6 +136,9 @@ class ZipContainer:
                 at = block.find(END, at + 1)
         return found
 
+    def reach(self, view: View, place: Place, tally: Tally) -> Reach | None:
+        return reach(view, place.mark, tally)
+
     def open(self, view: View, place: Place, limits: ArchiveLimits) -> ZipArchive:
         return ZipArchive(Head(view, place.end), limits)
 
@@ -175,6 +179,12 @@ class ZipArchive:
         self._check_layout(start)
         self.start = min((member.header for member in self.members), default=start)
         self.covered = _merged([*sorted((m.header, m.end) for m in self.members), (start, end)])
+
+    def runs(self) -> Iterator[Run]:
+        """The packed bytes of each member."""
+        for member in self.members:
+            if not member.is_folder:
+                yield Run(member.start, member.start + member.packed, packed=member.method != _STORED)
 
     def _check_layout(self, directory: int) -> None:
         """No two members share a byte, and nothing that starts like a member lies where none is listed."""

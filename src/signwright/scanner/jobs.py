@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import yara_x
 
-from signwright.containers.base import ArchiveLimits, Place
-from signwright.containers.registry import MAX_COVERED, container_of
+from signwright.containers.base import Archive, ArchiveLimits, Place
+from signwright.containers.registry import MAX_COVERED, MAX_RUNS, SHORTEST_RUN, container_of
 from signwright.errors import ConfigurationError, FormatError, LimitError, SignwrightError, UsageError
 from signwright.model.framing import Frame
 from signwright.scanner.engines.yara import rule_files, rules_digest
@@ -59,13 +61,16 @@ def _matching(scanner: yara_x.Scanner, task: Task, index: int) -> list[str]:
 
 def unpack(task: Task) -> Frame:
     """Stream the members of the archive of ``kind`` at ``mark`` and ``end`` of view 0: ``covered`` says which ranges of
-    the view it explains, ``member`` opens a member, parts carry its blocks, ``end`` or ``failed`` closes it.
+    the view it explains, ``runs`` where in them its members stand, ``member`` opens a member, parts carry its blocks,
+    ``end`` or ``failed`` closes it.
     """
     message = task.message
     limits = ArchiveLimits(**{name: _whole(message.get(name)) for name in ("members", "total", "ratio", "depth")})
     place = Place(str(message.get("kind")), _whole(message.get("mark")), _whole(message.get("end")))
     archive = container_of(place.kind).open(task.views[0], place, limits)
     task.send({"covered": [list(part) for part in archive.covered[:MAX_COVERED]]})
+    for rows in _runs(archive):
+        task.send({"runs": rows})
     for member in archive.members:
         if member.is_folder:
             continue
@@ -79,6 +84,18 @@ def unpack(task: Task) -> Frame:
         else:
             task.send({"end": True})
     return Frame({"members": len(archive.members)})
+
+
+def _runs(archive: Archive) -> Iterator[list[list[int | bool]]]:
+    long_enough = (run for run in archive.runs() if run.end - run.start >= SHORTEST_RUN)
+    rows: list[list[int | bool]] = []
+    for run in islice(long_enough, MAX_RUNS):
+        rows.append([run.start, run.end, run.behind, run.packed])
+        if len(rows) == MAX_COVERED:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
 
 
 def _whole(value: object) -> int:

@@ -17,8 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from signwright.containers.base import ArchiveLimits, Budget, Place
-from signwright.containers.registry import MAX_COVERED, MAX_EMBEDDED, Coverage, claimed, embedded
+from signwright.containers.base import ArchiveLimits, Budget, Place, Run, Tally
+from signwright.containers.registry import (
+    MAX_COVERED,
+    MAX_EMBEDDED,
+    MAX_RUNS,
+    Coverage,
+    claimed,
+    container_of,
+    embedded,
+)
 from signwright.errors import (
     ConflictError,
     FormatError,
@@ -198,52 +206,68 @@ class _Run:
             self.failed(path, problem, "unpack")
 
     def _look_inside(self, depth: int, path: str, view: DescriptorView) -> None:
-        """Open what the file is, and then what stands in the parts that no opened archive explains."""
-        covered = Coverage(view.size)
+        """Open what the file is, then what stands in the parts that no opened archive explains, and what stands in the
+        others and is not within one member: programs that look for archives anywhere find that, and no member has it.
+        """
+        covered, tally = Coverage(view.size), Tally()
+        done, opened = set(), 0
         for place in claimed(view):
-            covered.add(self._opened(depth, path, place, within=place.mark in covered))
-        opened = 0
-        for first, last in covered.rest():
+            done.add(place)
+            self._open(depth, path, place, covered, tally)
+        for first, last in [*covered.rest(), *covered.explained()]:
             for place in embedded(view, first, last):
-                if place.mark in covered:
-                    continue  # in one that was opened meanwhile
+                if place in done or (place.mark in covered and _is_within(view, place, covered, tally, packed=True)):
+                    continue
                 opened += 1
                 if opened > MAX_EMBEDDED:
                     raise LimitError(f"more than {MAX_EMBEDDED} archives in a file", code="archive-members")
-                covered.add(self._opened(depth, path, place))
+                self._open(depth, path, place, covered, tally)
 
-    def _opened(self, depth: int, path: str, place: Place, *, within: bool = False) -> list[tuple[int, int]]:
-        """The ranges that the archive at ``place`` explains, all its members looked at. One that does not open makes
-        the verdict unscannable and does not keep the search from the others; ``within`` the packed data of another one
-        it was no archive at all.
+    def _open(self, depth: int, path: str, place: Place, covered: Coverage, tally: Tally) -> None:
+        """Look at the members of the archive at ``place`` and add what it explains. One that does not open makes the
+        verdict unscannable and does not keep the search from the others; where another archive stands it was none when
+        it leads nowhere, and when one member's own search meets it.
         """
+        within = place.mark in covered
         try:
-            return self._unpack(depth, path, place)
+            covered.add(*self._unpack(depth, path, place))
         except SignwrightError as problem:
+            view = DescriptorView(self.spools[depth].read_only)
             is_none = within and isinstance(problem, FormatError) and not problem.code.startswith("worker-")
+            try:
+                is_none = is_none and _is_within(view, place, covered, tally, packed=False)
+            except SignwrightError as another:
+                is_none = False
+                self.failed(path, another, "unpack")
             if not is_none:
                 self.failed(path, problem, "unpack")
-            return []
 
-    def _unpack(self, depth: int, path: str, place: Place) -> list[tuple[int, int]]:
-        """Look at the members of the archive at ``place`` of file ``depth``; which ranges of the file it explains."""
+    def _unpack(self, depth: int, path: str, place: Place) -> tuple[list[tuple[int, int]], list[Run]]:
+        """Look at the members of the archive at ``place`` of file ``depth``; which ranges of the file it explains, and
+        where in them its members stand.
+        """
         archive = self._limits.archive
         if depth >= archive.depth:
             raise LimitError("nested too deep", code="archive-depth")
         message: dict[str, object] = {"kind": place.kind, "mark": place.mark, "end": place.end}
         message |= {name: getattr(archive, name) for name in ("members", "total", "ratio", "depth")}
         covered: list[tuple[int, int]] | None = None
+        runs: list[Run] = []
         views = [self.spools[depth].read_only]
         size = DescriptorView(views[0]).size
         with self._pool.job("unpack", message, views=views, limits=self._limits.worker) as running:
             for frame in _parts(running):
                 if covered is None:
                     covered = _ranges(frame.message.get("covered"), size)
+                elif "runs" in frame.message:
+                    runs += _runs(frame.message["runs"], size)
+                    if len(runs) > MAX_RUNS:
+                        raise _lost()
                 else:
                     self._look_at_member(running, frame, depth, path)
         if covered is None:
             raise _lost()
-        return covered
+        return covered, runs
 
     def _look_at_member(self, running: RunningJob, frame: Frame, depth: int, path: str) -> None:
         name = frame.message.get("member")
@@ -297,6 +321,24 @@ def _ranges(told: object, size: int) -> list[tuple[int, int]]:
             case _:
                 raise _lost()
     return ranges
+
+
+def _runs(told: object, size: int) -> list[Run]:
+    """Where a worker said that members stand."""
+    runs = []
+    for row in told if isinstance(told, list) else [None]:
+        match row:
+            case [int(start), int(end), int(behind), bool(packed)] if 0 <= start <= end <= size and behind >= 0:
+                runs.append(Run(start, end, behind, packed))
+            case _:
+                raise _lost()
+    return runs
+
+
+def _is_within(view: DescriptorView, place: Place, covered: Coverage, tally: Tally, *, packed: bool) -> bool:
+    """Whether what stands at ``place``, in an archive, leads nowhere or lies within one member of that archive."""
+    reach = container_of(place.kind).reach(view, place, tally)
+    return reach is None or covered.shows(reach, packed=packed)
 
 
 def _parts(running: RunningJob) -> Iterator[Frame]:

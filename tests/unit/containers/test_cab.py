@@ -375,3 +375,33 @@ def test_a_file_full_of_cabinets_is_a_limit() -> None:
     head = cabinet(("a", b"a"))
     with pytest.raises(LimitError):
         CabContainer().places(BytesView(head * 5000), 0, len(head) * 5000)
+
+
+def test_runs_are_the_parts_of_blocks_that_are_of_one_file() -> None:
+    files = (("a", NOISE[:40_000]), ("b", b""), ("c", NOISE[40_000:50_000]), ("d", NOISE[:60_000]))
+    content = b"before" + cabinet(*files, method=STORED)
+    archive = CabContainer().open(
+        BytesView(content), CabContainer().places(BytesView(content), 0, 9)[0], ArchiveLimits()
+    )
+    runs = list(archive.runs())
+    whole = {name: b"" for name, _ in files}
+    left = {name: len(body) for name, body in files}
+    for run in runs:
+        name = next(name for name, body in files if left[name])
+        whole[name] += content[run.start : run.end]
+        left[name] -= run.end - run.start
+        assert run.behind == left[name]
+        assert not run.packed
+    assert whole == dict(files)
+    assert len(runs) == 6
+
+
+def test_packed_runs_are_the_blocks_of_one_file() -> None:
+    files = (("a", NOISE[: 3 * BLOCK]), ("b", NOISE[:BLOCK]), ("c", b"c" * 10), ("d", b"d" * 10))
+    content = cabinet(*files)
+    archive = CabArchive(BytesView(content))
+    first, second = archive.runs()
+    assert (first.packed, second.packed) == (True, True)
+    assert first.end == second.start
+    assert archive.covered[-1][0] < first.start < second.end < archive.covered[-1][1]
+    assert list(CabArchive(BytesView(Cab(reserves=(b"", 0, 4)).build())).runs()) == []

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from signwright.containers.base import ArchiveLimits
+from signwright.containers.base import ArchiveLimits, Reach, Run
 from signwright.containers.registry import CONTAINERS, Coverage, claimed, container_of, embedded, table
 from signwright.containers.zip import ZipContainer
 from signwright.errors import FormatError
@@ -94,3 +94,37 @@ def test_an_archive_in_the_middle_is_found_by_where_its_mark_begins() -> None:
     assert [place.mark for place in embedded(BytesView(content), mark, mark + 1)] == [mark]
     assert embedded(BytesView(content), mark + 1, len(content)) == []
     assert embedded(BytesView(content), 0, mark) == []
+
+
+@pytest.mark.parametrize(
+    ("reach", "shown", "shown_packed"),
+    [
+        (Reach(10, 40, 40), True, True),
+        (Reach(10, 41, 41), False, False),
+        (Reach(9, 40, 40), False, False),
+        (Reach(10, 46, 70), False, False),
+        (Reach(60, 90, 119), True, True),
+        (Reach(60, 100, 120), True, True),
+        (Reach(60, 101, 110), False, False),
+        (Reach(60, 90, 121), False, False),
+        (Reach(210, 220, 220), False, True),
+        (Reach(150, 160, 160), False, False),
+        (Reach(310, 320, 320), True, True),
+    ],
+)
+def test_what_lies_in_one_member_is_shown_by_it(reach: Reach, shown: bool, shown_packed: bool) -> None:
+    coverage = Coverage(400)
+    coverage.add([(0, 400)], [Run(50, 100, behind=20), Run(10, 40), Run(200, 250, packed=True)])
+    coverage.add([], [Run(300, 400)])
+    assert coverage.shows(reach, packed=False) is shown
+    assert coverage.shows(reach, packed=True) is shown_packed
+
+
+def test_what_archives_explain_comes_in_pieces_without_a_gap() -> None:
+    coverage = Coverage(1 << 28)
+    coverage.add([(5, 10), (100, 1 << 28)])
+    pieces = list(coverage.explained())
+    assert pieces[0] == (5, 10)
+    assert [start for start, _ in pieces[1:]] == [100, *(end for _, end in pieces[1:-1])]
+    assert pieces[-1][1] == 1 << 28
+    assert max(end - start for start, end in pieces) <= 1 << 26
