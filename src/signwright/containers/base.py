@@ -95,7 +95,12 @@ class Reach:
 class Tally:
     """How many more records are looked at in one file. Raises `LimitError` (``archive-members``)."""
 
-    left: int = 1_000_000
+    left: int = 4_000_000
+
+    @classmethod
+    def of(cls, size: int) -> Tally:
+        """For a file of ``size`` bytes: some times what fits into it, so that the work stays in proportion."""
+        return cls(min(1000 + size // 16, 4_000_000))
 
     def take(self) -> None:
         self.left -= 1

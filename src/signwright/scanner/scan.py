@@ -209,7 +209,7 @@ class _Run:
         """Open what the file is, then what stands in the parts that no opened archive explains, and what stands in the
         others and is not within one member: programs that look for archives anywhere find that, and no member has it.
         """
-        covered, tally = Coverage(view.size), Tally()
+        covered, tally = Coverage(view.size), Tally.of(view.size)
         done, opened = set(), 0
         for place in claimed(view):
             done.add(place)

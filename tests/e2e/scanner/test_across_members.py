@@ -137,3 +137,14 @@ def test_many_archives_in_a_stored_zip_are_no_reason_to_stop(scanner: RunningSca
     members = [(f"{number}.zip", INNER["small-zip"]) for number in range(300)]
     evidence = scanner.evidence(zipped(*members, method=zipfile.ZIP_STORED), "x.zip")
     assert (evidence.verdict, evidence.members) == ("clean", 600)
+
+
+def test_many_end_records_that_share_a_directory_are_a_limit(scanner: RunningScanner) -> None:
+    content = zipped(*[(str(number), b"") for number in range(2000)])
+    directory = content.index(b"PK\1\2")
+    for _ in range(1000):
+        size = len(content) - directory
+        content += struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 2000, 2000, size, directory, 0)
+    evidence = scanner.evidence(zipped(("a", content), method=zipfile.ZIP_STORED), "x.zip")
+    assert evidence.verdict == "unscannable"
+    assert ("x.zip", "unscannable: archive-members", "unpack") in rules_of(evidence)

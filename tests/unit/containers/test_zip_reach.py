@@ -69,6 +69,7 @@ def test_records_are_counted():
     with pytest.raises(LimitError) as refusal:
         reached(content, tally)
     assert refusal.value.code == "archive-members"
+    assert [Tally.of(size).left for size in (0, 1600, 1 << 40)] == [1000, 1100, 4_000_000]
 
 
 @pytest.mark.parametrize("wide", [True, False], ids=["wide", "narrow"])
