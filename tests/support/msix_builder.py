@@ -131,8 +131,8 @@ def escaped(text: str) -> str:
 
 @dataclass(frozen=True)
 class Bundle:
-    """``packages``: as they are, signed or not; ``says``: changes what the manifest says of each; ``last``: they stand behind all other
-    members.
+    """``packages``: as they are, signed or not; ``says``: changes what the manifest says of each; ``last``: they stand
+    behind all other members.
     """
 
     packages: tuple[tuple[str, bytes], ...]

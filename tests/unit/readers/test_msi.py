@@ -113,7 +113,12 @@ def test_content_beside_an_installer_is_refused():
 
 def test_the_notes_show_description_and_url():
     (found,) = read(signed()).signatures
-    assert found.notes == {"place": "1", "covers": "contents of streams", "description": "x", "url": "https://example.org/"}
+    assert found.notes == {
+        "place": "1",
+        "covers": "contents of streams",
+        "description": "x",
+        "url": "https://example.org/",
+    }
 
 
 def _covered(content: bytes) -> list[int]:
