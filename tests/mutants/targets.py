@@ -19,6 +19,7 @@ ADVICE = ("policy/lint.py",)
 #: What the gate and the keyholder run besides, and what holds it instead.
 OUTSIDE = {
     "errors": "no checks",
+    "containers": "parsers: property tests, fuzzing, hostile archives (tests/unit/containers, tests/e2e/scanner)",
     "formats": "writers: outside verifiers and the reader judge what they make (tests/interop, tests/unit/formats)",
     "readers": "parsers: property tests at every byte, fuzzing and outside verifiers hold them",
     "timestamps": "parsers and issuers: as readers; what decides about a token is searched (timestamps/token.py)",

@@ -185,7 +185,7 @@ def digest_mode(signer: SignerWorld) -> Any:
 
 
 def unlisted_option(signer: SignerWorld) -> Any:
-    request = signer.world.request(files={"a.exe": CONTENT}, artifacts=[artifact(options={"page_hashes": True})])
+    request = signer.world.request(files={"a.exe": CONTENT}, artifacts=[artifact(options={"turbo": True})])
     return honest(signer, request=request)
 
 
