@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from signwright.errors import FormatError, VerificationError
@@ -46,10 +47,10 @@ class CmsReader:
         signed = cms.parse(view.read(0, view.size))
         if signed.encapsulated is not None or signed.content_type != cms.DATA:
             raise FormatError(f"detached id-data wanted, content type {signed.content_type} found")
-        what = _other_text(content)
-        if what is not None:
-            raise VerificationError(f"the content is {what}, not a file", code="wrong-kind")
-        digests = content_digests(content, {signer.digest_algorithm for signer in signed.signers})
+        text = _OtherText()
+        digests = content_digests(content, {signer.digest_algorithm for signer in signed.signers}, text.take)
+        if text.found is not None:
+            raise VerificationError(f"the content is {text.found}, not a file", code="wrong-kind")
         found = []
         for signer in signed.signers:
             digest = digests.get(signer.digest_algorithm)
@@ -61,35 +62,47 @@ class CmsReader:
         return Reading(self.name, tuple(found), digests["sha256"].hex)
 
 
-def _other_text(content: View) -> str | None:
+class _OtherText:
     """What the first two sections of lines make of the content, if it is no file's: a name in them may stand behind any
     others, and no section has a greatest length.
     """
-    kept, section, is_package = b"\n", 1, False
-    for block in blocks(content, 0, content.size):
-        text = kept + block.lower()
-        while section < 3:
+
+    def __init__(self) -> None:
+        self.found: str | None = None
+        self._kept, self._section, self._is_package = b"\n", 1, False
+
+    def take(self, block: bytes) -> None:
+        """Every block of the content, in order."""
+        if self.found is not None or self._section == 3:
+            return
+        text = self._kept + block.lower()
+        while self._section < 3:
             end = _SECTION_END.search(text)
             part = text[: end.start() + 1] if end else text
-            if section == 1 and _JAR.search(part):
-                return "the signature file of a JAR"
-            if section == 2 and is_package and b"-hash" in part:
-                return "the signed text of a NuGet package"
-            is_package = is_package or _PACKAGE.search(part) is not None
+            self._look(part)
             if end is None:
                 break
-            section += bool(part.strip())  # empty lines before the first section are none of it
+            self._section += bool(part.strip())  # empty lines before the first section are none of it
             text = b"\n" + text[end.end() :]
-        if section == 3:
-            return None
-        kept = text[-300:]
-    return None
+        self._kept = text[-300:]
+
+    def _look(self, part: bytes) -> None:
+        if self._section == 1 and _JAR.search(part):
+            self.found = "the signature file of a JAR"
+        if self._section == 2 and self._is_package and b"-hash" in part:
+            self.found = "the signed text of a NuGet package"
+        self._is_package = self._is_package or _PACKAGE.search(part) is not None
 
 
-def content_digests(content: View, algorithms: set[str]) -> dict[str, Digest]:
-    """Digests of the whole content in one pass: those of ``algorithms`` that are accepted, and SHA-256 always."""
+def content_digests(
+    content: View, algorithms: set[str], look: Callable[[bytes], None] | None = None
+) -> dict[str, Digest]:
+    """Digests of the whole content in one pass: those of ``algorithms`` that are accepted, and SHA-256 always. ``look``
+    gets every block as well.
+    """
     running = {name: hashlib.new(name) for name in ALGORITHMS if name in algorithms or name == "sha256"}
+    takers = [digest.update for digest in running.values()] + ([look] if look else [])
     for block in blocks(content, 0, content.size):
-        for digest in running.values():
-            digest.update(block)
+        for take in takers:
+            take(block)
     return {name: Digest(name, digest.digest()) for name, digest in running.items()}
