@@ -13,7 +13,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from signwright.containers.cab_layout import HEADER_SIZE, MARK
 from signwright.envelopes import der
@@ -38,6 +38,7 @@ from signwright.formats.cab_head import (
     read_layout,
     signed_part,
 )
+from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.model.digest import Digest
 from signwright.model.one_pass import one_pass
 from signwright.model.operation import Parameter, Strict
@@ -140,19 +141,11 @@ class CabFormat:
 
 
 def _patch(source_sha256: str, source_size: int, state: CabState, head: bytes, signature: bytes) -> Patch:
-    try:
-        return Patch(
-            source_sha256=source_sha256,
-            source_size=source_size,
-            result_sha256="",
-            result_size=len(head) + state.content_end - state.content_start + len(signature),
-            splices=(
-                Splice(_FIRST_CHANGE, state.content_start - _FIRST_CHANGE, head[_FIRST_CHANGE:]),
-                Splice(state.content_end, source_size - state.content_end, signature),
-            ),
-        )
-    except MalformedError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.message}", code="bad-state") from problem
+    splices = (
+        Splice(_FIRST_CHANGE, state.content_start - _FIRST_CHANGE, head[_FIRST_CHANGE:]),
+        Splice(state.content_end, source_size - state.content_end, signature),
+    )
+    return patch_of(source_sha256, source_size, splices)
 
 
 def _check_room(layout: Layout, head: bytes) -> None:
@@ -195,24 +188,21 @@ def _kept_signature(view: View, layout: Layout, existing: Existing) -> bytes:
 
 def _state(prepared: Prepared) -> tuple[CabState, bytes, bytes]:
     """The state as it came back from another process, its head and its kept signature, checked against each other."""
+    state = read_state(prepared, CabState, CabFormat.name)
     try:
-        state = CabState.model_validate(prepared.state)
         head = base64.b64decode(state.head, validate=True)
         kept = base64.b64decode(state.kept, validate=True)
-    except ValidationError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.error_count()} problems", code="bad-state") from None
     except ValueError as problem:
-        raise FormatError("prepared state does not hold: no base64", code="bad-state") from problem
+        raise bad_state("no base64") from problem
     size = len(head) + state.content_end - state.content_start
     is_whole = (
-        prepared.format == CabFormat.name
-        and state.content_start < state.content_end <= prepared.source_size
+        state.content_start < state.content_end <= prepared.source_size
         and NAMES <= len(head) <= _MAX_HEAD
         and [int.from_bytes(head[at : at + 4], "little") for at in (8, 16)] == [size, len(head)]
         and head[HEADER_SIZE:NAMES] == LEAD + bytes(NAMES - SIGNATURE_FIELD)
     )
     if not is_whole:
-        raise FormatError("prepared state does not hold: of another format, or out of order", code="bad-state")
+        raise bad_state("out of order")
     return state, head, kept
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from signwright.envelopes import der
 from signwright.envelopes.catalog import TRUST_LIST
@@ -22,6 +22,7 @@ from signwright.errors import FormatError, MalformedError
 from signwright.formats.authenticode import MAX_ENVELOPE, AuthenticodeOptions, Existing, authenticode_operation
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.catalog_list import CATALOG_LIST, CatalogList, read_list
+from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.model.digest import Digest
 from signwright.model.operation import Parameter, Sha256Text, Strict
 from signwright.model.patch import Patch, Splice
@@ -186,19 +187,15 @@ def _only(wrapped: der.Element, tag: int = 0xA0) -> der.Element:
 
 def _state(prepared: Prepared) -> CatalogState:
     """The state as it came back from another process."""
-    try:
-        state = CatalogState.model_validate(prepared.state)
-    except ValidationError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.error_count()} problems", code="bad-state") from None
-    if prepared.format != CatalogFormat.name or not state.start < state.end <= prepared.source_size:
-        raise FormatError("prepared state does not hold: of another format, or out of order", code="bad-state")
+    state = read_state(prepared, CatalogState, CatalogFormat.name)
+    if not state.start < state.end <= prepared.source_size:
+        raise bad_state("out of order")
     return state
 
 
 def _patch(source_sha256: str, source_size: int, state: CatalogState, head: bytes, tail: bytes) -> Patch:
     splices = (Splice(0, state.start, head), Splice(state.end, source_size - state.end, tail))
-    size = len(head) + state.end - state.start + len(tail)
-    return Patch(source_sha256, source_size, "", size, splices)
+    return patch_of(source_sha256, source_size, splices)
 
 
 def _facts(found: CatalogList, *, is_signed: bool) -> dict[str, Parameter]:

@@ -23,6 +23,7 @@ from signwright.containers.cfb import (
     MINI_SECTOR,
 )
 from signwright.errors import FormatError
+from signwright.formats.state import bad_state
 from signwright.model.patch import Splice
 
 # Offsets in the header.
@@ -60,9 +61,7 @@ class Table:
         """The words of a page, fetched when it is not at hand."""
         if number not in self.pages:
             if self._load is None or number >= self.count:
-                raise FormatError(
-                    f"prepared state does not hold: page {number} of a table is missing", code="bad-state"
-                )
+                raise bad_state(f"page {number} of a table is missing")
             self.pages[number] = self._load(number)
         return self.pages[number][1]
 
@@ -228,7 +227,7 @@ class Space:
         if at == 0:
             self._grow_difat()
         if self.difat is None:
-            raise FormatError("prepared state does not hold: the DIFAT is missing", code="bad-state")
+            raise bad_state("the DIFAT is missing")
         self.difat[1][at] = place
         self.write(self.offset(self.difat[0]), packed(self.difat[1]))
 

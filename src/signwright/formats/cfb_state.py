@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from signwright.containers.cfb import HEADER_SIZE, MAX_SIZE, words
-from signwright.errors import FormatError
 from signwright.formats.cfb_edit import MAX_FREE, MAX_MINI_FREE
 from signwright.formats.cfb_space import Space, Table, packed
+from signwright.formats.state import bad_state
 from signwright.model.operation import Strict
 
 #: Sectors that ``prepare`` may itself have taken behind the end of the file.
@@ -92,11 +92,11 @@ def load(state: SpaceState, source_size: int) -> Space:
     """The space again, for a file of ``source_size`` bytes; raises `FormatError` (``bad-state``)."""
     size = state.sector_size
     if (state.count + 1) * size > source_size + TAKEN * size or len(state.mini_free) != len(state.mini_free_offsets):
-        raise _bad("sizes do not fit")
+        raise bad_state("sizes do not fit")
     if state.count > state.fat.count * size // 4:
-        raise _bad("sectors beyond the FAT")
+        raise bad_state("sectors beyond the FAT")
     if any(sector >= state.count for sector in (*state.free, *state.stale)):
-        raise _bad("a free sector behind the end")
+        raise bad_state("a free sector behind the end")
     header = content_of(state.header, HEADER_SIZE)
     fat, mini_fat = _load_table(state.fat, size), _load_table(state.mini_fat, size)
     space = Space(size, header, count=state.count, fat=fat, mini_fat=mini_fat)
@@ -106,12 +106,12 @@ def load(state: SpaceState, source_size: int) -> Space:
     space.mini_size, space.mini_start = state.mini_size, state.mini_start
     space.mini_last, space.mini_fat_last = state.mini_last, state.mini_fat_last
     if not space.mini_is_covered:
-        raise _bad("a mini stream beyond its table")
+        raise bad_state("a mini stream beyond its table")
     space.mini_free = list(zip(state.mini_free, state.mini_free_offsets, strict=True))
     for one in state.written:
         content = content_of(one.content)
         if len(content) % 64:
-            raise _bad("a replacement of odd length")
+            raise bad_state("a replacement of odd length")
         space.write(one.offset, content)
     return space
 
@@ -121,9 +121,9 @@ def content_of(text: str, size: int | None = None) -> bytes:
     try:
         content = base64.b64decode(text, validate=True)
     except ValueError as problem:
-        raise _bad("not base64") from problem
+        raise bad_state("not base64") from problem
     if size is not None and len(content) != size:
-        raise _bad(f"{len(content)} bytes, wanted {size}")
+        raise bad_state(f"{len(content)} bytes, wanted {size}")
     return content
 
 
@@ -145,10 +145,6 @@ def _load_table(state: TableState, sector_size: int) -> Table:
         numbers: array[int] = words(content_of(page.content, sector_size))
         table.pages[page.number] = (page.place, numbers)
     if not table.pages.keys() >= set(state.dirty) or any(number >= state.count for number in table.pages):
-        raise _bad("a page of a table is missing")
+        raise bad_state("a page of a table is missing")
     table.dirty = set(state.dirty)
     return table
-
-
-def _bad(found: str) -> FormatError:
-    return FormatError(f"prepared state does not hold: {found}", code="bad-state")

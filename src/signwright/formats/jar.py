@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from signwright.containers.zip import Member, listed_names
 from signwright.errors import FormatError, LimitError, MalformedError
@@ -27,11 +27,12 @@ from signwright.formats.jar_manifest import (
 )
 from signwright.formats.jar_members import MANIFEST, HashedView, Jar, check_texts, digest_files, open_jar, read_manifest
 from signwright.formats.jar_signer import Signer, signer_of
+from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.formats.zip_patch import Edit, ZipPlan, read_directory, replacing, zip_plan, zip_splices
 from signwright.formats.zip_records import NO_TIME, NewMember
 from signwright.model.digest import Digest
 from signwright.model.operation import Operation, Parameter, Strict
-from signwright.model.patch import Patch, Splice
+from signwright.model.patch import Patch
 from signwright.model.text import check_text
 from signwright.model.view import View
 
@@ -156,7 +157,7 @@ class JarFormat:
         edits = [Edit(state.at, 0, state.entry_at, 0, members)]
         edits += [Edit(cut.at, cut.size, cut.entry_at, cut.entry_size) for cut in state.cuts]
         splices = zip_splices(state.plan, edits, directory=directory)
-        return _patch(prepared.source_sha256, prepared.source_size, splices)
+        return patch_of(prepared.source_sha256, prepared.source_size, splices)
 
     def remove(self, view: View) -> Patch:
         """Without the members of signatures, whoever made them, and without the manifest's digests of entries."""
@@ -177,7 +178,7 @@ class JarFormat:
         plan = zip_plan(view, jar.archive, gone)
         splices = zip_splices(plan, edits, directory=read_directory(view, plan))
         hashed.begin()
-        return _patch(hashed.sha256(), view.size, splices)
+        return patch_of(hashed.sha256(), view.size, splices)
 
 
 def _check_existing(jar: Jar, existing: str, name: str) -> None:
@@ -305,23 +306,12 @@ def _kind(jar: Jar) -> str:
 
 def _state(prepared: Prepared) -> JarState:
     """The state as it came back from another process, with what came beside it."""
-    try:
-        state = JarState.model_validate(prepared.state)
-    except ValidationError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.error_count()} problems", code="bad-state") from None
-    if prepared.format != JarFormat.name or state.plan.size != prepared.source_size:
-        raise FormatError("prepared state does not hold: of another format or file", code="bad-state")
+    state = read_state(prepared, JarState, JarFormat.name)
+    if state.plan.size != prepared.source_size:
+        raise bad_state("of another file")
     if len(prepared.contents) != 1 or len(prepared.tables) != 2 or len(prepared.operations) != 1:
-        raise FormatError("prepared state does not hold: not what belongs beside it", code="bad-state")
+        raise bad_state("not what belongs beside it")
     algorithm = prepared.operations[0].content_digest.algorithm
     if signature_file(prepared.tables[1], algorithm) != prepared.contents[0]:
-        raise FormatError("prepared state does not hold: signature file of another manifest", code="bad-state")
+        raise bad_state("signature file of another manifest")
     return state
-
-
-def _patch(source_sha256: str, size: int, splices: tuple[Splice, ...]) -> Patch:
-    grown = sum(len(s.insert) - s.remove for s in splices)
-    try:
-        return Patch(source_sha256, size, "", size + grown, splices)
-    except MalformedError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.message}", code="bad-state") from problem

@@ -14,8 +14,6 @@ import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 
-from pydantic import ValidationError
-
 from signwright.containers.cfb import ENTRY_SIZE, MAGIC, MAX_SIZE, CompoundFile, looks_like_cfb
 from signwright.errors import FormatError, MalformedError
 from signwright.formats.authenticode import (
@@ -42,6 +40,7 @@ from signwright.formats.msi_content import (
     open_installer,
 )
 from signwright.formats.msi_summary import cabinets, summary_facts
+from signwright.formats.state import bad_state, read_state
 from signwright.model.digest import Digest
 from signwright.model.operation import Parameter, Strict
 from signwright.model.patch import Patch
@@ -127,7 +126,7 @@ class MsiFormat:
 
     def embed(self, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
         """The stream's sectors, and those of the tables and of the directory that change."""
-        state = _state(prepared)
+        state = read_state(prepared, MsiState, self.name)
         if len(envelopes) != 1:
             raise FormatError(f"{len(envelopes)} envelopes for one operation", code="bad-envelope")
         signature = check_envelope(envelopes[0])
@@ -143,7 +142,7 @@ class MsiFormat:
         except (MalformedError, IndexError, OverflowError) as problem:
             if isinstance(problem, FormatError):
                 raise
-            raise FormatError(f"prepared state does not hold: {problem}", code="bad-state") from problem
+            raise bad_state(problem) from problem
 
     def remove(self, view: View) -> Patch:
         """Without the streams of the signature; their sectors are given back, and overwritten with zeros."""
@@ -313,17 +312,6 @@ def _sha256(view: View) -> str:
     running = hashlib.sha256()
     _feed(running, blocks(view, 0, view.size))
     return running.hexdigest()
-
-
-def _state(prepared: Prepared) -> MsiState:
-    """The state as it came back from another process."""
-    try:
-        state = MsiState.model_validate(prepared.state)
-    except ValidationError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.error_count()} problems", code="bad-state") from None
-    if prepared.format != MsiFormat.name:
-        raise FormatError("prepared state does not hold: of another format", code="bad-state")
-    return state
 
 
 def _facts(file: CompoundFile, streams: Streams) -> dict[str, Parameter]:

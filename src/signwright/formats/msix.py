@@ -18,12 +18,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from signwright.containers.zip import listed_names
 from signwright.envelopes.authenticode import octets
 from signwright.envelopes.indirect_data import indirect_data_of_package
-from signwright.errors import FormatError, LimitError, MalformedError
+from signwright.errors import FormatError, LimitError
 from signwright.formats.authenticode import (
     MAX_ENVELOPE,
     DescribedOptions,
@@ -53,6 +53,7 @@ from signwright.formats.msix_parts import (
     without_signature,
 )
 from signwright.formats.msix_publisher import publisher_of
+from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.formats.zip_patch import Edit, ZipPlan, replacing, zip_splices
 from signwright.formats.zip_records import NewMember
 from signwright.model.digest import Digest
@@ -155,7 +156,7 @@ class MsixFormat:
             raise FormatError(f"{len(envelopes)} envelopes for one operation", code="bad-envelope")
         signature = state.signature.new(SIGNATURE, MARK + check_envelope(envelopes[0]))
         splices = _splices(state, directory, types, signature)
-        return _patch(prepared.source_sha256, prepared.source_size, splices)
+        return patch_of(prepared.source_sha256, prepared.source_size, splices)
 
     def remove(self, view: View) -> Patch:
         """The package without the signature, and without the signature's type where it is spelt as we write it."""
@@ -165,7 +166,7 @@ class MsixFormat:
         types, source = without_signature(package.part(CONTENT_TYPES)), hashlib.sha256()
         state = _planned(view, package, types)
         one_pass(view, (), lambda block, _: source.update(block))
-        return _patch(source.hexdigest(), view.size, _splices(state, package.directory, types))
+        return patch_of(source.hexdigest(), view.size, _splices(state, package.directory, types))
 
 
 def _check_publisher(publisher: str, chain: Sequence[bytes]) -> None:
@@ -258,18 +259,7 @@ def _spliced(block: memoryview, offset: int, splices: Sequence[Splice], end: int
 
 
 def _state(prepared: Prepared) -> MsixState:
-    try:
-        state = MsixState.model_validate(prepared.state)
-    except ValidationError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.error_count()} problems", code="bad-state") from None
-    if prepared.format != MsixFormat.name or state.plan.size != prepared.source_size or len(prepared.tables) != 2:
-        raise FormatError("prepared state does not hold: of another format or package", code="bad-state")
+    state = read_state(prepared, MsixState, MsixFormat.name)
+    if state.plan.size != prepared.source_size or len(prepared.tables) != 2:
+        raise bad_state("of another package")
     return state
-
-
-def _patch(source_sha256: str, size: int, splices: tuple[Splice, ...]) -> Patch:
-    grown = sum(len(s.insert) - s.remove for s in splices)
-    try:
-        return Patch(source_sha256, size, "", size + grown, splices)
-    except MalformedError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.message}", code="bad-state") from problem

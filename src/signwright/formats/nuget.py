@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from signwright.containers.base import ArchiveLimits
 from signwright.containers.zip import END, Member, ZipArchive, listed_names
@@ -25,6 +25,7 @@ from signwright.formats.authenticode import MAX_ENVELOPE, check_envelope
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.nuget_signature import refuse_repository_signature
 from signwright.formats.nuspec import MAX_NUSPEC, nuspec_facts
+from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.formats.zip_patch import Edit, ZipPlan, open_zip, replacing, zip_plan, zip_splices
 from signwright.formats.zip_records import NewMember
 from signwright.model.digest import Digest
@@ -117,7 +118,7 @@ class NuGetFormat:
         member = NewMember(SIGNATURE, check_envelope(envelopes[0]))
         edit = Edit(state.at, state.remove, state.entry_at, state.entry_remove, (member,))
         splices = zip_splices(state.plan, [edit], zip64=False)
-        return _patch(prepared.source_sha256, prepared.source_size, splices)
+        return patch_of(prepared.source_sha256, prepared.source_size, splices)
 
     def remove(self, view: View) -> Patch:
         """The package as it was before it was signed, byte for byte; any signature is removed, whoever made it."""
@@ -127,7 +128,7 @@ class NuGetFormat:
             raise FormatError("the package has no signature", code="not-signed")
         _check_last(archive, old)
         plan, edit = zip_plan(view, archive, [old]), replacing(old)
-        return _patch(_digests(view, plan, edit, "sha256")[0], view.size, zip_splices(plan, [edit]))
+        return patch_of(_digests(view, plan, edit, "sha256")[0], view.size, zip_splices(plan, [edit]))
 
 
 def _is_nuspec(name: str) -> bool:
@@ -273,18 +274,7 @@ def _digests(view: View, plan: ZipPlan, edit: Edit, algorithm: str) -> tuple[str
 
 
 def _state(prepared: Prepared) -> NuGetState:
-    try:
-        state = NuGetState.model_validate(prepared.state)
-    except ValidationError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.error_count()} problems", code="bad-state") from None
-    if prepared.format != NuGetFormat.name or state.plan.size != prepared.source_size:
-        raise FormatError("prepared state does not hold: of another format or package", code="bad-state")
+    state = read_state(prepared, NuGetState, NuGetFormat.name)
+    if state.plan.size != prepared.source_size:
+        raise bad_state("of another package")
     return state
-
-
-def _patch(source_sha256: str, size: int, splices: tuple[Splice, ...]) -> Patch:
-    grown = sum(len(s.insert) - s.remove for s in splices)
-    try:
-        return Patch(source_sha256, size, "", size + grown, splices)
-    except MalformedError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.message}", code="bad-state") from problem

@@ -14,9 +14,9 @@ import base64
 import hashlib
 from collections.abc import Sequence
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from signwright.errors import FormatError, MalformedError
+from signwright.errors import FormatError
 from signwright.formats import pe_checksum
 from signwright.formats.authenticode import (
     MAX_ENTRIES,
@@ -37,6 +37,7 @@ from signwright.formats.pe_clr import clr_facts
 from signwright.formats.pe_layout import CHECKSUM_SIZE, ENTRY_SIZE, LIMIT, Layout, pe_offset, read_layout
 from signwright.formats.pe_pages import PageHashes
 from signwright.formats.pe_version import version_facts
+from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.model.digest import Digest
 from signwright.model.one_pass import one_pass
 from signwright.model.operation import Parameter, Strict
@@ -144,20 +145,12 @@ class PeFormat:
         words = state.word_sum + pe_checksum.field_sum(entry, state.security_offset)
         words += pe_checksum.field_sum(padding + table, content_size)
         checksum = pe_checksum.checksum(words, size).to_bytes(CHECKSUM_SIZE, "little")
-        try:
-            return Patch(
-                source_sha256=prepared.source_sha256,
-                source_size=prepared.source_size,
-                result_sha256="",
-                result_size=size,
-                splices=(
-                    Splice(state.checksum_offset, CHECKSUM_SIZE, checksum),
-                    Splice(state.security_offset, ENTRY_SIZE, entry),
-                    *_tail(state, prepared.source_size, padding + table),
-                ),
-            )
-        except MalformedError as problem:
-            raise FormatError(f"prepared state does not hold: {problem.message}", code="bad-state") from problem
+        splices = (
+            Splice(state.checksum_offset, CHECKSUM_SIZE, checksum),
+            Splice(state.security_offset, ENTRY_SIZE, entry),
+            *_tail(state, prepared.source_size, padding + table),
+        )
+        return patch_of(prepared.source_sha256, prepared.source_size, splices)
 
     def remove(self, view: View) -> Patch:
         """Without the certificate table and with a new CheckSum; padding that stood before the table stays, and is
@@ -172,17 +165,12 @@ class PeFormat:
         reading = _Reading(layout, "sha256")
         one_pass(view, (reading.take_source,), reading.take_words)
         checksum = pe_checksum.checksum(reading.word_sum(view), layout.content_end).to_bytes(CHECKSUM_SIZE, "little")
-        return Patch(
-            source_sha256=reading.source.hexdigest(),
-            source_size=view.size,
-            result_sha256="",
-            result_size=layout.content_end,
-            splices=(
-                Splice(layout.checksum_offset, CHECKSUM_SIZE, checksum),
-                Splice(layout.security_offset, ENTRY_SIZE, bytes(ENTRY_SIZE)),
-                Splice(layout.content_end, view.size - layout.content_end, b""),
-            ),
+        splices = (
+            Splice(layout.checksum_offset, CHECKSUM_SIZE, checksum),
+            Splice(layout.security_offset, ENTRY_SIZE, bytes(ENTRY_SIZE)),
+            Splice(layout.content_end, view.size - layout.content_end, b""),
         )
+        return patch_of(reading.source.hexdigest(), view.size, splices)
 
 
 class _Reading:
@@ -299,7 +287,7 @@ def _all_signatures(state: PeState, added: bytes) -> list[bytes]:
     try:
         kept = [base64.b64decode(text, validate=True) for text in state.kept]
     except ValueError as problem:
-        raise FormatError("prepared state does not hold: kept signatures are no base64", code="bad-state") from problem
+        raise bad_state("kept signatures are no base64") from problem
     if not kept:
         return [added]
     if state.is_efi:
@@ -309,16 +297,13 @@ def _all_signatures(state: PeState, added: bytes) -> list[bytes]:
 
 def _state(prepared: Prepared) -> PeState:
     """The state as it came back from another process, checked against the sizes it speaks about."""
-    try:
-        state = PeState.model_validate(prepared.state)
-    except ValidationError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.error_count()} problems", code="bad-state") from None
+    state = read_state(prepared, PeState, PeFormat.name)
     ordered = (
         state.checksum_offset + CHECKSUM_SIZE <= state.security_offset
         and state.security_offset + ENTRY_SIZE <= state.content_end <= prepared.source_size - state.moved
     )
-    if prepared.format != PeFormat.name or not ordered:
-        raise FormatError("prepared state does not hold: of another format, or out of order", code="bad-state")
+    if not ordered:
+        raise bad_state("out of order")
     return state
 
 

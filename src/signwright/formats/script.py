@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from signwright.errors import FormatError, MalformedError
+from signwright.errors import FormatError
 from signwright.formats.authenticode import Existing, authenticode_operation, check_envelope
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.script_block import Block
@@ -37,6 +37,7 @@ from signwright.formats.script_text import (
     head_of,
     looks_like_text,
 )
+from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.model.operation import Parameter, Strict
 from signwright.model.patch import Patch, Splice
 from signwright.model.view import View
@@ -128,7 +129,7 @@ class ScriptFormat:
         if state.converted is not None:
             text, place = unpack_text(state.converted), state.converted_place
             splice = Splice(0, prepared.source_size, text[:place] + block + text[place:])
-        return _patch(prepared.source_sha256, prepared.source_size, splice)
+        return patch_of(prepared.source_sha256, prepared.source_size, (splice,))
 
     def remove(self, view: View) -> Patch:
         """The file without its block: byte for byte what was signed, or what it was rewritten to."""
@@ -138,20 +139,15 @@ class ScriptFormat:
         _check_signature(found.block, "not-signed")
         reading = ScriptReading(self._family, found, self._family.options())
         reading.take_all(view)
-        return _patch(reading.source.hexdigest(), view.size, Splice(found.start, found.end - found.start, b""))
+        return patch_of(reading.source.hexdigest(), view.size, (Splice(found.start, found.end - found.start, b""),))
 
     def _state(self, prepared: Prepared) -> ScriptState:
         """The state as it came back from another process, checked against what it speaks about."""
-        try:
-            state = ScriptState.model_validate(prepared.state)
-        except ValidationError as problem:
-            raise FormatError(
-                f"prepared state does not hold: {problem.error_count()} problems", code="bad-state"
-            ) from None
+        state = read_state(prepared, ScriptState, self.name)
         known = state.style in self._family.styles and state.encoding in self._family.accepted
         inside = state.place + state.replaced <= prepared.source_size
-        if prepared.format != self.name or not (known and inside):
-            raise FormatError("prepared state does not hold: of another format, or out of order", code="bad-state")
+        if not (known and inside):
+            raise bad_state("out of order")
         return state
 
 
@@ -189,10 +185,3 @@ def _facts(found: Found, reading: ScriptReading, style: str, *, converted: bool)
         "converted": converted,
         "signed_before": found.block is not None,
     }
-
-
-def _patch(source_sha256: str, source_size: int, splice: Splice) -> Patch:
-    try:
-        return Patch(source_sha256, source_size, "", source_size - splice.remove + len(splice.insert), (splice,))
-    except MalformedError as problem:
-        raise FormatError(f"prepared state does not hold: {problem.message}", code="bad-state") from problem

@@ -14,6 +14,7 @@ from signwright.errors import FormatError
 from signwright.formats.script_block import Block, find_block
 from signwright.formats.script_family import Family, ScriptOptions
 from signwright.formats.script_text import Survey, TextEncoding, encoding_of, read_range, text_pieces, with_crlf
+from signwright.formats.state import bad_state
 from signwright.model.digest import Digest
 from signwright.model.view import View
 
@@ -147,7 +148,7 @@ def unpack_text(packed: str) -> bytes:
         inflater = zlib.decompressobj()
         text = inflater.decompress(base64.b64decode(packed, validate=True), MAX_CONVERTED)
     except (ValueError, zlib.error) as problem:
-        raise FormatError("prepared state does not hold: the new text", code="bad-state") from problem
+        raise bad_state("the new text") from problem
     if not inflater.eof:
-        raise FormatError("prepared state does not hold: the new text is too long", code="bad-state")
+        raise bad_state("the new text is too long")
     return text
