@@ -130,7 +130,7 @@ class Supervisor:
                 start_new_session=True,
             )
         child.started = time.monotonic()
-        (self._home.run / f"{child.name}.pid").write_text(f"{child.running.pid}\n", encoding="ascii")
+        replace_text(self._home.run / f"{child.name}.pid", f"{child.running.pid}\n")
         threading.Thread(target=_listen, args=(child, child.running, log), daemon=True).start()
 
     def _restart_ended(self) -> None:
@@ -209,7 +209,9 @@ def main(arguments: Sequence[str]) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, supervisor.stop)
         ready_file = home.run / "up.ready"
-        supervisor.run(on_ready=lambda: _announce(ready_file, described.url), can_serve=can_serve(home, described))
+        supervisor.run(
+            on_ready=lambda: replace_text(ready_file, described.url + "\n"), can_serve=can_serve(home, described)
+        )
     except SignwrightError as problem:
         say(f"error: {problem.message}")
         if problem.hint:
@@ -221,9 +223,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _announce(file: Path, url: str) -> None:
+def replace_text(file: Path, text: str) -> None:
+    """Readers find what was there before, or all of ``text`` in UTF-8, never a part of it."""
     draft = file.with_name(file.name + ".new")
-    draft.write_text(url + "\n", encoding="utf-8")
+    draft.write_text(text, encoding="utf-8")
     draft.replace(file)
 
 

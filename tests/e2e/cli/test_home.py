@@ -126,6 +126,14 @@ def test_killed_processes_come_back_and_requests_go_on(home: RunningHome, tmp_pa
     assert home.cli("sign", file, "--in-place").code == 0
 
 
+def test_witness_that_is_starting_again_is_waited_for(home: RunningHome, tmp_path: Path) -> None:
+    os.kill(int((home.folder / "run" / "witness.pid").read_text(encoding="ascii")), signal.SIGKILL)
+    file = tmp_path / "a.exe"
+    file.write_bytes(Pe(overlay=secrets.token_bytes(8)).build())
+    signed = home.cli("sign", file, "--in-place")
+    assert signed.code == 0, signed.err
+
+
 def test_home_stops_starts_again_and_remembers(tmp_path: Path) -> None:
     file = tmp_path / "a.exe"
     file.write_bytes(Pe(overlay=secrets.token_bytes(8)).build())

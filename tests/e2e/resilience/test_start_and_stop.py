@@ -6,10 +6,14 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from signwright.cli.home import Home
+from signwright.signer.gate.state import create_state
+from signwright.signer.keyholder.state import State as KeyholderState
 from tests.support.outages import Site, end, gone, made_home, start, up, verb
 
 
@@ -39,6 +43,24 @@ def test_taken_port_is_named_and_nothing_is_left_running(site: Site, process: st
     assert "in use" in done.stderr
     assert not list((site.folder / "run").glob("*.pid"))
     assert not site.look()
+
+
+def _keyholder_alone(home: Home, root_sha256: str) -> None:
+    KeyholderState(home / "signer/keyholder/keyholder.sqlite3", genesis=root_sha256)
+
+
+def _gate_alone(home: Home, root_sha256: str) -> None:
+    create_state(home / "signer/gate/gate.sqlite3", root_sha256=root_sha256)
+
+
+@pytest.mark.parametrize("made", [_keyholder_alone, _gate_alone], ids=["keyholder", "gate"])
+def test_first_start_that_failed_half_way_is_made_up_for(tmp_path: Path, made: Callable[[Home, str], None]) -> None:
+    site = made_home(tmp_path / "h", tmp_path / "state")
+    home = Home(site.folder)
+    made(home, home.read().policy_root_sha256)
+    with up(site):
+        assert site.home.cli("sign", site.program(), "--in-place").code == 0
+    assert not home.genesis.exists()
 
 
 def test_up_twice_and_down_twice(site: Site) -> None:

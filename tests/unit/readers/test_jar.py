@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import cache
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -276,19 +277,28 @@ def test_the_strip_test_sees_every_change_but_that_of_digests() -> None:
     assert {stripped(content) for content in same.values()} == {stripped(base)}
 
 
-@cache
-def _tolerated() -> set[int]:
-    """Offsets of bytes that no signature covers: headers of members but for what is compared (versions, hints, times,
-    attributes, extra fields). Those in CMS structures, such as other certificates, the packing's checksum notices.
+def _unpacks_the_same(packed: bytes) -> Iterator[int]:
+    whole = zlib.decompress(packed, wbits=-15)
+    for at in range(len(packed)):
+        bent = bytearray(packed)
+        bent[at] ^= 0x02
+        with suppress(zlib.error):
+            if zlib.decompress(bytes(bent), wbits=-15) == whole:
+                yield at
+
+
+def _tolerated(content: bytes) -> set[int]:
+    """Offsets of bytes of the signed ``content`` that no signature covers: headers of members but for what is compared
+    (versions, hints, times, attributes, extra fields), and bits that unpacking does not look at. Those in CMS
+    structures, such as other certificates, the packing's checksum notices.
     """
-    content = sign(jar(*FILES[1:], manifest=PLAIN).but(stored=True).build())
     entries = archives.read_archive(BytesView(content), free=True).entries
     offsets: set[int] = set()
     for entry in entries:
         extra = entry.local + 30 + len(entry.name)
         offsets |= {*range(entry.local + 6, entry.local + 8), *range(entry.record + 8, entry.record + 10)}
         if entry.method:
-            offsets.add(entry.data + entry.packed - 1)  # bits behind the end of what is packed
+            offsets |= {entry.data + at for at in _unpacks_the_same(content[entry.data : entry.data + entry.packed])}
         offsets |= {*range(entry.local + 4, entry.local + 6), *range(entry.local + 10, entry.local + 14)}
         offsets |= set(range(extra, entry.data))
         at = entry.record
@@ -312,7 +322,7 @@ def test_every_flipped_byte_is_noticed_except_the_named_ones() -> None:
             tolerated.add(at)
         else:
             assert reading.stripped_sha256 != was.stripped_sha256 or not reading.signatures
-    assert tolerated <= _tolerated()
+    assert tolerated <= _tolerated(content)
 
 
 def test_no_truncation_of_a_signed_file_holds() -> None:

@@ -56,13 +56,25 @@ def now_utc() -> datetime:
 
 
 def create(settings: GateSettings, *, root_sha256: str) -> None:
-    """Genesis: empty state and log for a policy root; raises `ConfigurationError` when there is state already."""
+    """Genesis: empty state and log for a policy root. What a first start made that failed later on is left as it is;
+    raises `ConfigurationError` when there is any other state already.
+    """
     if len(root_sha256) != 64 or set(root_sha256) - set("0123456789abcdef"):
         raise ConfigurationError("--genesis wants the SHA-256 of a policy root in hex", code="bad-root-digest")
     if settings.tiles.exists() and any(settings.tiles.iterdir()):
         raise ConfigurationError(f"{settings.tiles} holds a log already", code="state")
     settings.tiles.mkdir(parents=True, exist_ok=True, mode=0o700)
-    create_state(settings.database, root_sha256=root_sha256)
+    if not _just_made(settings.database, root_sha256):
+        create_state(settings.database, root_sha256=root_sha256)
+
+
+def _just_made(database: Path, root_sha256: str) -> bool:
+    """True for the state of this very root before its first leaf."""
+    if not database.exists():
+        return False
+    with contextlib.closing(State(database)) as state:
+        pinned = state.pinned()
+    return (pinned.root_sha256, pinned.origin, pinned.log_size) == (root_sha256, None, 0)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from signwright.errors import SignwrightError, UnavailableError, VerificationError
+from signwright.model.framing import Frame
 from signwright.policy.documents import Services
 from signwright.policy.log_trust import log_trust
 from signwright.signer.channel import number_field
@@ -22,6 +23,9 @@ from signwright.transparency.tiles import TileTree
 from signwright.transparency.witnessing import add_checkpoint_body, parse_answer, parse_size
 
 _OK, _CONFLICT = 200, 409
+#: Between two tries to reach one witness: a restart there takes seconds, and a request that failed needs its
+#: approvals anew.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,7 @@ class Witnesses:
         for last in (False, True):
             path = current.tree.consistency(known) if known else []
             body = add_checkpoint_body(known, path, checkpoint=current.note)
-            answer = await self._errands.run("witness", {"witness": name}, [body], seconds=current.seconds)
+            answer = await self._reach(name, body, seconds=current.seconds)
             status, content = number_field(answer.message, "status"), answer.parts[0] if answer.parts else b""
             if status == _OK:
                 lines = parse_answer(content, checkpoint=current.note, witness=key)
@@ -120,6 +124,20 @@ class Witnesses:
                 )
             self._sizes[name] = known  # rounds that begin later need not be told again
         raise UnavailableError(f"it answered {status}", code="witness-refused")
+
+    async def _reach(self, name: str, body: bytes, *, seconds: float) -> Frame:
+        """The witness's answer; one that cannot be reached is tried again until ``seconds`` have passed."""
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + seconds, _FIRST_PAUSE
+        while True:
+            left = deadline - loop.time()
+            try:
+                return await self._errands.run("witness", {"witness": name}, [body], seconds=left)
+            except UnavailableError:
+                if self._carried or loop.time() + pause >= deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _remember(self, name: str, size: int) -> None:
         """A hint only: a witness that knows better says so with 409, which costs a trip where people carry it."""

@@ -57,7 +57,9 @@ DELETE FROM learned
 
 
 class State:
-    """One writer: the front process. Every method that writes is durable when it returns."""
+    """One writer: the front process. Every method that writes is durable when it returns. ``genesis``: make the state
+    unless a first start that failed later on has made it; what is there is never made again.
+    """
 
     def __init__(self, file: Path, *, genesis: str | None = None) -> None:
         if genesis is None and not file.exists():
@@ -66,12 +68,11 @@ class State:
                 code="state-missing",
                 hint="restore it, or start once with --genesis ROOT-DIGEST if this signer has never signed",
             )
-        if genesis is not None and file.exists():
-            raise ConfigurationError(f"genesis over the existing state {file}", code="state-exists")
+        new = not file.exists()
         self._db = sqlite3.connect(file, isolation_level=None)
         self._db.executescript(_OPEN)
         self._facts: dict[str, str] = {}
-        if genesis is not None:
+        if genesis is not None and new:
             with self._db:
                 self._db.executescript("BEGIN;" + _SCHEMA)
                 self._remember("root", genesis)
@@ -82,6 +83,8 @@ class State:
             raise ConfigurationError(f"the keyholder's state {file} is not one", code="state-missing") from problem
         if not self.root_sha256:
             raise ConfigurationError(f"the keyholder's state {file} is not complete", code="state-missing")
+        if genesis not in (None, self.root_sha256):
+            raise ConfigurationError(f"genesis over the state of another root in {file}", code="state-exists")
         self._started: tuple[int, float] | None = None
         self.starts = int(self._fact("starts", "0")) + 1
         self._remember("starts", str(self.starts))

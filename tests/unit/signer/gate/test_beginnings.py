@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signwright.errors import ConfigurationError
 from signwright.signer.gate.bootstrap import create
 from signwright.signer.gate.settings import load_key
+from signwright.signer.gate.state import State, log_position
 from signwright.statements.keyfile import seed_text
 from tests.support.gates import GateSite
 
@@ -66,5 +68,17 @@ def test_genesis_does_not_begin_where_a_log_is(tmp_path: Path) -> None:
     (site.settings.tiles / "tile").rmdir()
     create(site.settings, root_sha256=site.root_sha256)
     with pytest.raises(ConfigurationError):
+        create(site.settings, root_sha256="cd" * 32)
+    site.close()
+
+
+def test_genesis_again_leaves_what_a_first_start_made_but_never_a_log_that_began(tmp_path: Path) -> None:
+    site = GateSite(tmp_path, create_state=False)
+    for _ in range(2):
         create(site.settings, root_sha256=site.root_sha256)
+    with closing(State(site.settings.database)) as state:
+        state.transaction([log_position(1, b"r" * 32)])
+    with pytest.raises(ConfigurationError) as refused:
+        create(site.settings, root_sha256=site.root_sha256)
+    assert refused.value.code == "state"
     site.close()

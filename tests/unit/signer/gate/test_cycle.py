@@ -8,6 +8,7 @@ import hashlib
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from signwright.model.framing import Frame
 from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView, blocks
 from signwright.policy.log_trust import log_trust
@@ -20,7 +21,7 @@ from signwright.statements.receipt import Receipt
 from signwright.transparency.leaf import IntentLeaf, PolicyLeaf, ResultLeaf, parse_intent, parse_leaf
 from signwright.transparency.proof import TlogProof
 from signwright.transparency.tiles import parse_bundle
-from tests.support.gates import GateSite, Release, digest_request, pe_artifact, pe_program, sha256, until
+from tests.support.gates import Answer, GateSite, Release, digest_request, pe_artifact, pe_program, sha256, until
 
 
 def leaves(files: dict[str, bytes], size: int) -> list[object]:
@@ -112,6 +113,27 @@ def test_digest_mode_never_fetches_and_says_so(site: GateSite) -> None:
             assert receipt.subjects[0].digest.sha256 == hashlib.sha256(envelope).hexdigest()
 
     asyncio.run(scenario())
+
+
+def test_witness_that_starts_again_is_asked_again(site: GateSite) -> None:
+    """A request whose cosignature fails has failed, and its approvals with it: a restart there must not do that."""
+    refused = []
+
+    async def scenario() -> None:
+        async with site.run() as (_, courier):
+
+            async def away_twice(frame: Frame) -> Answer:
+                if len(refused) < 2:
+                    refused.append(frame)
+                    return Answer(ok=False, message="connection refused")
+                return await courier.honest_witness(frame)
+
+            courier.lies["witness"] = away_twice
+            answer = await courier.sign(digest_request(site))
+            assert answer.message["outcome"] == "signed", answer.message
+
+    asyncio.run(scenario())
+    assert len(refused) == 2
 
 
 def test_same_request_again_gets_the_stored_answer_without_a_key(site: GateSite) -> None:

@@ -28,7 +28,15 @@ def test_state_that_is_not_there_is_an_error_and_is_not_made(tmp_path: Path) -> 
     assert not file.exists()
 
 
-def test_genesis_over_an_existing_state_is_refused(tmp_path: Path) -> None:
+def test_genesis_again_keeps_what_the_state_remembers(tmp_path: Path) -> None:
+    """A first start may fail after the keyholder's part of it."""
+    first = State(tmp_path / "state", genesis=ROOT)
+    first.accept_policy(2, "two", {"documents": []}, [b"2"])
+    again = State(tmp_path / "state", genesis=ROOT)
+    assert (again.newest_policy(), again.starts) == (first.newest_policy(), 2)
+
+
+def test_genesis_over_the_state_of_another_root_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "state"
     assert State(file, genesis=ROOT).root_sha256 == ROOT
     with pytest.raises(ConfigurationError) as refused:
