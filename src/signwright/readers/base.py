@@ -17,6 +17,7 @@ class FoundSignature:
 
     Certificates are DER; ``envelope`` is the complete structure as found; ``timestamp_token`` is the RFC 3161 token
     as found, over ``signature_value``. Trust in the chain is not decided here (`signwright.readers.chain`).
+    ``inner_path``: "" for the file's own, else the path of the member that carries it, as in an operation.
     """
 
     format: str
@@ -31,6 +32,7 @@ class FoundSignature:
     timestamp_token: bytes | None = None
     signing_time: datetime | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    inner_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

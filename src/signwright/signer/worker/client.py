@@ -47,6 +47,7 @@ class _Signature(Strict):
     timestamp_token: _Part | None
     signing_time: _Text | None
     notes: dict[_Text, _Text]
+    inner_path: _Text
 
 
 class _Reading(Strict):
@@ -209,6 +210,7 @@ def _decoded(wire: bytes) -> Patch:
 
 def _reading(row: _Reading, parts: Sequence[bytes]) -> Reading:
     texts = [*row.warnings, *(t for s in row.signatures for pair in s.notes.items() for t in pair)]
+    texts += [signature.inner_path for signature in row.signatures]
     if any(first_bad_character(text) is not None for text in texts):
         raise FormatError("the worker's answer has control characters", code="worker-answer")
     try:
@@ -232,4 +234,5 @@ def _signature(row: _Signature, parts: Sequence[bytes]) -> FoundSignature:
         timestamp_token=None if row.timestamp_token is None else parts[row.timestamp_token],
         signing_time=None if row.signing_time is None else parse_time(row.signing_time),
         notes=dict(row.notes),
+        inner_path=row.inner_path,
     )

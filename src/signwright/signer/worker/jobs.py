@@ -200,4 +200,5 @@ def _signature(found: FoundSignature, parts: list[bytes]) -> dict[str, object]:
         "timestamp_token": part(found.timestamp_token),
         "signing_time": None if found.signing_time is None else format_time(found.signing_time),
         "notes": dict(found.notes),
+        "inner_path": found.inner_path,
     }
