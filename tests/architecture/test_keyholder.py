@@ -22,11 +22,12 @@ from tests.support.source_tree import (
 OWN_LINES = 700
 REACHED_LINES = 3500
 TEMPLATE_LINES = 150
-#: Modules of ``envelopes/`` that no single way to sign owns; every other one is a template, or the data of one.
+#: Modules of ``envelopes/`` that no single way to sign owns; every other one is a template, or the data of one family.
 COMMON_ENVELOPES = {"base", "cms", "der", "keys", "parameters"}
 #: The table that names them all.
 TABLE = "templates"
-TEMPLATE_DATA = {"authenticode": {"indirect_data"}}
+#: What a template may know besides: its own data, and what it shares with others of its family.
+TEMPLATE_DATA = {"authenticode": {"indirect_data", "opus"}, "catalog": {"opus"}}
 
 OWN_PACKAGES = {"statements", "policy", "transparency", "envelopes", "model", "errors"}
 THIRD_PARTY = {"cryptography", "pkcs11", "pydantic"}

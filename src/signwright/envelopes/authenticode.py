@@ -11,9 +11,7 @@ timestamp token alone. A second, unproved time could only contradict it. No Ed25
 
 from __future__ import annotations
 
-import re
-
-from signwright.envelopes import cms, der
+from signwright.envelopes import cms, der, opus
 from signwright.envelopes.base import SignerContext, ToBeSigned
 from signwright.envelopes.indirect_data import (
     INDIRECT_DATA,
@@ -22,24 +20,16 @@ from signwright.envelopes.indirect_data import (
     indirect_data_of_package,
     indirect_data_with_pages,
 )
-from signwright.envelopes.keys import KeyKind, load_public_key
-from signwright.envelopes.parameters import check_known, text_parameter
 from signwright.errors import LimitError, MalformedError
 from signwright.model.digest import Digest
 from signwright.model.operation import Operation
 
 NESTED_SIGNATURE = "1.3.6.1.4.1.311.2.4.1"
-RFC3161_TIMESTAMP = "1.3.6.1.4.1.311.3.3.1"
-_OPUS_INFO = "1.3.6.1.4.1.311.2.1.12"
-_STATEMENT_TYPE = "1.3.6.1.4.1.311.2.1.11"
-_INDIVIDUAL_CODE_SIGNING = "1.3.6.1.4.1.311.2.1.21"
 #: Members, directory, [Content_Types].xml, block map and, where there is one, catalog of a package.
 _MARKS = [b"AXPC", b"AXCD", b"AXCT", b"AXBM", b"AXCI"]
 
 #: A table of page hashes with what stands around it; a certificate table is not read beyond it.
 _MAX_PAGES = 1 << 20
-#: RFC 3986 characters only: the URL stands in an IA5String and is shown as a link.
-_URL = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
 
 class Authenticode:
@@ -64,7 +54,7 @@ class Authenticode:
         self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
         del content
-        return _envelope(self._content(operation, context), context, value, token)
+        return opus.envelope(self._content(operation, context), context, value, token)
 
     def _content(self, operation: Operation, context: SignerContext) -> cms.SignedContent:
         digest = operation.content_digest
@@ -87,7 +77,7 @@ class _Seen:
         self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
         indirect = der.sequence(content)
-        return _envelope(
+        return opus.envelope(
             _signed(self.name, operation, context, operation.content_digest, indirect), context, value, token
         )
 
@@ -150,33 +140,6 @@ def _inside(content: bytes, *path: int) -> bytes:
 def _signed(
     name: str, operation: Operation, context: SignerContext, digest: Digest, indirect: bytes = b""
 ) -> cms.SignedContent:
-    check_known(operation, name, ("description", "url"))
-    if load_public_key(context.public_key)[0] is KeyKind.ED25519:
-        raise MalformedError("Authenticode knows RSA and ECDSA keys, found Ed25519", code="bad-key")
-    return cms.SignedContent(
-        content_type=INDIRECT_DATA,
-        digest=digest.algorithm,
-        content_digest=digest.value,
-        attributes=(
-            cms.attribute(_STATEMENT_TYPE, der.sequence(der.oid(_INDIVIDUAL_CODE_SIGNING))),
-            cms.attribute(_OPUS_INFO, _opus_info(operation)),
-        ),
-        encapsulated=indirect,
-        digest_null=True,
+    return opus.signed_content(
+        name, operation, context, content_type=INDIRECT_DATA, digest=digest, encapsulated=indirect
     )
-
-
-def _envelope(content: cms.SignedContent, context: SignerContext, value: bytes, token: bytes | None) -> bytes:
-    return cms.signed_data(content, context, value, cms.timestamp_attribute(RFC3161_TIMESTAMP, token))
-
-
-def _opus_info(operation: Operation) -> bytes:
-    """SpcSpOpusInfo: programName [0] as BMPString, moreInfo [1] as URL; both optional."""
-    description, url = text_parameter(operation, "description"), text_parameter(operation, "url")
-    if url is not None and not _URL.fullmatch(url):
-        raise MalformedError(
-            f"parameter 'url' wants an http or https URL in ASCII, found {url!r}", code="bad-parameter"
-        )
-    name = der.explicit(0, der.implicit(0, der.bmp_content(description))) if description else b""
-    link = der.explicit(1, der.implicit(0, url.encode("ascii"))) if url else b""
-    return der.sequence(name, link)

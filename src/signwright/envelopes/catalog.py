@@ -10,13 +10,11 @@ whoever signs a catalog signs every file in it, and whoever signs something else
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 
-from signwright.envelopes import cms, der
+from signwright.envelopes import cms, der, opus
 from signwright.envelopes.base import SignerContext, ToBeSigned
-from signwright.envelopes.keys import KeyKind, load_public_key
-from signwright.envelopes.parameters import check_known, text_parameter
+from signwright.envelopes.parameters import check_known
 from signwright.errors import MalformedError
 from signwright.model.operation import Operation
 
@@ -24,11 +22,6 @@ TRUST_LIST = "1.3.6.1.4.1.311.10.1"
 _CATALOG_LIST = der.oid("1.3.6.1.4.1.311.12.1.1")
 #: AlgorithmIdentifier of the members' names: digests as text (version 1), digests (version 2).
 _MEMBERS = tuple(der.oid(f"1.3.6.1.4.1.311.12.1.{version}") + der.NULL for version in (2, 3))
-_RFC3161_TIMESTAMP = "1.3.6.1.4.1.311.3.3.1"
-_OPUS_INFO = "1.3.6.1.4.1.311.2.1.12"
-_STATEMENT_TYPE = "1.3.6.1.4.1.311.2.1.11"
-_INDIVIDUAL_CODE_SIGNING = "1.3.6.1.4.1.311.2.1.21"
-_URL = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 
 
 class Catalog:
@@ -42,7 +35,7 @@ class Catalog:
 
     def check_content(self, operation: Operation, content: bytes) -> None:
         """A list for use as a catalog, with members: what MakeCat writes, and nothing that it does not."""
-        check_known(operation, self.name, ("description", "url"))
+        check_known(operation, self.name, opus.PARAMETERS)
         fields = list(islice(der.each(content), 7))
         wanted = [der.SEQUENCE, der.OCTET_STRING, der.UTC_TIME, der.SEQUENCE, der.SEQUENCE]
         if [field.tag for field in fields] not in (wanted, [*wanted, 0xA0]):
@@ -63,23 +56,16 @@ class Catalog:
     def envelope(
         self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
-        unsigned = cms.timestamp_attribute(_RFC3161_TIMESTAMP, token)
-        return cms.signed_data(self._content(operation, context, der.sequence(content)), context, value, unsigned)
+        return opus.envelope(self._content(operation, context, der.sequence(content)), context, value, token)
 
     def _content(self, operation: Operation, context: SignerContext, encapsulated: bytes = b"") -> cms.SignedContent:
-        check_known(operation, self.name, ("description", "url"))
-        if load_public_key(context.public_key)[0] is KeyKind.ED25519:
-            raise MalformedError("Authenticode knows RSA and ECDSA keys, found Ed25519", code="bad-key")
-        return cms.SignedContent(
+        return opus.signed_content(
+            self.name,
+            operation,
+            context,
             content_type=TRUST_LIST,
-            digest=operation.content_digest.algorithm,
-            content_digest=operation.content_digest.value,
-            attributes=(
-                cms.attribute(_STATEMENT_TYPE, der.sequence(der.oid(_INDIVIDUAL_CODE_SIGNING))),
-                cms.attribute(_OPUS_INFO, _opus_info(operation)),
-            ),
+            digest=operation.content_digest,
             encapsulated=encapsulated,
-            digest_null=True,
         )
 
 
@@ -97,18 +83,6 @@ def _parts(element: der.Element, *tags: int) -> list[der.Element]:
     if tuple(part.tag for part in parts) != tags:
         raise _wrong("a member, an attribute or an extension is of another shape")
     return parts
-
-
-def _opus_info(operation: Operation) -> bytes:
-    """SpcSpOpusInfo: programName [0] as BMPString, moreInfo [1] as URL; both optional."""
-    description, url = text_parameter(operation, "description"), text_parameter(operation, "url")
-    if url is not None and not _URL.fullmatch(url):
-        raise MalformedError(
-            f"parameter 'url' wants an http or https URL in ASCII, found {url!r}", code="bad-parameter"
-        )
-    name = der.explicit(0, der.implicit(0, der.bmp_content(description))) if description else b""
-    link = der.explicit(1, der.implicit(0, url.encode("ascii"))) if url else b""
-    return der.sequence(name, link)
 
 
 def _wrong(found: str) -> MalformedError:
