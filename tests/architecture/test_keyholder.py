@@ -27,7 +27,13 @@ COMMON_ENVELOPES = {"base", "cms", "der", "keys", "parameters"}
 #: The table that names them all.
 TABLE = "templates"
 #: What a template may know besides: its own data, and what it shares with others of its family.
-TEMPLATE_DATA = {"authenticode": {"indirect_data", "opus"}, "catalog": {"opus"}}
+TEMPLATE_DATA = {
+    "authenticode": {"indirect_data", "opus"},
+    "catalog": {"opus"},
+    "detached": {"id_data"},
+    "jar": {"id_data"},
+    "nuget": {"id_data"},
+}
 
 OWN_PACKAGES = {"statements", "policy", "transparency", "envelopes", "model", "errors"}
 THIRD_PARTY = {"cryptography", "pkcs11", "pydantic"}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from signwright.envelopes import cms, der
+from signwright.envelopes import cms, der, id_data
 from signwright.envelopes.nuget import COMMITMENT_TYPE, signature_text
 from signwright.model.digest import Digest
 from tests.support.nuget_builder import rsa, with_member
@@ -25,7 +25,7 @@ def named_certificate(certificate: bytes, *, issuer: bytes | None = None, serial
     names = der.sequence(der.explicit(4, issuer or parts.issuer))
     digest = der.octet_string(hashlib.sha256(certificate).digest())
     named = der.sequence(digest, der.sequence(names, serial or parts.serial))
-    return cms.attribute(cms.SIGNING_CERTIFICATE_V2, der.sequence(der.sequence(named)))
+    return cms.attribute(id_data.SIGNING_CERTIFICATE_V2, der.sequence(der.sequence(named)))
 
 
 def envelope(
@@ -43,7 +43,7 @@ def envelope(
     content = signature_text(Digest.of(package)) if text is None else text
     if attributes is None:
         committed = () if commitment is None else (committed_to(commitment),)
-        attributes = (cms.signing_time(NOW), *committed, named_certificate(by.certificate))
+        attributes = (id_data.signing_time(NOW), *committed, named_certificate(by.certificate))
     signed = cms.SignedContent(
         content_type=content_type,
         digest="sha256",

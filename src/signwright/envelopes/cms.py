@@ -6,10 +6,8 @@ Certificates are copied as opaque DER. Signed attributes are signed as SET OF (0
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 
 from signwright.envelopes import der
@@ -21,11 +19,9 @@ DATA = "1.2.840.113549.1.7.1"
 SIGNED_DATA = "1.2.840.113549.1.7.2"
 CONTENT_TYPE = "1.2.840.113549.1.9.3"
 MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
-SIGNING_TIME = "1.2.840.113549.1.9.5"
-SIGNING_CERTIFICATE_V2 = "1.2.840.113549.1.9.16.2.47"
-RFC3161_TIMESTAMP = "1.2.840.113549.1.9.16.2.14"
 
-_DIGESTS = {
+#: Dotted identifiers.
+DIGESTS = {
     "sha256": "2.16.840.1.101.3.4.2.1",
     "sha384": "2.16.840.1.101.3.4.2.2",
     "sha512": "2.16.840.1.101.3.4.2.3",
@@ -35,7 +31,7 @@ _ECDSA = {"sha256": "1.2.840.10045.4.3.2", "sha384": "1.2.840.10045.4.3.3", "sha
 
 def digest_algorithm(name: str, *, null: bool) -> bytes:
     """AlgorithmIdentifier of a digest. RFC 5754 2 wants the parameters absent; Authenticode has always written NULL."""
-    return der.sequence(der.oid(_DIGESTS[name]), der.NULL if null else b"")
+    return der.sequence(der.oid(DIGESTS[name]), der.NULL if null else b"")
 
 
 def signature_algorithm(public_key: bytes, digest: str) -> bytes:
@@ -56,18 +52,6 @@ def signature_algorithm(public_key: bytes, digest: str) -> bytes:
 def attribute(oid: str, *values: bytes) -> bytes:
     """Attribute ::= SEQUENCE { type, SET OF value }; each value is a complete encoding."""
     return der.sequence(der.oid(oid), der.set_of(values))
-
-
-@lru_cache(maxsize=64)
-def signing_time(moment: datetime) -> bytes:
-    return attribute(SIGNING_TIME, der.time(moment))
-
-
-@lru_cache(maxsize=64)
-def signing_certificate_v2(certificate: bytes) -> bytes:
-    """signingCertificateV2 (RFC 5035 3) with SHA-256, its default, and without the optional issuerSerial."""
-    certificate_id = der.sequence(der.octet_string(hashlib.sha256(certificate).digest()))
-    return attribute(SIGNING_CERTIFICATE_V2, der.sequence(der.sequence(certificate_id)))
 
 
 @dataclass(frozen=True, slots=True)

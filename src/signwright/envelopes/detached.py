@@ -7,9 +7,8 @@ ties the signature to one certificate of the key.
 
 from __future__ import annotations
 
-from signwright.envelopes import cms
+from signwright.envelopes import cms, id_data
 from signwright.envelopes.base import SignerContext, ToBeSigned
-from signwright.envelopes.parameters import check_known
 from signwright.model.operation import Operation
 
 
@@ -24,23 +23,10 @@ class CmsDetached:
     timestamped = True
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:
-        return cms.to_be_signed(_content(operation, context), context)
+        return cms.to_be_signed(id_data.content_beside(self.name, operation, context), context)
 
     def envelope(
         self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
         del content
-        unsigned = cms.timestamp_attribute(cms.RFC3161_TIMESTAMP, token)
-        return cms.signed_data(_content(operation, context), context, value, unsigned)
-
-
-def _content(operation: Operation, context: SignerContext) -> cms.SignedContent:
-    check_known(operation, CmsDetached.name, ())
-    cms.check_context(context)
-    content = operation.content_digest
-    return cms.SignedContent(
-        content_type=cms.DATA,
-        digest=content.algorithm,
-        content_digest=content.value,
-        attributes=(cms.signing_time(context.signing_time), cms.signing_certificate_v2(context.chain[0])),
-    )
+        return id_data.envelope(id_data.content_beside(self.name, operation, context), context, value, token)

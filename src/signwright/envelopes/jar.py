@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from signwright.envelopes import cms
+from signwright.envelopes import cms, id_data
 from signwright.envelopes.base import SignerContext, ToBeSigned
 from signwright.envelopes.parameters import check_known
 from signwright.errors import MalformedError
@@ -49,25 +49,13 @@ class Jar:
                 raise _wrong("a section is not a name and its digests")
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned:
-        return cms.to_be_signed(self._content(operation, context), context)
+        return cms.to_be_signed(id_data.content_beside(self.name, operation, context), context)
 
     def envelope(
         self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
         del content
-        unsigned = cms.timestamp_attribute(cms.RFC3161_TIMESTAMP, token)
-        return cms.signed_data(self._content(operation, context), context, value, unsigned)
-
-    def _content(self, operation: Operation, context: SignerContext) -> cms.SignedContent:
-        check_known(operation, self.name, ())
-        cms.check_context(context)
-        digest = operation.content_digest
-        return cms.SignedContent(
-            content_type=cms.DATA,
-            digest=digest.algorithm,
-            content_digest=digest.value,
-            attributes=(cms.signing_time(context.signing_time), cms.signing_certificate_v2(context.chain[0])),
-        )
+        return id_data.envelope(id_data.content_beside(self.name, operation, context), context, value, token)
 
 
 def _sections(content: bytes) -> Iterator[list[bytes]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from signwright.envelopes import cms, der
+from signwright.envelopes import cms, der, id_data
 from signwright.envelopes.base import SignerContext, ToBeSigned
 from signwright.envelopes.keys import KeyKind, load_public_key
 from signwright.envelopes.parameters import check_known
@@ -23,12 +23,6 @@ from signwright.model.operation import Operation
 COMMITMENT_TYPE = "1.2.840.113549.1.9.16.2.16"
 #: Who commits to the origin is the author; a repository commits to the receipt (…6.2), which is not signed here.
 PROOF_OF_ORIGIN = "1.2.840.113549.1.9.16.6.1"
-
-_DIGESTS = {
-    "sha256": "2.16.840.1.101.3.4.2.1",
-    "sha384": "2.16.840.1.101.3.4.2.2",
-    "sha512": "2.16.840.1.101.3.4.2.3",
-}
 
 
 class NuGet:
@@ -48,14 +42,13 @@ class NuGet:
         self, operation: Operation, context: SignerContext, value: bytes, token: bytes | None, content: bytes = b""
     ) -> bytes:
         del content
-        unsigned = cms.timestamp_attribute(cms.RFC3161_TIMESTAMP, token)
-        return cms.signed_data(_content(operation, context), context, value, unsigned)
+        return id_data.envelope(_content(operation, context), context, value, token)
 
 
 def signature_text(package: Digest) -> bytes:
     """The content of a package signature: its version and the digest of the package, two sections of one line each."""
     value = base64.b64encode(package.value).decode()
-    return f"Version:1\n\n{_DIGESTS[package.algorithm]}-Hash:{value}\n\n".encode()
+    return f"Version:1\n\n{cms.DIGESTS[package.algorithm]}-Hash:{value}\n\n".encode()
 
 
 def _content(operation: Operation, context: SignerContext) -> cms.SignedContent:
@@ -70,7 +63,7 @@ def _content(operation: Operation, context: SignerContext) -> cms.SignedContent:
         digest=package.algorithm,
         content_digest=Digest.of(text, package.algorithm).value,
         attributes=(
-            cms.signing_time(context.signing_time),
+            id_data.signing_time(context.signing_time),
             cms.attribute(COMMITMENT_TYPE, der.sequence(der.oid(PROOF_OF_ORIGIN))),
             _signing_certificate(context.chain[0]),
         ),
@@ -84,4 +77,4 @@ def _signing_certificate(certificate: bytes) -> bytes:
     issuer = der.sequence(der.explicit(4, parts.issuer))  # GeneralNames { directoryName [4] }
     digest = der.octet_string(hashlib.sha256(certificate).digest())
     certificate_id = der.sequence(digest, der.sequence(issuer, parts.serial))
-    return cms.attribute(cms.SIGNING_CERTIFICATE_V2, der.sequence(der.sequence(certificate_id)))
+    return cms.attribute(id_data.SIGNING_CERTIFICATE_V2, der.sequence(der.sequence(certificate_id)))

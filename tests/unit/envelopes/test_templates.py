@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signwright.envelopes import cms, der
+from signwright.envelopes import cms, der, id_data
 from signwright.envelopes.base import SignerContext
 from signwright.envelopes.indirect_data import KINDS, PACKAGE_KINDS
 from signwright.envelopes.templates import TEMPLATES, table, template_named
@@ -165,7 +165,7 @@ def test_attributes_under_the_key_are_those_that_stand_in_the_envelope() -> None
     assert (under_key[0], info["signed_attrs"].dump()[0]) == (0x31, 0xA0)
     assert info["signed_attrs"].dump()[1:] == under_key[1:]
     kinds = {attribute["type"].dotted for attribute in info["signed_attrs"]}
-    assert kinds == {cms.CONTENT_TYPE, cms.MESSAGE_DIGEST, cms.SIGNING_TIME, cms.SIGNING_CERTIFICATE_V2}
+    assert kinds == {cms.CONTENT_TYPE, cms.MESSAGE_DIGEST, id_data.SIGNING_TIME, id_data.SIGNING_CERTIFICATE_V2}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signwright.envelopes import cms as writer
-from signwright.envelopes import der
+from signwright.envelopes import der, id_data
 from signwright.envelopes.base import ToBeSigned
 from signwright.envelopes.templates import TEMPLATES
 from signwright.errors import FormatError, SignwrightError, VerificationError
@@ -33,8 +33,8 @@ def attributes(identity: Identity, *, digest: str = "sha256") -> list[bytes]:
     return [
         writer.attribute(cms.CONTENT_TYPE, der.oid(cms.DATA)),
         writer.attribute(cms.MESSAGE_DIGEST, der.octet_string(hashlib.new(digest, CONTENT).digest())),
-        writer.signing_time(NOW),
-        writer.signing_certificate_v2(identity.certificate),
+        id_data.signing_time(NOW),
+        id_data.signing_certificate_v2(identity.certificate),
     ]
 
 
@@ -138,7 +138,7 @@ def test_content_type_of_another_content_is_refused() -> None:
 
 
 def test_signing_certificate_of_another_certificate_is_refused() -> None:
-    kept = [*attributes(signer())[:3], writer.signing_certificate_v2(default_pki().intermediate)]
+    kept = [*attributes(signer())[:3], id_data.signing_certificate_v2(default_pki().intermediate)]
     with pytest.raises(VerificationError) as problem:
         read(signed_data(signer_info(signer(), signed=kept)))
     assert problem.value.code == "wrong-certificate"

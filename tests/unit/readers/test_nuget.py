@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuzz.nuget_reader import one_input
-from signwright.envelopes import cms, der
+from signwright.envelopes import cms, der, id_data
 from signwright.envelopes.nuget import signature_text
 from signwright.errors import FormatError, SignwrightError, VerificationError
 from signwright.model.digest import Digest
@@ -26,7 +26,7 @@ from tests.support.pki import NOW, default_pki
 
 READER = NuGetReader()
 PLAIN = small_package()
-TIME = cms.signing_time(NOW)
+TIME = id_data.signing_time(NOW)
 LEAF = rsa().certificate
 SHA1 = base64.b64encode(hashlib.sha1(PLAIN).digest()).decode()
 
@@ -85,7 +85,7 @@ OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "without signing time": (lambda: attributes(committed_to("author"), named_certificate(LEAF)), "wrong-kind"),
     "without certificate": (lambda: attributes(TIME, committed_to("author")), "wrong-kind"),
     "certificate without issuer": (
-        lambda: attributes(TIME, committed_to("author"), cms.signing_certificate_v2(LEAF)),
+        lambda: attributes(TIME, committed_to("author"), id_data.signing_certificate_v2(LEAF)),
         "wrong-kind",
     ),
     "other serial number": (
@@ -96,7 +96,7 @@ OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: attributes(TIME, committed_to("author"), named_certificate(LEAF, issuer=der.sequence())),
         "wrong-certificate",
     ),
-    "of a file": (lambda: attributes(TIME, cms.signing_certificate_v2(LEAF)), "wrong-kind"),
+    "of a file": (lambda: attributes(TIME, id_data.signing_certificate_v2(LEAF)), "wrong-kind"),
     "older certificate attribute": (
         lambda: attributes(
             TIME,
