@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
 
 from signwright.containers.base import Container, Place, Reach, Run
 from signwright.containers.cab import CabContainer
 from signwright.containers.cfb_archive import CfbContainer
 from signwright.containers.zip import ZipContainer
 from signwright.errors import FormatError
+from signwright.model.tables import table
 from signwright.model.view import View
 
 #: Archives in the middle of one file that are opened.
@@ -24,23 +24,8 @@ MAX_RUNS, SHORTEST_RUN = 1 << 16, 36
 _WINDOW = 1 << 26
 
 
-def table(containers: Iterable[Container]) -> Mapping[str, Container]:
-    """Read-only kind → container; a second one of a kind is a programming error and raises `ValueError`."""
-    found: dict[str, Container] = {}
-    for one in containers:
-        if one.kind in found:
-            raise ValueError(f"two containers are of the kind {one.kind!r}")
-        found[one.kind] = one
-    return MappingProxyType(found)
-
-
-CONTAINERS = table(
-    (
-        ZipContainer(),
-        CabContainer(),
-        CfbContainer(),
-    )
-)
+_ROWS: tuple[Container, ...] = (ZipContainer(), CabContainer(), CfbContainer())
+CONTAINERS = table("containers", _ROWS, lambda row: row.kind)
 
 
 def container_of(kind: str) -> Container:

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-
 from signwright.errors import FormatError
+from signwright.model.tables import table
 from signwright.model.view import View
 from signwright.readers.base import Reader
 from signwright.readers.cab import CabReader
@@ -20,35 +18,23 @@ from signwright.readers.pe import PeReader
 from signwright.readers.raw import RawReader
 from signwright.readers.scripts import JSCRIPT, POWERSHELL, VBSCRIPT, WSF
 
-
-def table(readers: Iterable[Reader]) -> Mapping[str, Reader]:
-    """Read-only name → reader; a second reader with a name is a programming error and raises `ValueError`."""
-    found: dict[str, Reader] = {}
-    for one in readers:
-        if one.name in found:
-            raise ValueError(f"two readers are named {one.name!r}")
-        found[one.name] = one
-    return MappingProxyType(found)
-
-
 #: ``raw`` stands here without a key, which it needs: take ``RawReader(public_key)``.
-READERS = table(
-    (
-        PeReader(),
-        CabReader(),
-        CatalogReader(),
-        MsiReader(),
-        MsixReader(),
-        NuGetReader(),
-        JarReader(),
-        CmsReader(),
-        RawReader(),
-        POWERSHELL,
-        VBSCRIPT,
-        JSCRIPT,
-        WSF,
-    )
+_ROWS: tuple[Reader, ...] = (
+    PeReader(),
+    CabReader(),
+    CatalogReader(),
+    MsiReader(),
+    MsixReader(),
+    NuGetReader(),
+    JarReader(),
+    CmsReader(),
+    RawReader(),
+    POWERSHELL,
+    VBSCRIPT,
+    JSCRIPT,
+    WSF,
 )
+READERS = table("readers", _ROWS, lambda row: row.name)
 
 
 def reader_named(name: str) -> Reader:
