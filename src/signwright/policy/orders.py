@@ -166,7 +166,7 @@ def check_order(policy: Policy, memory: Memory, frame: OrderFrame, *, profile: i
     leaf = _intent(policy, facts, frame, order, profile=profile)
     checkpoint, newest = _logged(policy, memory, frame, facts, order=order, leaf=leaf, now=now)
     check_attempt(memory, order.request, wave=order.wave, attempt=order.attempt, leaf_index=order.leaf_index)
-    contents = _to_be_signed(policy, facts, frame.contents, parse_time(leaf.signing_time))
+    contents = _to_be_signed(policy.key_of(rule), request, frame.contents, parse_time(leaf.signing_time))
     used = tuple((name, len(contents)) for name in _counted(policy, request, rule))
     claim = Claim(
         order.leaf_index, order.request, order.wave, order.attempt, used, int(newest.timestamp()), _freshness(facts)
@@ -313,14 +313,11 @@ def check_key(approved: Approved, key: OpenKey | None) -> None:
         )
 
 
-def _to_be_signed(policy: Policy, facts: Facts, seen: Sequence[bytes], time: datetime) -> tuple[ToBeSigned, ...]:
+def _to_be_signed(key: Key, request: Request, seen: Sequence[bytes], time: datetime) -> tuple[ToBeSigned, ...]:
     """Built here, from the operations of the approved request, which `_intent` found in the witnessed leaf. ``seen``:
     the content of each operation that must be seen, in order.
     """
     left = list(seen)
-    request = facts.request.predicate
-    rule = policy.projects[request.project].signing_policies[request.signing_policy]
-    key = policy.key_of(rule)
     chain = tuple(base64.b64decode(certificate) for certificate in key.chain)
     context = SignerContext(chain, base64.b64decode(key.public_key), time)
     contents = []
