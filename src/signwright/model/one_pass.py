@@ -7,8 +7,10 @@ most two blocks (one in work, one waiting): memory does not grow with the artifa
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Queue
 
@@ -91,3 +93,14 @@ def one_pass(view: View, parallel: Sequence[Consumer], inline: Consumer) -> None
             for consumer in here:
                 consumer(block, offset)
             offset += len(block)
+
+
+def update(running: hashlib._Hash, block: bytes, pool: ThreadPoolExecutor | None) -> Future[None] | None:
+    """Feed ``block`` to a hash on another thread; here and now without a pool, or where a sandbox forbids threads."""
+    if pool is not None:
+        try:
+            return pool.submit(running.update, block)
+        except RuntimeError:
+            pass
+    running.update(block)
+    return None

@@ -20,13 +20,6 @@ from signwright.readers.base import FoundSignature
 
 MAX_SIGNATURES = 64
 MAX_DEPTH = 4
-DIGESTS: Mapping[str, str] = {
-    "2.16.840.1.101.3.4.2.1": "sha256",
-    "2.16.840.1.101.3.4.2.2": "sha384",
-    "2.16.840.1.101.3.4.2.3": "sha512",
-    "1.3.14.3.2.26": "sha1",
-    "1.2.840.113549.2.5": "md5",
-}
 
 _INDIRECT_DATA = "1.3.6.1.4.1.311.2.1.4"
 _SIP_INFO = "1.3.6.1.4.1.311.2.1.30"
@@ -36,7 +29,7 @@ _OPUS_INFO = "1.3.6.1.4.1.311.2.1.12"
 @dataclass(frozen=True, slots=True)
 class Indirect:
     """What is signed: the kind of file (dotted OID) with its ``value``, and the digest of one (``algorithm``: a name of
-    `DIGESTS`, or the dotted OID of an unknown one).
+    `cms.DIGESTS`, or the dotted OID of an unknown one).
     """
 
     kind: str
@@ -120,7 +113,7 @@ def indirect_data(signed: cms.SignedData, what: str) -> Indirect:
     algorithm = asn1.algorithm(parts[1][0], what)
     digest = parts[1][1].expect(asn1.OCTET_STRING, what).content
     value = parts[0][1] if len(parts[0]) == 2 else None
-    return Indirect(asn1.oid(parts[0][0], what), value, DIGESTS.get(algorithm, algorithm), digest)
+    return Indirect(asn1.oid(parts[0][0], what), value, cms.DIGESTS.get(algorithm, algorithm), digest)
 
 
 def accepted(claims: Sequence[Claim]) -> tuple[list[Claim], list[str]]:

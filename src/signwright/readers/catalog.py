@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from signwright.errors import FormatError, VerificationError
 from signwright.model.digest import Digest
-from signwright.model.text import first_bad_character
 from signwright.model.view import View
 from signwright.readers import asn1, authenticode, cms
 from signwright.readers.asn1 import Node
@@ -35,12 +34,6 @@ _BMP_STRING = 0x1E
 #: Flag of a value that was given in base64: bytes, not text in UTF-16.
 _BASE64 = 0x00020000
 _LENGTHS = {"sha1": 20, "sha256": 32, "sha384": 48, "sha512": 64}
-_DIGESTS = {
-    "1.3.14.3.2.26": "sha1",
-    "2.16.840.1.101.3.4.2.1": "sha256",
-    "2.16.840.1.101.3.4.2.2": "sha384",
-    "2.16.840.1.101.3.4.2.3": "sha512",
-}
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702a0")
 _MARKS = (bytes.fromhex("06092b0601040182370a01a0"), bytes.fromhex("060a2b060104018237 0c0101"))
 
@@ -231,7 +224,7 @@ def _claim_of_data(value: Node) -> tuple[str, bytes]:
     info = fields[1].expect(asn1.SEQUENCE, what).children(what) if len(fields) == 2 else []
     if len(info) != 2:
         raise FormatError("indirect data of a member does not parse", offset=value.offset)
-    algorithm = _DIGESTS.get(asn1.algorithm(info[0], what), "")
+    algorithm = cms.DIGESTS.get(asn1.algorithm(info[0], what), "")
     digest = info[1].expect(asn1.OCTET_STRING, what).content
     if _LENGTHS.get(algorithm) != len(digest):
         raise FormatError("a member's digest is of an unknown kind or length", offset=value.offset)
@@ -247,8 +240,7 @@ def _file_name(value: Node) -> str:
     if fields[0].content != "File".encode("utf-16-be"):
         return ""
     codec = "ascii" if asn1.integer(fields[1], what) & _BASE64 else "utf-16-le"
-    text = fields[2].content.decode(codec, "replace").rstrip("\0")[:260]
-    return text if first_bad_character(text) is None else ascii(text)
+    return authenticode.shown(fields[2].content.decode(codec, "replace").rstrip("\0")[:260])
 
 
 def _warnings(members: list[_Member]) -> Iterator[str]:

@@ -38,7 +38,8 @@ CMS_TIMESTAMP = "1.2.840.113549.1.9.16.2.14"
 AUTHENTICODE_TIMESTAMP = "1.3.6.1.4.1.311.3.3.1"
 NESTED_SIGNATURE = "1.3.6.1.4.1.311.2.4.1"
 
-_DIGESTS = {
+#: Also those that are read and never accepted.
+DIGESTS: Mapping[str, str] = {
     "1.3.14.3.2.26": "sha1",
     "1.2.840.113549.2.5": "md5",
     "2.16.840.1.101.3.4.2.1": "sha256",
@@ -161,7 +162,7 @@ def _signed_data(envelope: bytes, body: Node) -> SignedData:
     known = [_certificate(c) for c in certificates]
     parsed = tuple(_signer(node, known) for node in signers)
     for signer in parsed:
-        if signer.digest_algorithm not in [_DIGESTS.get(name, name) for name in listed]:
+        if signer.digest_algorithm not in [DIGESTS.get(name, name) for name in listed]:
             raise FormatError("digest of a signer is not among digestAlgorithms", offset=fields[1].offset)
     return SignedData(envelope, content_type, encapsulated, certificates, parsed)
 
@@ -217,7 +218,7 @@ def _signer(node: Node, certificates: list[_Certificate]) -> Signer:
         raise FormatError("signed attribute without a single value", offset=fields[3].offset)
     digest = asn1.algorithm(fields[2], "digestAlgorithm")
     return Signer(
-        digest_algorithm=_DIGESTS.get(digest, digest),
+        digest_algorithm=DIGESTS.get(digest, digest),
         signature_algorithm=asn1.algorithm(fields[4], "signatureAlgorithm"),
         signature_value=fields[5].content,
         signed_attributes={name: values[0] for name, values in attributes.items()},
@@ -301,7 +302,7 @@ def _check_signing_certificate(signer: Signer) -> None:
     algorithm = "sha256"
     if fields and fields[0].tag == asn1.SEQUENCE:
         name = asn1.algorithm(fields.pop(0), what)
-        algorithm = _DIGESTS.get(name, name)
+        algorithm = DIGESTS.get(name, name)
     if not fields or algorithm not in ALGORITHMS:
         raise FormatError(f"{what} names no certificate with a digest that is accepted")
     expected = hashlib.new(algorithm, signer.certificate).digest()

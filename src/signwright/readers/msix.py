@@ -20,9 +20,9 @@ from signwright.errors import FormatError, VerificationError
 from signwright.model.digest import ALGORITHMS, Digest
 from signwright.model.section import Section
 from signwright.model.strict_xml import read_xml
-from signwright.model.text import first_bad_character
 from signwright.model.view import View, blocks
-from signwright.readers import asn1, authenticode, cms
+from signwright.readers import authenticode, cms
+from signwright.readers.authenticode import shown
 from signwright.readers.base import FoundSignature, Reading
 from signwright.readers.msix_zip import Archive, read_archive
 from signwright.readers.subjects import subject_text
@@ -33,14 +33,12 @@ MANIFEST, BUNDLE = b"AppxManifest.xml", b"AppxMetadata/AppxBundleManifest.xml"
 CATALOG = b"AppxMetadata/CodeIntegrity.cat"
 MAX_PART = 16 << 20
 
-_INDIRECT_DATA, _SIP_INFO = "1.3.6.1.4.1.311.2.1.4", "1.3.6.1.4.1.311.2.1.30"
 #: GUIDs of the packages that Windows reads them with, first three numbers little-endian: of a bundle or not.
 _PACKAGES = {
     False: bytes.fromhex("4bdfc50a07cee24db76e23c839a09fd1"),
     True: bytes.fromhex("b3585f0fdeaa9a4ba43495742d92eceb"),
 }
 _TYPE = b'<Override PartName="/AppxSignature.p7x" ContentType="application/vnd.ms-appx.signature"/>'
-_DIGESTS = {f"2.16.840.1.101.3.4.2.{n}": name for n, name in ((1, "sha256"), (2, "sha384"), (3, "sha512"))}
 _METHODS = {
     "http://www.w3.org/2001/04/xmlenc#sha256": "sha256",
     "http://www.w3.org/2001/04/xmldsig-more#sha384": "sha384",
@@ -99,7 +97,7 @@ class MsixReader:
             inner = Section(view, entry.data, entry.size)
             signatures = () if BUNDLE in _open(inner)[1] else self.read(inner).signatures
             if {one.notes["publisher"] for one in signatures} != {signature.notes["publisher"]}:
-                name = _shown(entry.name.decode("ascii", "replace"))
+                name = shown(entry.name.decode("ascii", "replace"))
                 raise VerificationError(
                     f"{name} in the bundle is not a package signed by the bundle's publisher", code="inner-signature"
                 )
@@ -177,24 +175,17 @@ def bundled(view: View, parts: dict[bytes, Entry]) -> list[Entry]:
 def claimed(signed: cms.SignedData, *, bundle: bool) -> _Claim:
     """SpcIndirectDataContent of a package; raises `FormatError` and `VerificationError`."""
     what = "signature"
-    if signed.content_type != _INDIRECT_DATA or signed.encapsulated is None:
-        raise VerificationError(f"signature over content of type {signed.content_type}, not over a file's digest")
-    fields = asn1.single(signed.encapsulated, asn1.SEQUENCE, what).children(what)
-    parts = [field.expect(asn1.SEQUENCE, what).children(what) for field in fields]
-    if [len(part) for part in parts] != [2, 2]:
-        raise FormatError("signature: SpcIndirectDataContent does not parse")
-    info = parts[0][1].children(what) if asn1.oid(parts[0][0], what) == _SIP_INFO else []
-    if len(info) < 2 or info[1].expect(asn1.OCTET_STRING, what).content != _PACKAGES[bundle]:
+    indirect = authenticode.indirect_data(signed, what)
+    if not authenticode.of_package(_PACKAGES[bundle])(indirect, what):
         raise VerificationError("the signature was made for another kind of file", code="wrong-kind")
-    algorithm = _DIGESTS.get(asn1.algorithm(parts[1][0], what))
-    if algorithm is None:
+    if indirect.algorithm not in ALGORITHMS:
         raise VerificationError("the signature's digest is not accepted", code="weak-digest")
-    text, width = parts[1][1].expect(asn1.OCTET_STRING, what).content, 4 + ALGORITHMS[algorithm]
+    text, width = indirect.digest, 4 + ALGORITHMS[indirect.algorithm]
     rows = [text[at : at + width] for at in range(4, len(text), width)]
     digests = {row[:4]: row[4:] for row in rows}
     if text[:4] != b"APPX" or len(digests) != len(rows) or any(len(row) != width for row in rows):
         raise FormatError("signature: the digests of a package do not parse")
-    return _Claim(signed, algorithm, digests)
+    return _Claim(signed, indirect.algorithm, digests)
 
 
 def _compare(said: dict[bytes, bytes], found: dict[bytes, bytes]) -> None:
@@ -243,7 +234,7 @@ def _found(view: View, parts: dict[bytes, Entry], claim: _Claim) -> FoundSignatu
     publisher, subject = identities[0].get("Publisher"), subject_text(signer.certificate)
     if publisher != subject:
         raise VerificationError(
-            f"the manifest names publisher {_shown(publisher)}, the certificate is of {_shown(subject)}",
+            f"the manifest names publisher {shown(str(publisher))}, the certificate is of {shown(subject)}",
             code="wrong-publisher",
         )
     _check_parts(view, parts, claim.algorithm)
@@ -255,7 +246,7 @@ def _found(view: View, parts: dict[bytes, Entry], claim: _Claim) -> FoundSignatu
         format_name=MsixReader.name,
         purpose="authenticode",
         content_digest=content_digest(claim.signed),
-        notes={**{name: _shown(text) for name, text in notes.items()}, **authenticode.opus_notes(signer)},
+        notes={**{name: shown(text) for name, text in notes.items()}, **authenticode.opus_notes(signer)},
     )
 
 
@@ -298,7 +289,3 @@ def _elements(content: bytes, what: str, wanted: str) -> tuple[str, list[dict[st
 
     read_xml(content, what=what, code="bad-part", start=start)
     return roots[0], rows
-
-
-def _shown(text: str | None) -> str:
-    return text if text is not None and first_bad_character(text) is None else ascii(text)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from signwright.errors import FormatError, VerificationError
 from signwright.model.digest import Digest
+from signwright.model.one_pass import update
 from signwright.model.view import BLOCK, View, blocks
 from signwright.readers import asn1, authenticode, cms
 from signwright.readers.base import FoundSignature, Reading
@@ -91,11 +92,11 @@ class PeReader:
         size = digests.behind_table
         behind = f"; {size} bytes stand behind the certificate table" if size else ""
         authenticode.check_digest(claim, digests.image, odd=behind)
-        # Pages are hashed for somebody's signature only, never for a table that anybody may have written.
-        found = authenticode.found(claim, self.name, digest=_content_digest(claim))
         pages = _pages_of(claim)
+        found = authenticode.found(claim, self.name, digest=_content_digest(claim, pages))
         if pages is None:
             return found
+        # Pages are hashed for somebody's signature only, never for a table that anybody may have written.
         return replace(found, notes={**found.notes, "page_hashes": _check_pages(view, image, *pages)})
 
 
@@ -112,7 +113,7 @@ def claimed_digest(signed: cms.SignedData) -> Digest:
     claim = authenticode.claim_of("1", signed, _is_pe)
     if not claim.is_accepted:
         raise VerificationError(f"digest {claim.algorithm} is not accepted", code="weak-digest")
-    return _content_digest(claim)
+    return _content_digest(claim, _pages_of(claim))
 
 
 def _is_pe(indirect: authenticode.Indirect, what: str) -> bool:
@@ -125,9 +126,9 @@ def _pages_of(claim: authenticode.Claim) -> tuple[str, bytes] | None:
     return None if value is None else claimed_pages(value, what)
 
 
-def _content_digest(claim: authenticode.Claim) -> Digest:
+def _content_digest(claim: authenticode.Claim, pages: tuple[str, bytes] | None) -> Digest:
     """Of the image; with page hashes of all that is signed: they cannot be told from the file's digest."""
-    if _pages_of(claim) is None:
+    if pages is None:
         return Digest(claim.algorithm, claim.digest)
     signed = asn1.single(claim.signed.encapsulated or b"", asn1.SEQUENCE, f"signature {claim.place}")
     return Digest.of(signed.content, claim.algorithm)
@@ -257,7 +258,7 @@ def _digests(view: View, image: _Image, algorithms: Sequence[str]) -> _Digests:
         for offset, block, covered, kept in _pieces(view, image):
             # Whole blocks are worth another core: hashlib lets go of the interpreter lock.
             large = len(block) == BLOCK
-            waiting = [_update(pool if large else None, h, block) for h in images.values()] if covered else []
+            waiting = [update(h, block, pool if large else None) for h in images.values()] if covered else []
             if kept:
                 stripped.update(block if covered else bytes(len(block)))
             if offset != image.checksum_at:
@@ -273,17 +274,6 @@ def _digests(view: View, image: _Image, algorithms: Sequence[str]) -> _Digests:
     checksum = (folded + image.size) % (1 << 32)
     found = {name: running.digest() for name, running in images.items()}
     return _Digests(found, stripped.hexdigest(), checksum, image.behind_table)
-
-
-def _update(pool: ThreadPoolExecutor | None, running: hashlib._Hash, block: bytes) -> Future[None] | None:
-    """Feed ``block`` on another thread; here and now without a pool, or where a sandbox forbids threads."""
-    if pool is not None:
-        try:
-            return pool.submit(running.update, block)
-        except RuntimeError:
-            pass
-    running.update(block)
-    return None
 
 
 def _checksum_warning(image: _Image, computed: int) -> list[str]:

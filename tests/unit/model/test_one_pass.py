@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from signwright.errors import FormatError
-from signwright.model.one_pass import THREADS_FROM, one_pass
+from signwright.model.one_pass import THREADS_FROM, one_pass, update
 from signwright.model.view import BytesView
 
 SIZES = [0, 1, THREADS_FROM - 1, THREADS_FROM, THREADS_FROM + 12345]
@@ -54,3 +56,18 @@ def test_large_artifact_is_read_by_each_consumer_in_a_thread_of_its_own():
 
     one_pass(BytesView(bytes(THREADS_FROM)), [consumer, consumer], consumer)
     assert len(set(seen)) == 3
+
+
+def test_hash_is_fed_in_a_pool_without_one_and_where_threads_are_forbidden(monkeypatch):
+    def forbidden(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    running = hashlib.sha256()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = update(running, b"a", pool)
+        assert waiting is not None
+        waiting.result()
+        assert update(running, b"b", None) is None
+        monkeypatch.setattr(pool, "submit", forbidden)
+        assert update(running, b"c", pool) is None
+    assert running.digest() == hashlib.sha256(b"abc").digest()
