@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
 from signwright.cli.bench.figures import Bound, Figure, Row, Run, Sample, interleaved, ratio
 from signwright.cli.bench.jar_file import PASSWORD, make_jar, make_key_store
-from signwright.cli.bench.measure import run_program, timed
+from signwright.cli.bench.measure import timed
+from signwright.cli.bench.once import in_fresh_process
 from signwright.cli.bench.pe_file import MIB, make_key
 from signwright.cli.bench.scale import Bench
 
@@ -46,9 +45,7 @@ def measure(bench: Bench) -> Figure:
 
 def ours(folder: Path, _round: int) -> Sample:
     """In a fresh process."""
-    (folder / "target").unlink(missing_ok=True)
-    answer = json.loads(run_program([sys.executable, "-m", "signwright.cli.bench.jar_once", str(folder)]))
-    return Sample(answer["seconds"], {n: answer[n] for n in ("cpu s", "prepare s", "write s", "peak MiB")})
+    return in_fresh_process("jar", folder)[0]
 
 
 def jarsigner(folder: Path, _round: int) -> Sample:

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
 from signwright.cli.bench import pe
 from signwright.cli.bench.figures import Bound, Figure, Row, Run, Sample, interleaved, ratio
-from signwright.cli.bench.measure import run_program
 from signwright.cli.bench.msi_file import MIB, make_msi
+from signwright.cli.bench.once import in_fresh_process
 from signwright.cli.bench.pe_file import make_key
 from signwright.cli.bench.scale import Bench
 
@@ -49,6 +47,4 @@ def measure(bench: Bench) -> Figure:
 
 def ours(folder: Path, _round: int) -> Sample:
     """Sign ``source`` into ``target`` in a fresh process."""
-    (folder / "target").unlink(missing_ok=True)
-    answer = json.loads(run_program([sys.executable, "-m", "signwright.cli.bench.msi_once", str(folder)]))
-    return Sample(answer["seconds"], {n: answer[n] for n in ("cpu s", "prepare s", "write s", "peak MiB")})
+    return in_fresh_process("msi", folder)[0]

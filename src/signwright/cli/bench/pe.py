@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from functools import partial
 from pathlib import Path
 
 from signwright.cli.bench.figures import Bound, Figure, Row, Run, Sample, interleaved, ratio
-from signwright.cli.bench.measure import run_program, timed
+from signwright.cli.bench.measure import timed
+from signwright.cli.bench.once import in_fresh_process
 from signwright.cli.bench.pe_file import MIB, make_key, make_pe
 from signwright.cli.bench.scale import Bench
 from signwright.errors import ConfigurationError
@@ -20,7 +19,7 @@ OURS, PURE = "signwright, numpy", "signwright, without numpy"
 OURS_UNSEALED, PURE_UNSEALED = "... without result digest", "... without numpy and result digest"
 LIMIT, PURE_AIM, MEMORY_MIB = 1.3, 1.8, 64
 
-#: Flags of `signwright.cli.bench.pe_once` for each row.
+#: Flags of `signwright.cli.bench.once` for each row.
 VARIANTS: dict[str, tuple[str, ...]] = {
     OURS: (),
     PURE: ("--pure",),
@@ -85,12 +84,11 @@ def baseline(folder: Path, _round: int) -> Sample:
 
 def ours(folder: Path, name: str, _round: int) -> Sample:
     """One of `VARIANTS`, in a fresh process."""
-    (folder / "target").unlink(missing_ok=True)
     flags = VARIANTS[name]
-    answer = json.loads(run_program([sys.executable, "-m", "signwright.cli.bench.pe_once", str(folder), *flags]))
-    if answer["numpy"] is ("--pure" in flags):
+    sample, told = in_fresh_process("pe", folder, *flags)
+    if told["numpy"] is ("--pure" in flags):
         raise ConfigurationError("the run did not use the arithmetic that it was asked for", code="bench")
-    return Sample(answer["seconds"], {n: answer[n] for n in ("cpu s", "prepare s", "write s", "peak MiB")})
+    return sample
 
 
 def osslsigncode(folder: Path, _round: int) -> Sample:

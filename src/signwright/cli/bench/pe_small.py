@@ -1,67 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PE of 3 KB in this process: prepared, signed with a P-256 key in software, embedded."""
+"""A PE of 3 KB in this process, signed with a P-256 key in software."""
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
+from functools import partial
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from signwright.cli.bench.figures import Bound, Figure, Row, Sample
-from signwright.cli.bench.pe_file import self_signed, small_pe
+from signwright.cli.bench.figures import Figure
+from signwright.cli.bench.pe_file import small_pe
 from signwright.cli.bench.scale import Bench
+from signwright.cli.bench.small import Signer, figure
 from signwright.envelopes.authenticode import Authenticode
-from signwright.envelopes.base import SignerContext
 from signwright.formats.pe import PeFormat, PeOptions
-from signwright.model.patch import sealed
-from signwright.model.view import BytesView
 
-SIZE, LIMIT_MS = 3 << 10, 5.0
-ROW = "prepare, sign, embed"
-_PER_REQUEST, _WARM_UP = 8, 10
+SIZE = 3 << 10
 
 
-class Signer:
-    """A throwaway key with its certificate, and what it does to one file."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._chain = (self_signed(self._key).public_bytes(Encoding.DER),)
-        self._public_key = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-    def sign_once(self, content: bytes) -> tuple[Sample, bytes]:
-        """Milliseconds from the bytes of an unsigned file to its sealed patch, and the patch on the wire."""
-        view, one, template = BytesView(content), PeFormat(), Authenticode("pe")
-        start = time.perf_counter()
-        prepared = one.prepare(view, self._chain, PeOptions())
-        after_prepare = time.perf_counter()
-        context = SignerContext(self._chain, self._public_key, datetime.now(UTC))
-        operation = prepared.operations[0]
-        value = self._key.sign(template.to_be_signed(operation, context).content, ec.ECDSA(SHA256()))
-        after_key = time.perf_counter()
-        patch = sealed(view, one.embed(prepared, [template.envelope(operation, context, value, None)]))
-        end = time.perf_counter()
-        extra = {"prepare ms": 1000 * (after_prepare - start), "embed ms": 1000 * (end - after_key)}
-        return Sample(1000 * (end - start), extra), patch.encode()
+def signer() -> Signer:
+    return Signer(PeFormat(), PeOptions(), Authenticode("pe"))
 
 
 def measure(bench: Bench) -> Figure:
-    """Every file is another one."""
-    signer = Signer()
-    count = _PER_REQUEST * bench.scale.requests + _WARM_UP
-    samples = tuple(signer.sign_once(small_pe(SIZE))[0] for _ in range(count))[_WARM_UP:]
-    row = Row(ROW, "ms", samples)
-    notes = (
-        "in memory, in one process: no hub, no log, no approval, no timestamp, no file",
-        "embedding includes the digest of the result",
-    )
-    return Figure(
-        "pe-small",
-        f"PE of {SIZE >> 10} KB in process, P-256",
-        (row,),
-        (Bound(ROW, row.median, LIMIT_MS, unit="ms"),),
-        notes,
-    )
+    title = f"PE of {SIZE >> 10} KB in process, P-256"
+    return figure(bench, signer(), partial(small_pe, SIZE), name="pe-small", title=title)

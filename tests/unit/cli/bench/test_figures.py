@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from signwright.cli.bench import bare, load, msi, pe, pe_once, pe_others, pe_small
+from signwright.cli.bench import bare, load, msi, once, pe, pe_others, pe_small, small
 from signwright.cli.bench.command import FIGURES
 from signwright.cli.bench.figures import (
     Bound,
@@ -113,18 +113,18 @@ def test_every_figure_has_a_module_that_measures():
 def test_one_signed_pe_holds_for_its_reader(tmp_path, result_digest):
     make_pe(tmp_path / "source", 70_001)
     make_key(tmp_path)
-    answer = pe_once.sign_once(tmp_path, result_digest=result_digest)
+    answer = once.sign_once("pe", tmp_path, result_digest=result_digest)
     assert answer["source_sha256"] == _sha256(tmp_path / "source")
     assert answer["result_sha256"] == (_sha256(tmp_path / "target") if result_digest else None)
     with (tmp_path / "target").open("rb") as file:
         (found,) = PeReader().read(FileView(file)).signatures
-    assert str(found.content_digest) == answer["image"]
+    assert str(found.content_digest) == answer["content"]
     assert float(str(answer["seconds"])) > 0
 
 
 def test_small_pe_that_is_timed_is_signed_and_holds():
     content = small_pe(pe_small.SIZE)
-    sample, wire = pe_small.Signer().sign_once(content)
+    sample, wire = pe_small.signer().sign_once(content)
     result = Patched(BytesView(content), Patch.decode(wire))
     (found,) = PeReader().read(result).signatures
     assert found.family == "cms"
@@ -133,7 +133,7 @@ def test_small_pe_that_is_timed_is_signed_and_holds():
 
 def test_figure_of_the_small_pe_promises_5_ms(tmp_path):
     figure = pe_small.measure(Bench(Scale(requests=1), tmp_path))
-    assert [(bound.name, bound.limit, bound.unit) for bound in figure.bounds] == [(pe_small.ROW, 5.0, "ms")]
+    assert [(bound.name, bound.limit, bound.unit) for bound in figure.bounds] == [(small.ROW, 5.0, "ms")]
     assert len(figure.rows[0].samples) == 8
     assert "3 KB" in figure.title
 

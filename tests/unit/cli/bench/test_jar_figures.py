@@ -37,7 +37,7 @@ def test_large_jar_is_signed_beside_jarsigner(tmp_path: Path) -> None:
 def test_the_program_of_the_figure_signs_what_the_reader_accepts(tmp_path: Path) -> None:
     make_jar(tmp_path / "source", 5 << 20)
     make_key(tmp_path)
-    command = [sys.executable, "-m", "signwright.cli.bench.jar_once", str(tmp_path)]
+    command = [sys.executable, "-m", "signwright.cli.bench.once", "jar", str(tmp_path)]
     told = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
     assert {"seconds", "cpu s", "prepare s", "write s", "peak MiB"} < set(told)
     with (tmp_path / "target").open("rb") as file:
@@ -47,7 +47,7 @@ def test_the_program_of_the_figure_signs_what_the_reader_accepts(tmp_path: Path)
 
 def test_small_jar_is_signed_in_process() -> None:
     content = small_jar(2, 500)
-    sample, wire = jar_small.Signer().sign_once(content)
+    sample, wire = jar_small.signer().sign_once(content)
     assert set(sample.extra) == {"prepare ms", "embed ms"}
     patched = Patched(BytesView(content), Patch.decode(wire))
     assert len(JarReader().read(patched).signatures) == 1
