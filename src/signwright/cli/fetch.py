@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from signwright.cli import hubs, settings
+from signwright.cli import hubs, outputs, settings
 from signwright.cli.console import json_result, result
 from signwright.cli.sign import tell_of
 from signwright.cli.views import signed_json
@@ -23,15 +23,7 @@ from signwright.statements.models import Request, Statement
 @click.command("fetch")
 @click.argument("request")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    "out",
-    metavar="OUT",
-    type=click.Path(path_type=Path),
-    help="where the result goes; a folder for several",
-)
-@click.option("--in-place", is_flag=True, help="replace the files by their signed forms")
+@outputs.place_options("signed")
 @hubs.hub_options
 @hubs.person_options
 @hubs.output_option
@@ -51,8 +43,7 @@ def fetch_command(
 
     FILES are the originals, matched by content. Without them the originals come from the hub too (not in digest mode).
     """
-    if out is not None and in_place:
-        raise UsageError("-o and --in-place say two things", code="two-outputs")
+    outputs.check_places(out, in_place=in_place)
     caller, view = hubs.caller_of(hub, credentials, key, person).find(request)
     if not view.is_final:
         raise pending(view, 0)

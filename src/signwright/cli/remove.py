@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from signwright.cli import hubs, settings
+from signwright.cli import hubs, outputs, settings
 from signwright.cli.console import error_json, json_result, result, say, warn
 from signwright.client.removal import Problem, Removed, Wish, remove_signatures
 from signwright.client.results import RECEIPT_SUFFIX
@@ -16,16 +16,8 @@ from signwright.errors import UsageError
 
 @click.command("remove")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    "out",
-    metavar="OUT",
-    type=click.Path(path_type=Path),
-    help="where the result goes; a folder for several files",
-)
-@click.option("--in-place", is_flag=True, help="replace the files by their unsigned forms")
-@click.option("--format", "format_name", metavar="NAME", help="kind of file; default: by content")
+@outputs.place_options("unsigned")
+@outputs.format_option
 @hubs.output_option
 def remove_command(
     files: tuple[Path, ...], out: Path | None, in_place: bool, format_name: str | None, output: str | None
@@ -36,8 +28,7 @@ def remove_command(
     when the disk fails between two of them, the error names those that were. A signature beside its file (FILE.p7s) is
     removed by deleting it.
     """
-    if out is not None and in_place:
-        raise UsageError("-o and --in-place say two things", code="two-outputs")
+    outputs.check_places(out, in_place=in_place)
     if out is None and not in_place:
         raise UsageError("where should the unsigned files go?", code="no-output", hint="-o OUT, or --in-place")
     removed, problems = remove_signatures(files, Wish(out, in_place, len(files) > 1, format_name))

@@ -10,7 +10,7 @@ import click
 from signwright.cli import hubs, settings
 from signwright.cli.console import json_result, result, say, warn
 from signwright.cli.views import list_requests, request_json, show_request
-from signwright.cli.waiting import DEFAULT_SECONDS, check_completed, reporter, wait_for_end
+from signwright.cli.waiting import DEFAULT_SECONDS, check_completed, reporter, timeout_option, wait_for_end
 
 
 @click.command("status")
@@ -38,9 +38,7 @@ def status_command(
 
 @click.command("wait")
 @click.argument("request")
-@click.option(
-    "--timeout", type=click.IntRange(min=1), metavar="S", help=f"seconds to wait (default: {DEFAULT_SECONDS})"
-)
+@timeout_option
 @hubs.hub_options
 @hubs.person_options
 @hubs.output_option

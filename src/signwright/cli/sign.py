@@ -11,11 +11,11 @@ from typing import Any
 
 import click
 
-from signwright.cli import hubs, settings
+from signwright.cli import hubs, outputs, settings
 from signwright.cli.console import json_result, result, say, show_error, warn
 from signwright.cli.standing import tell_standing
 from signwright.cli.views import request_json, signed_json
-from signwright.cli.waiting import DEFAULT_SECONDS, Reporter, check_completed, reporter, wait_for_end
+from signwright.cli.waiting import DEFAULT_SECONDS, Reporter, check_completed, reporter, timeout_option, wait_for_end
 from signwright.client.hub import RequestView
 from signwright.client.results import SavedResult, Target, Trusted, check_repeats, output_for, requested, save_results
 from signwright.client.source import find_revision
@@ -56,17 +56,9 @@ class Job:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--project", metavar="P", help="project, when --policy does not name it (SIGNWRIGHT_PROJECT)")
 @click.option("--policy", metavar="PROJECT/POLICY", help="signing policy (SIGNWRIGHT_POLICY; default: default/test)")
-@click.option(
-    "-o",
-    "--out",
-    "out",
-    metavar="OUT",
-    type=click.Path(path_type=Path),
-    help="where the result goes; a folder for several files",
-)
-@click.option("--in-place", is_flag=True, help="replace the files by their signed forms")
+@outputs.place_options("signed")
 @click.option("--mode", type=click.Choice(["artifact", "digest"]), help="digest: the files stay here")
-@click.option("--format", "format_name", metavar="NAME", help="kind of file; default: by content")
+@outputs.format_option
 @click.option("--separate", is_flag=True, help="one request for each file")
 @click.option("--no-wait", is_flag=True, help="print the request's name and end")
 @click.option("--again", is_flag=True, help="sign once more what was signed before")
@@ -76,9 +68,7 @@ class Job:
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="see: signwright formats")
 @click.option("--description", metavar="TEXT", help="the same as --option description=TEXT")
 @click.option("--url", metavar="URL", help="the same as --option url=URL")
-@click.option(
-    "--timeout", type=click.IntRange(min=1), metavar="S", help=f"seconds to wait (default: {DEFAULT_SECONDS})"
-)
+@timeout_option
 @hubs.hub_options
 @hubs.output_option
 def sign_command(**flags: Any) -> None:
@@ -104,8 +94,7 @@ def sign_command(**flags: Any) -> None:
 
 
 def _check_wishes(wishes: Wishes) -> None:
-    if wishes.output is not None and wishes.in_place:
-        raise UsageError("-o and --in-place say two things", code="two-outputs")
+    outputs.check_places(wishes.output, in_place=wishes.in_place)
     if wishes.again and wishes.idempotency_key:
         raise UsageError("--again and --idempotency-key say two things", code="two-keys")
 
@@ -173,8 +162,7 @@ class Run:
                 file.format, file.path, output=wishes.output, in_place=wishes.in_place, several=several
             )
             targets.append(Target(index, file.path, output))
-        outputs = [target.output for target in targets]
-        if len(set(outputs)) != len(outputs):
+        if len({target.output for target in targets}) != len(targets):
             raise UsageError("two files would have the same output", code="same-output", hint="use --separate and -o")
         return Job(prepared, targets)
 

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import click
 
 from signwright.cli.console import PREFIX, colours, is_terminal, say
 from signwright.client.hub import Hub, RequestView
@@ -33,6 +35,13 @@ _WORDS = {
     "failed": "failed",
     "expired": "expired",
 }
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def timeout_option(command: F) -> F:
+    """``--timeout``; without it the settings decide, then `DEFAULT_SECONDS`."""
+    told = f"seconds to wait (default: {DEFAULT_SECONDS})"
+    return click.option("--timeout", type=click.IntRange(min=1), metavar="S", help=told)(command)
 
 
 class Reporter(Protocol):
