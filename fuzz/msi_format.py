@@ -38,6 +38,7 @@ def _signed_and_prepared_again(view: BytesView, prepared: Prepared, options: Msi
     msi = MsiFormat()
     signed = Patched(view, sealed(view, msi.embed(prepared, (envelope,))))
     assert msi.prepare(signed, (), options).operations == prepared.operations
-    removed = Patched(signed, msi.remove(signed))
+    removed = Patched(signed, sealed(signed, msi.remove(signed)))
+    assert MsiReader().stripped(removed) == MsiReader().stripped(signed)
     assert msi.prepare(removed, (), options).operations == prepared.operations
     return signed

@@ -40,7 +40,8 @@ class Cfb:
     ``tree``: names to content or storages; ``version``: 3 (512 byte sectors) or 4; ``scatter``: order the sectors of
     content by this seed; ``gaps``: free sectors between contents; ``mini_gaps``: free mini sectors between small
     streams; ``tree_shape``: ``balanced`` (red and black), ``list`` (all black, as libgsf leaves it); ``cut``: leave out
-    the unused end of the last sector; ``behind``: bytes behind the last sector; ``state``, ``times``: of every entry.
+    the unused end of the last sector; ``behind``: bytes behind the last sector; ``state``, ``times``: of every entry;
+    ``clean``: free sectors and the rest of small ones hold zeros, and not what was there before.
     """
 
     tree: Tree
@@ -56,6 +57,11 @@ class Cfb:
     times: tuple[int, int] = (0, 0)
     storage_clsid: bytes = bytes(range(16))
     spare_entries: int = 0
+    clean: bool = False
+
+    def left(self, byte: bytes) -> bytes:
+        """What was there before."""
+        return b"\0" if self.clean else byte
 
     def but(self, **changes: object) -> Cfb:
         return replace(self, **changes)  # type: ignore[arg-type]
@@ -151,11 +157,11 @@ class _Plan:
             if row.kind != 2 or not row.size or row.size >= 4096:
                 continue
             fat += [FREE] * self.cfb.mini_gaps
-            stream += b"\xee" * 64 * self.cfb.mini_gaps
+            stream += self.cfb.left(b"\xee") * 64 * self.cfb.mini_gaps
             assert isinstance(row.content, bytes)
             row.start, count = len(fat), -(-row.size // 64)
             fat += [*range(row.start + 1, row.start + count), END]
-            stream += row.content.ljust(count * 64, b"\xdd")
+            stream += row.content.ljust(count * 64, self.cfb.left(b"\xdd"))
         return bytes(stream), fat
 
     def _place(self, contents: list[tuple[_Row | None, bytes | Repeated]], mini: bytes, mini_fat: list[int]) -> None:
@@ -248,7 +254,7 @@ def _middle(count: int) -> int:
 def _bytes_of(plan: _Plan, sector: int) -> bytes:
     if sector < 0:
         return plan.header
-    owner = plan.owner.get(sector, b"\xcc" * plan.unit)  # free sectors hold what was there before
+    owner = plan.owner.get(sector, plan.cfb.left(b"\xcc") * plan.unit)
     if isinstance(owner, bytes):
         return owner
     content, number = owner

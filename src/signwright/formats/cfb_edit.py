@@ -25,6 +25,19 @@ from signwright.containers.cfb import (
     words,
 )
 from signwright.errors import FormatError
+from signwright.formats.cfb_rest import (
+    EMPTY_ENTRY,
+    behind_mini_stream,
+    behind_stream,
+    check_end,
+    check_fields,
+    is_blank,
+    is_blank_entry,
+    is_blank_mini,
+    is_zero,
+    unused_entries,
+    without_stream,
+)
 from signwright.formats.cfb_space import DIFAT_SECTORS, DIRECTORY_SECTORS, Space, Table
 from signwright.formats.cfb_tree import Links, NameTree
 from signwright.model.view import blocks
@@ -35,8 +48,6 @@ MAX_FREE, MAX_MINI_FREE = 4096, 128
 #: Mini sectors by which the mini stream is made shorter at once.
 _MOST_CUT = 4096
 
-#: An entry that is not in use (MS-CFB 2.6.1).
-EMPTY_ENTRY = bytes(68) + b"\xff" * 12 + bytes(48)
 _START = 116
 
 
@@ -81,15 +92,16 @@ class Editor:
         self._keys = {entry.index: name_key(entry.name) for entry in inside}
         links = {entry.index: Links(entry.left, entry.right, entry.color) for entry in inside}
         self._tree = NameTree(file.root.child, links, self._keys.__getitem__)
-        self._unused = [entry.index for entry in reversed(file.entries) if entry.kind == 0]
+        self._unused = unused_entries(file)
         self.space = _space(file, released)
 
     def remove(self, entry: Entry) -> None:
         """Take the entry out of the directory."""
         self._tree.delete(entry.index)
-        self._raw[entry.index] = bytearray(EMPTY_ENTRY)
+        self._raw[entry.index] = without_stream(bytes(self._entry(entry.index)))
         self._changed.add(entry.index)
-        self._unused.append(entry.index)
+        if is_blank_entry(bytes(self._raw[entry.index])):
+            self._unused.append(entry.index)
 
     def add(self, name: bytes) -> int:
         """A new empty stream; ``name``: UTF-16LE. The answer is the number of its entry."""
@@ -105,8 +117,8 @@ class Editor:
         return index
 
     def set_content(self, index: int, start: int, size: int) -> None:
-        """Where an entry's content begins, and its size in bytes."""
-        struct.pack_into("<IQ", self._entry(index), _START, start, size)
+        """Where an entry's content begins, and its size in bytes, whose upper half stays: it is zero or without use."""
+        struct.pack_into("<II", self._entry(index), _START, start, size)
         self._changed.add(index)
 
     def entry(self, index: int) -> tuple[int, bytes]:
@@ -154,42 +166,66 @@ class Editor:
 
 
 def _space(file: CompoundFile, released: Sequence[Entry]) -> Space:
-    """The room of ``file`` once ``released`` gave theirs back."""
+    """The room of ``file`` once ``released`` gave theirs back. What stood behind their ends stays where it is."""
     per = file.per_sector
     if len(file.difat_places) != -(-max(len(file.fat_places) - HEADER_DIFAT, 0) // (per - 1)):
         raise FormatError("the DIFAT has sectors that it does not need", offset=DIFAT_SECTORS, code="cfb-header")
+    check_fields(file, released)
     fat = Table(per, len(file.fat_places), lambda n: (file.fat_places[n], array("I", file.fat_page(n))))
     mini_fat = Table(
         per, len(file.mini_fat_places), lambda n: (file.mini_fat_places[n], file.mini_fat[n * per : (n + 1) * per])
     )
-    wiped = _release_mini(file, mini_fat, released)
-    mini_size = _mini_size(file, set(wiped))
+    mini_left = _release_mini(file, mini_fat, released)
+    mini_size = _mini_size(file, mini_left)
     places = file.mini_places[: -(-mini_size // file.sector_size)]
-    given = {sector for entry in released if not entry.is_mini for sector in _sectors(file, entry)}
-    given |= set(file.mini_places[len(places) :])
+    left = _release(file, released)
+    given = left.keys() | set(file.mini_places[len(places) :])
     if places and len(places) < len(file.mini_places):
         fat[places[-1]] = END
+    before = _used(file)
     for sector in given:
         fat[sector] = FREE
         file.owned[sector] = 0
     if _held(fat) > HELD_BYTES:
         raise FormatError("the existing signature is too large, or scattered all over the file", code="too-fragmented")
+    blank = {sector for sector in given if is_zero(left.get(sector, b""))}
+    check_end(file, blank, _used(file), before)
     space = Space(file.sector_size, file.view.read(0, HEADER_SIZE), count=_used(file), fat=fat, mini_fat=mini_fat)
-    for offset in wiped.values():
-        space.write(offset, bytes(MINI_SECTOR))
-    space.stale = {sector for sector in given if sector < space.count}
+    for sector, content in mini_left.items():
+        space.write(file.mini_offset(sector), content)
+    for sector in given - blank:
+        space.write(file.offset(sector), left[sector])
+    space.stale = {sector for sector in blank if sector < space.count}
     space.free = sorted(_free_sectors(file, space), reverse=True)
     if file.difat_places:
         space.difat = (file.difat_places[-1], words(file.sector(file.difat_places[-1])))
+    _set_mini(file, space, mini_size, mini_left)
+    return space
+
+
+def _set_mini(file: CompoundFile, space: Space, mini_size: int, left: dict[int, bytes]) -> None:
+    """Note where the mini stream is, and what room is in it."""
+    places = file.mini_places[: -(-mini_size // file.sector_size)]
     space.mini_size, space.mini_start = mini_size, places[0] if places else END
     space.mini_last = places[-1] if places else END
     space.mini_fat_last = file.mini_fat_places[-1] if file.mini_fat_places else END
-    space.mini_free = _free_mini(file, space, wiped)
+    space.mini_free = _free_mini(file, space, left)
     if not space.mini_is_covered:
         raise FormatError(f"a mini stream of {mini_size} bytes, and a table that ends long before", code="cfb-fat")
     if mini_size + 2 * MINI_CUTOFF > MAX_MINI_STREAM:
         raise FormatError(f"no room in a mini stream of {mini_size} bytes", code="too-large")
-    return space
+
+
+def _release(file: CompoundFile, released: Sequence[Entry]) -> dict[int, bytes]:
+    """Sectors that are given back, with what stays in the last one of each stream; nothing stays in the others."""
+    left: dict[int, bytes] = {}
+    for entry in released:
+        sectors = [] if entry.is_mini else _sectors(file, entry)
+        left |= dict.fromkeys(sectors, b"")
+        used = entry.size % file.sector_size
+        if sectors and used:
+            left[sectors[-1]] = behind_stream(file, file.offset(sectors[-1]), file.sector_size, used)
+    return left
 
 
 def _sectors(file: CompoundFile, entry: Entry) -> list[int]:
@@ -207,51 +243,65 @@ def _used(file: CompoundFile) -> int:
 
 
 def _free_sectors(file: CompoundFile, space: Space) -> set[int]:
-    """What was given back, and as many other free sectors as are needed and easily reached."""
+    """What was given back, and as many other free sectors of nothing but zeros as are needed and easily reached."""
     found = set(space.stale)
     at = file.owned.find(0, 0, space.count)
     while at >= 0 and len(found) < MAX_FREE:
         if not _reachable(space.fat, at):
             break
-        if space.fat[at] == FREE:
+        if space.fat[at] == FREE and is_blank(file, at):
             found.add(at)
         at = file.owned.find(0, at + 1, space.count)
     return found
 
 
-def _release_mini(file: CompoundFile, mini_fat: Table, released: Sequence[Entry]) -> dict[int, int]:
-    """Mini sectors that are given back, with their offsets in the file."""
-    wiped = {}
+def _release_mini(file: CompoundFile, mini_fat: Table, released: Sequence[Entry]) -> dict[int, bytes]:
+    """Mini sectors that are given back, with what stays in them."""
+    left = {}
     for entry in released:
-        for sector in file.mini_chain(entry) if entry.is_mini and entry.size else ():
+        size = entry.size
+        for sector in file.mini_chain(entry) if entry.is_mini and size else ():
             mini_fat[sector] = FREE
-            wiped[sector] = file.mini_offset(sector)
+            left[sector] = behind_stream(file, file.mini_offset(sector), MINI_SECTOR, min(size, MINI_SECTOR))
+            size -= MINI_SECTOR
     if _held(mini_fat) > HELD_BYTES:
         raise FormatError("the existing signature is too large, or scattered all over the file", code="too-fragmented")
-    return wiped
+    return left
 
 
-def _mini_size(file: CompoundFile, released: set[int]) -> int:
-    """Bytes of the mini stream, which ends with its last sector in use, or not far behind, if any was given back."""
+def _mini_size(file: CompoundFile, released: dict[int, bytes]) -> int:
+    """Bytes of the mini stream, which ends with its last sector that something stands in, or not far behind, if any was
+    given back. Where something stands behind the mini stream already, it takes that in as well.
+    """
+    if not is_zero(behind_mini_stream(file)):
+        return len(file.mini_places) * file.sector_size
     left, least = file.mini_sectors, max(file.mini_sectors - _MOST_CUT, 0)
-    while released and left > least:
-        if left <= len(file.mini_fat) and left - 1 not in released and file.mini_fat[left - 1] != FREE:
-            break
+    while released and left > least and _is_cut(file, left - 1, released):
         left -= 1
     return min(left * MINI_SECTOR, file.root.size)
 
 
-def _free_mini(file: CompoundFile, space: Space, wiped: dict[int, int]) -> list[tuple[int, int]]:
-    """Free mini sectors within the mini stream, the last first: those given back, and others easily reached."""
+def _is_cut(file: CompoundFile, sector: int, released: dict[int, bytes]) -> bool:
+    """Whether a mini sector at the end of the mini stream may go."""
+    if sector in released:
+        return is_zero(released[sector])
+    return (sector >= len(file.mini_fat) or file.mini_fat[sector] == FREE) and is_blank_mini(file, sector)
+
+
+def _free_mini(file: CompoundFile, space: Space, left: dict[int, bytes]) -> list[tuple[int, int]]:
+    """Free mini sectors within the mini stream, the last first: those given back, and others easily reached. All of
+    them hold nothing but zeros.
+    """
     end = -(-space.mini_size // MINI_SECTOR)
-    free = {sector: offset for sector, offset in wiped.items() if sector < end}
+    free = {sector: file.mini_offset(sector) for sector in left if sector < end and is_zero(left[sector])}
     for sector in range(min(end, len(file.mini_fat))):
         if file.mini_fat[sector] != FREE:
             continue
         if len(free) == MAX_MINI_FREE or not _reachable(space.mini_fat, sector):
             break
-        space.mini_fat.page(sector // space.mini_fat.per)
-        free.setdefault(sector, file.mini_offset(sector))
+        if is_blank_mini(file, sector):
+            space.mini_fat.page(sector // space.mini_fat.per)
+            free.setdefault(sector, file.mini_offset(sector))
     return sorted(free.items(), reverse=True)
 
 

@@ -40,7 +40,7 @@ from signwright.formats.msi_content import (
     open_installer,
 )
 from signwright.formats.msi_summary import cabinets, summary_facts
-from signwright.formats.state import bad_state, read_state
+from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.model.digest import Digest
 from signwright.model.operation import Parameter, Strict
 from signwright.model.patch import Patch
@@ -260,14 +260,14 @@ def _entry_state(offset: int, raw: bytes) -> EntryState:
 def _point(space: Space, entry: EntryState, start: int, size: int) -> None:
     """Write an entry with another place and size of its content, where they differ."""
     raw = content_of(entry.content, ENTRY_SIZE)
-    changed = raw[:_CONTENT_AT] + start.to_bytes(4, "little") + size.to_bytes(8, "little")
+    changed = raw[:_CONTENT_AT] + start.to_bytes(4, "little") + size.to_bytes(4, "little") + raw[_CONTENT_AT + 8 :]
     if changed != raw:
         space.write(entry.offset, changed)
 
 
 def _patch(space: Space, source_sha256: str, source_size: int) -> Patch:
-    splices, size = space.splices(source_size)
-    return Patch(source_sha256, source_size, "", size, splices)
+    splices, _ = space.splices(source_size)
+    return patch_of(source_sha256, source_size, splices)
 
 
 class _Beside:

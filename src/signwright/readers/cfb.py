@@ -60,26 +60,32 @@ class _Row:
 class CompoundReader:
     """``root``: the tree of items. ``unused``: whole sectors that nothing holds; ``behind``: offset of what follows the
     last sector in use, which is the size of the file when nothing does.
+
+    For who looks at what no stream holds: ``unit``, bytes of a sector; ``taken``, a byte for each sector, 0 where it
+    belongs to nothing; ``fat`` and ``small_fat``, the tables; ``directory``, its sectors joined; ``small_places``, the
+    sectors that hold the small ones; ``small_used``, how many bytes of each small sector a stream holds; ``ends``, last
+    sectors of long streams, with the number of bytes there, where they are not full.
     """
 
     def __init__(self, view: View) -> None:
-        self._view = view
+        self.view = view
         self._read_header()
-        self._taken = bytearray(self._sectors)
-        self._fat = self._read_fat()
-        self._rows = self._read_directory()
+        self.taken = bytearray(self._sectors)
+        self.ends: list[tuple[int, int]] = []
+        self.fat = self._read_fat()
+        self.directory, self._rows = self._read_directory()
         self.root = self._rows[0].item
         self._read_small()
         self._build_trees()
         self._check_chains()
-        in_use = self._taken.rfind(1) + 1
-        self.unused = self._taken.count(0)
-        self.behind = min((in_use + 1) * self._unit, view.size)
+        in_use = self.taken.rfind(1) + 1
+        self.unused = self.taken.count(0)
+        self.behind = min((in_use + 1) * self.unit, view.size)
 
     def content(self, item: Item) -> Iterator[bytes]:
         """A stream's bytes in blocks of at most 1 MiB."""
-        for offset, length in self._spans(item):
-            yield from blocks(self._view, offset, length)
+        for offset, length in self.spans(item):
+            yield from blocks(self.view, offset, length)
 
     def read(self, item: Item, limit: int) -> bytes:
         """A whole stream, or `FormatError` (``too-large``)."""
@@ -96,7 +102,7 @@ class CompoundReader:
             waiting += [(depth + 1, inner) for inner in item.items]
 
     def _read_header(self) -> None:
-        view = self._view
+        view = self.view
         if view.size < 512 or view.read(0, 8) != SIGNATURE:
             raise FormatError("not a compound file", code="not-a-cfb")
         head = view.read(0, 512)
@@ -106,9 +112,9 @@ class CompoundReader:
             raise FormatError("header of an unknown compound file", offset=26, code="cfb-header")
         if view.size >= _LIMIT:
             raise FormatError("a compound file of 2 GiB or more", code="too-large")
-        self._unit = 1 << shift
-        self._is_wide = version == 4
-        self._sectors = max((view.size + self._unit - 1) // self._unit - 1, 0)
+        self.unit = 1 << shift
+        self.is_wide = version == 4
+        self._sectors = max((view.size + self.unit - 1) // self.unit - 1, 0)
         self._directory_count, self._fat_count, self._directory_start = struct.unpack_from("<3I", head, 40)
         self._small_table_start, self._small_table_count = struct.unpack_from("<2I", head, 60)
         self._difat_start, self._difat_count = struct.unpack_from("<2I", head, 68)
@@ -116,17 +122,17 @@ class CompoundReader:
 
     def _whole(self, sector: int) -> bytes:
         """A sector that must be there in full."""
-        if sector >= self._sectors or (sector + 2) * self._unit > self._view.size:
+        if sector >= self._sectors or (sector + 2) * self.unit > self.view.size:
             raise FormatError(f"sector {sector} is not in the file", code="cfb-truncated")
-        return self._view.read((sector + 1) * self._unit, self._unit)
+        return self.view.read((sector + 1) * self.unit, self.unit)
 
     def _take(self, sector: int) -> None:
-        if self._taken[sector]:
-            raise FormatError(f"sector {sector} is in two places", offset=(sector + 1) * self._unit, code="cfb-shared")
-        self._taken[sector] = 1
+        if self.taken[sector]:
+            raise FormatError(f"sector {sector} is in two places", offset=(sector + 1) * self.unit, code="cfb-shared")
+        self.taken[sector] = 1
 
     def _read_fat(self) -> array[int]:
-        words = self._unit // 4
+        words = self.unit // 4
         if self._fat_count > self._sectors // words + _SPARE or self._difat_count > self._fat_count // words + _SPARE:
             raise FormatError("more tables than a file of this size has", offset=44, code="cfb-header")
         listed, lists, at = list(self._head_difat), [], self._difat_start
@@ -162,30 +168,28 @@ class CompoundReader:
         """`_chain`, one sector after the other."""
         count, sector = 0, start
         while sector != _LAST:
-            if sector >= self._sectors or sector >= len(self._fat):
+            if sector >= self._sectors or sector >= len(self.fat):
                 raise FormatError(f"{what} leaves the file at sector {sector}", code="cfb-chain")
             self._take(sector)
             yield sector
             count += 1
             if wanted is not None and count > wanted:
                 break
-            sector = self._fat[sector]
+            sector = self.fat[sector]
         if wanted is not None and count != wanted:
             raise FormatError(f"{what} has {count} sectors or more, wanted {wanted}", code="cfb-chain")
 
-    def _read_directory(self) -> list[_Row]:
+    def _read_directory(self) -> tuple[bytes, list[_Row]]:
         places = self._chain(self._directory_start, None, "the directory")
-        if not places or len(places) * self._unit > MAX_ENTRIES * 128:
+        if not places or len(places) * self.unit > MAX_ENTRIES * 128:
             raise FormatError(f"a directory of {len(places)} sectors", code="cfb-directory")
-        if self._is_wide and self._directory_count != len(places):
+        if self.is_wide and self._directory_count != len(places):
             raise FormatError("the header miscounts the directory", offset=40, code="cfb-directory")
-        rows: list[_Row] = []
-        for place in places:
-            sector = self._whole(place)
-            rows += [self._row(len(rows) + n, sector[n * 128 : n * 128 + 128]) for n in range(len(sector) // 128)]
+        content = b"".join(self._whole(place) for place in places)
+        rows = [self._row(at // 128, content[at : at + 128]) for at in range(0, len(content), 128)]
         if rows[0].kind != 5:
             raise FormatError("the directory begins with no root", code="cfb-directory")
-        return rows
+        return content, rows
 
     def _row(self, number: int, raw: bytes) -> _Row:
         length, kind = struct.unpack_from("<HB", raw, 64)
@@ -198,26 +202,25 @@ class CompoundReader:
             raise FormatError(f"directory row {number} has a name of {length} bytes", code="cfb-directory")
         if kind and raw[length - 2 : length] != b"\0\0":
             raise FormatError(f"directory row {number} has a name without an end", code="cfb-directory")
-        if not self._is_wide:
+        if not self.is_wide:
             size %= 1 << 32
         item = Item(number, name, kind == 2, raw[80:96], state, created, modified, start, size)
         return _Row(kind, left, right, child, item)
 
     def _read_small(self) -> None:
         """The stream of small streams and its table."""
-        if self._small_table_count > min(self._sectors, MAX_SMALL // self._unit):
+        if self._small_table_count > min(self._sectors, MAX_SMALL // _SMALL * 4 // self.unit):
             raise FormatError("a table of small sectors that is too large", offset=64, code="cfb-header")
         size = self.root.size
-        if size > min(MAX_SMALL, self._sectors * self._unit):
+        if size > min(MAX_SMALL, self._sectors * self.unit):
             raise FormatError(f"small streams of {size} bytes together", code="cfb-directory")
         start = self._small_table_start if self._small_table_count else _LAST
-        self._small_fat = array("I")
+        self.small_fat = array("I")
         for place in self._chain(start, self._small_table_count, "the table of small sectors"):
-            self._small_fat.extend(_numbers(self._whole(place)))
-        wanted = -(-size // self._unit)
-        self._small_places = self._chain(self.root.start if wanted else _LAST, wanted, "the small streams")
-        self._small_count = -(-size // _SMALL)
-        self._small_taken = bytearray(self._small_count)
+            self.small_fat.extend(_numbers(self._whole(place)))
+        wanted = -(-size // self.unit)
+        self.small_places = self._chain(self.root.start if wanted else _LAST, wanted, "the small streams")
+        self.small_used = bytearray(-(-size // _SMALL))
 
     def _build_trees(self) -> None:
         reached = {0}
@@ -256,30 +259,35 @@ class CompoundReader:
         for _, item in self.streams():
             if not item.is_stream or not item.size:
                 continue
-            if item.size > self._sectors * self._unit:
+            if item.size > self._sectors * self.unit:
                 raise FormatError(f"stream of {item.size} bytes", code="cfb-directory")
             if item.size >= _CUTOFF:
-                for _ in self._walk(item.start, -(-item.size // self._unit), "a stream"):
-                    pass
+                end = 0
+                for sector in self._walk(item.start, -(-item.size // self.unit), "a stream"):
+                    end = sector
+                if item.size % self.unit:
+                    self.ends.append((end, item.size % self.unit))
                 continue
+            left = item.size
             for sector in self._small_chain(item):
-                if self._small_taken[sector]:
+                if self.small_used[sector]:
                     raise FormatError(f"small sector {sector} is in two places", code="cfb-shared")
-                self._small_taken[sector] = 1
+                self.small_used[sector] = min(left, _SMALL)
+                left -= _SMALL
 
     def _small_chain(self, item: Item) -> Iterator[int]:
         sector = item.start
         for _ in range(-(-item.size // _SMALL)):
-            if sector >= min(self._small_count, len(self._small_fat)):
+            if sector >= min(len(self.small_used), len(self.small_fat)):
                 raise FormatError(f"a small stream leaves the others at {sector}", code="cfb-chain")
             yield sector
-            sector = self._small_fat[sector]
+            sector = self.small_fat[sector]
         if sector != _LAST:
             raise FormatError("a small stream goes on behind its end", code="cfb-chain")
 
-    def _spans(self, item: Item) -> Iterator[tuple[int, int]]:
-        """A stream's pieces in the file, those that follow each other as one."""
-        unit = _SMALL if item.size < _CUTOFF else self._unit
+    def spans(self, item: Item) -> Iterator[tuple[int, int]]:
+        """Where a stream stands in the file, (offset, length) in order, those that follow each other as one."""
+        unit = _SMALL if item.size < _CUTOFF else self.unit
         start, length, left = 0, 0, item.size
         for offset in self._offsets(item):
             step = min(unit, left)
@@ -298,13 +306,13 @@ class CompoundReader:
             return
         if item.size < _CUTOFF:
             for sector in self._small_chain(item):
-                place, within = divmod(sector * _SMALL, self._unit)
-                yield (self._small_places[place] + 1) * self._unit + within
+                place, within = divmod(sector * _SMALL, self.unit)
+                yield (self.small_places[place] + 1) * self.unit + within
             return
         sector = item.start
         while sector != _LAST:
-            yield (sector + 1) * self._unit
-            sector = self._fat[sector]
+            yield (sector + 1) * self.unit
+            sector = self.fat[sector]
 
 
 def _numbers(raw: bytes) -> array[int]:

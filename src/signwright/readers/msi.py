@@ -6,8 +6,11 @@ class identifiers of storages. With ``\x05MsiDigitalSignatureEx`` names, sizes, 
 
 What is *not* covered by a signature that is found to hold: names, times and state bits without that stream; sectors
 that nothing holds, the rest of a last sector, and reserved fields; unsigned attributes, which are checked on their own.
-Data behind the last sector in use is an error in a signed file: Windows refuses its signature. The strip test compares
-the tree of storages and streams: names, classes, times, state bits, content.
+Data behind the last sector in use is an error in a signed file: Windows refuses its signature.
+
+The strip test compares the tree of storages and streams (names, classes, times, state bits, content, and where each
+stream lies), and everything in the file that belongs to nothing and is not zero, with its place. Signing moves none of
+it. Left out are the tables, the shape of the tree of names, and the two streams of the signature.
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from signwright.errors import FormatError, VerificationError
-from signwright.model.view import BLOCK, View
+from signwright.model.view import BLOCK, View, blocks
 from signwright.readers import authenticode
 from signwright.readers.base import Reading
 from signwright.readers.cfb import SIGNATURE as COMPOUND
 from signwright.readers.cfb import CompoundReader, Item
+from signwright.readers.cfb_rest import rest
 
 MAX_SIGNATURE = 16 << 20
 
@@ -132,7 +136,9 @@ def _by_bytes(item: Item, *, is_root: bool) -> list[Item]:
 
 
 def _digests(file: CompoundReader, prefix: bytes, algorithms: Sequence[str]) -> tuple[dict[str, bytes], str]:
-    """One pass over the streams: the digests that signatures claim, and the one of the strip test."""
+    """One pass over the streams: the digests that signatures claim, and the one of the strip test, which goes on over
+    what no stream holds.
+    """
     signed = {name: hashlib.new(name, prefix) for name in algorithms}
     stripped = hashlib.sha256()
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -144,6 +150,9 @@ def _digests(file: CompoundReader, prefix: bytes, algorithms: Sequence[str]) -> 
             for done in waiting:
                 if done is not None:
                     done.result()
+    rows = {item.row for item in _signature_streams(file) if item is not None}
+    for record in rest(file, rows):
+        stripped.update(record)
     return {name: running.digest() for name, running in signed.items()}, stripped.hexdigest()
 
 
@@ -159,14 +168,18 @@ def _update(pool: ThreadPoolExecutor | None, running: hashlib._Hash, piece: byte
 
 
 def _pieces(file: CompoundReader, item: Item, *, is_root: bool = False) -> Iterator[tuple[bytes, bool]]:
-    """The tree in order: bytes, and whether the signed digest covers them."""
+    """The tree in order: bytes, and whether the signed digest covers them. Before each piece of a stream stands where
+    it lies: whoever may put sectors into another order makes another file of them.
+    """
     size = item.size if item.is_stream else 0
-    shape = [len(item.name), item.is_stream, item.state, item.created, item.modified, size]
+    shape = [item.row, len(item.name), item.is_stream, item.state, item.created, item.modified, size]
     shape.append(len(_by_bytes(item, is_root=is_root)))
     yield b"".join(number.to_bytes(8, "little") for number in shape) + item.name, False
     if item.is_stream:
-        for block in file.content(item):
-            yield block, True
+        for offset, length in file.spans(item):
+            yield offset.to_bytes(8, "little") + length.to_bytes(8, "little"), False
+            for block in blocks(file.view, offset, length):
+                yield block, True
         return
     for inner in _by_bytes(item, is_root=is_root):
         yield from _pieces(file, inner)

@@ -86,12 +86,17 @@ def _black_height(file: CompoundFile, index: int) -> int:
     return left + (entry.color != RED)
 
 
-def test_a_file_with_free_room_is_filled_before_it_grows():
-    source = SHAPES["free-sectors"].build()
+@pytest.mark.parametrize("clean", [False, True], ids=["old content", "zeros"])
+def test_free_sectors_are_filled_before_the_file_grows_if_they_hold_nothing(clean):
+    source = SHAPES["free-sectors"].but(clean=clean).build()
     result = sign(source, identity("rsa3072"), url=LONG_URL)
-    assert len(result) < len(source) + len(sign(SHAPES["version-3"].build(), identity("rsa3072"), url=LONG_URL))
     assert prepare(source).facts["unused_bytes"] == 9 * 512
-    assert CompoundFile(BytesView(result)).owned.count(0) <= 1
+    before, after = CompoundFile(BytesView(source)), CompoundFile(BytesView(result))
+    grown = len(sign(SHAPES["version-3"].build(), identity("rsa3072"), url=LONG_URL)) - len(source) + 9 * 512
+    assert len(result) == len(source) + grown - (9 * 512 if clean else 0)
+    assert after.owned.count(0) == (0 if clean else 9)
+    free = [sector for sector, byte in enumerate(before.owned) if not byte]
+    assert clean or [after.sector(sector) for sector in free] == [b"\xcc" * 512] * 9
 
 
 def test_nothing_is_left_of_what_was_replaced():
@@ -109,7 +114,7 @@ def test_a_signature_within_the_file_is_overwritten_when_it_moves():
     result = sign(source, existing="replace")
     assert b"oldold" not in result
     assert b"stalestale" not in result
-    assert stripped(result) == stripped(Cfb(some_tree()).build())
+    assert stripped(result) == MsiReader().stripped(BytesView(source))
 
 
 def test_a_stale_extended_stream_without_a_signature_goes():
@@ -180,8 +185,7 @@ def test_a_mini_stream_that_goes_on_behind_its_table_is_signed(small):
     for sector in range(sectors, sectors + 20):
         bent = _with_word(bent, 512 + 4 * sector, sector + 1 if sector < sectors + 19 else 0xFFFFFFFE)
     bent = _with_word(bent, place + 120, 512 * 21)
-    expected = stripped(Cfb({"Only": bytes(5000), "small": b"y" * 100}).build())
-    assert MsiReader().stripped(BytesView(bent)) == expected
+    expected = MsiReader().stripped(BytesView(bent))
     for url in (None, LONG_URL):
         result = sign(bent, identity("rsa3072"), url=url, existing="replace", extended=True)
         assert len(read(result).signatures) == 1
@@ -215,7 +219,7 @@ def test_a_scattered_signature_is_replaced_or_refused_and_never_half(version):
         assert refusal.value.code == "too-fragmented"
         return
     result = sign(source, existing="replace")
-    assert read(result).stripped_sha256 == stripped(Cfb({"Huge": bytes(24 << 20)}).build())
+    assert read(result).stripped_sha256 == MsiReader().stripped(BytesView(source))
     assert b"xxxxxxxx" not in result
 
 

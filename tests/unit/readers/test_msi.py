@@ -45,8 +45,8 @@ def signed() -> bytes:
         ("signed", ["1"], "version-3"),
         ("signed-extended", ["1"], "version-3"),
         ("signed-nested", ["1", "1.1"], "version-3"),
-        ("signed-by-osslsigncode", ["1"], "wixl"),
-        ("signed-by-osslsigncode-extended", ["1"], "wixl"),
+        ("signed-by-osslsigncode", ["1"], None),  # it puts streams into other sectors
+        ("signed-by-osslsigncode-extended", ["1"], None),
     ],
 )
 def test_a_stored_signature_still_holds_and_strips_to_its_source(name, places, source):
@@ -54,7 +54,8 @@ def test_a_stored_signature_still_holds_and_strips_to_its_source(name, places, s
     assert [found.notes["place"] for found in reading.signatures] == places
     assert reading.warnings == ()
     assert {found.purpose for found in reading.signatures} == {"authenticode"}
-    assert reading.stripped_sha256 == read((FOLDER / "good" / f"{source}.bin").read_bytes()).stripped_sha256
+    if source is not None:
+        assert reading.stripped_sha256 == read((FOLDER / "good" / f"{source}.bin").read_bytes()).stripped_sha256
 
 
 @pytest.mark.parametrize("defect", BROKEN)
@@ -84,11 +85,13 @@ def test_tables_of_any_length_are_followed(tables, version):
     assert read(filled(tables, version).build()).warnings == ()
 
 
-def test_the_strip_digest_knows_the_tree_and_not_where_it_lies():
+def test_the_strip_digest_knows_the_tree_and_where_it_lies():
     plain = read(SHAPES["version-3"].build()).stripped_sha256
-    for shape in ("version-4", "scattered", "free-sectors", "mini-stream-gaps", "tree-all-black", "last-sector-cut"):
-        assert read(SHAPES[shape].build()).stripped_sha256 == plain
+    assert read(SHAPES["tree-all-black"].build()).stripped_sha256 == plain
+    assert read(SHAPES["last-sector-cut"].build()).stripped_sha256 == read(SHAPES["version-4"].build()).stripped_sha256
     others = [
+        *(SHAPES[shape] for shape in ("version-4", "scattered", "free-sectors", "mini-stream-gaps")),
+        SHAPES["version-3"].but(clean=True),
         SHAPES["patch"],
         SHAPES["times-and-states"],
         Cfb(some_tree() | {"more": b""}),
