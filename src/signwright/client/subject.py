@@ -62,14 +62,17 @@ def _receipt_of(file: Path) -> Path | None:
 
 
 def _is_embedded(file: Path, format_name: str | None) -> bool:
-    """The file carries its own signature, so one that lies beside it is not what was asked about."""
+    """The file carries its own signature, so one that lies beside it is not what was asked about. Signatures of members
+    are not its own, unless it has a receipt: then it was signed by its members.
+    """
     if format_name in DETACHED.values():
         return False
     try:
         with file.open("rb") as opened:
             view = FileView(opened)
             name = recognize(view)
-            return name is not None and bool(READERS[name].read(view, None).signatures)
+            found = READERS[name].read(view, None).signatures if name is not None else ()
+            return any(not one.inner_path or _receipt_of(file) for one in found)
     except FormatError:
         return False
     except (OSError, SignwrightError):

@@ -25,6 +25,9 @@ from signwright.statements.receipt import Receipt
 from signwright.timestamps.token import TimestampInfo, imprint_of_token, verify_token
 
 T = TypeVar("T")
+#: Signatures that one line names.
+_LISTED = 20
+_NOT_ABOUT = "this receipt is not about that"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,14 @@ class _Story:
     at: datetime
     checks: list[Check] = field(default_factory=list)
 
-    def step(self, name: str, work: Callable[[], tuple[T, str]]) -> T | None:
+    def step(self, name: str, work: Callable[[], tuple[T, str]], *, about: str = "") -> T | None:
+        """``about``: what the words begin with."""
         try:
             value, text = work()
         except SignwrightError as problem:
-            self.checks.append(Check(name, False, problem.message, problem.code))
+            self.checks.append(Check(name, False, f"{about}{problem.message}", problem.code))
             return None
-        self.checks.append(Check(name, True, text))
+        self.checks.append(Check(name, True, f"{about}{text}"))
         return value
 
 
@@ -97,7 +101,7 @@ def verify(evidence: Evidence, trust: TrustFile, *, at: datetime) -> list[Check]
         story.step("file", lambda: _file(evidence, reading, receipt))
     stamps = [_signature(story, s) for s in signatures if sha256_hex(s.envelope) in said.envelopes_sha256]
     for other in (s for s in signatures if sha256_hex(s.envelope) not in said.envelopes_sha256):
-        story.checks.append(Check("certificate", None, f"{_who(other)} signed too; this receipt is not about that"))
+        story.checks.append(Check("certificate", None, f"{_about(other)}{_who(other)} signed too; {_NOT_ABOUT}"))
     intents = story.step("log", lambda: _log(bundle, trust, receipt))
     if intents is not None:
         if reading is not None:
@@ -111,25 +115,39 @@ def _reading(evidence: Evidence) -> tuple[Reading, str]:
     reading = evidence.read(evidence.view, evidence.content)
     if not reading.signatures:
         raise VerificationError("the file is not signed", code="not-signed")
-    kinds = ", ".join(f"{s.purpose} over {s.content_digest.algorithm}" for s in reading.signatures)
+    listed = [f"{s.purpose} over {s.content_digest.algorithm}{_inside(s)}" for s in reading.signatures]
+    more = [f"{len(listed) - _LISTED} more"] if len(listed) > _LISTED else []
+    kinds = ", ".join((*listed[:_LISTED], *more))
     warned = f"; {'; '.join(reading.warnings)}" if reading.warnings else ""
+    if any(signature.inner_path for signature in reading.signatures):
+        warned = f"; members that are not named here are not signed{warned}"
     return reading, f"{len(reading.signatures)} found, digest recomputed, value holds: {kinds}{warned}"
+
+
+def _inside(signature: FoundSignature) -> str:
+    return f" in {signature.inner_path}" if signature.inner_path else ""
+
+
+def _about(signature: FoundSignature) -> str:
+    """What words about this signature begin with: the member that carries it."""
+    return f"{signature.inner_path}: " if signature.inner_path else ""
 
 
 def _signature(story: _Story, signature: FoundSignature) -> _Stamp | None:
     """Timestamp first: it says at which moment the certificate has to be good."""
     stamped: _Stamp | None = None
+    about = _about(signature)
     if signature.timestamp_token is not None:
         token = signature.timestamp_token
-        stamped = story.step("timestamp", lambda: _timestamp(token, signature, story.trust))
+        stamped = story.step("timestamp", lambda: _timestamp(token, signature, story.trust), about=about)
     else:
-        story.checks.append(Check("timestamp", None, "none in this signature"))
+        story.checks.append(Check("timestamp", None, f"{about}none in this signature"))
     if signature.signer_certificate is None:
-        text = "none: a raw signature is bound to its key by the receipt alone"
+        text = f"{about}none: a raw signature is bound to its key by the receipt alone"
         story.checks.append(Check("certificate", None, text))
         return stamped
     moment = stamped.info.gen_time if stamped else story.at
-    story.step("certificate", lambda: _certificate(story, signature, moment))
+    story.step("certificate", lambda: _certificate(story, signature, moment), about=about)
     return stamped
 
 
@@ -237,13 +255,13 @@ def _log(bundle: ReceiptBundle, trust: TrustFile, receipt: Statement[Receipt]) -
 def _operation(reading: Reading, said: Receipt, intents: Sequence[LoggedIntent]) -> tuple[None, str]:
     """What the signature covers is what the witnessed intent named for this artifact."""
     rows = [row for intent in intents for row in open_operations(intent.operations) if row.artifact == said.artifact]
-    named = {(row.digest, template_named(row.template).purpose) for row in rows}
+    named = {(row.digest, template_named(row.template).purpose, row.inner_path) for row in rows}
     ours = [s for s in reading.signatures if sha256_hex(s.envelope) in said.envelopes_sha256]
-    if not ours or {(str(s.content_digest), s.purpose) for s in ours} != named:
+    if not ours or {(str(s.content_digest), s.purpose, s.inner_path) for s in ours} != named:
         raise VerificationError("the signature covers another digest than the logged operation", code="wrong-operation")
     if {hashlib.sha256(s.public_key).hexdigest() for s in ours} != {said.key}:
         raise VerificationError("the signature was made with another key than the logged one", code="wrong-key")
-    digests = ", ".join(sorted(digest for digest, _ in named))
+    digests = ", ".join(sorted(digest for digest, _, _ in named))
     return None, f"the digest that was logged before the key was used: {digests[:30]}…"
 
 

@@ -11,6 +11,7 @@ from signwright.readers.cab import CabReader
 from signwright.readers.catalog import CatalogReader
 from signwright.readers.detached import CmsReader
 from signwright.readers.jar import JarReader
+from signwright.readers.members import ZipReader
 from signwright.readers.msi import MsiReader
 from signwright.readers.msix import MsixReader
 from signwright.readers.nuget import NuGetReader
@@ -34,7 +35,9 @@ _ROWS: tuple[Reader, ...] = (
     JSCRIPT,
     WSF,
 )
-READERS = table("readers", _ROWS, lambda row: row.name)
+#: Those that find a signature inside a file, which may be a member of a zip.
+_INSIDE = tuple(row for row in _ROWS if row.name not in ("cms", "raw"))
+READERS = table("readers", (*_ROWS, ZipReader(_INSIDE)), lambda row: row.name)
 
 
 def reader_named(name: str) -> Reader:
