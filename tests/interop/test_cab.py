@@ -8,7 +8,7 @@ the test vectors.
 from __future__ import annotations
 
 import re
-import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,25 +21,17 @@ from signwright.model.view import BytesView
 from signwright.readers.cab import CabReader
 from signwright.timestamps.query import timestamp_query
 from signwright.timestamps.reply import token_of_reply
+from tests.support import osslsigncode
 from tests.support.cab_builder import SHAPES, Cab, Folder, sign
 from tests.support.openssl_ts import OpensslTsa
 from tests.support.peers import relic_says
-from tests.support.pki import Pki, default_pki, to_pem
+from tests.support.pki import Pki, default_pki
 from tests.support.signed_files import identity
-from tests.support.tools import require_tool
+from tests.support.tools import require_tool, run
+
+osslsigncode_says = partial(osslsigncode.says, ending="cab")
 
 ALONE = sorted(set(SHAPES) - {"first-of-a-set", "second-of-a-set", "between-two-of-a-set"})
-
-
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, check=False, timeout=60)
-
-
-def osslsigncode_says(content: bytes, folder: Path, root: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    (folder / "a.cab").write_bytes(content)
-    (folder / "root.pem").write_bytes(root or default_pki().root_pem)
-    tool = require_tool("osslsigncode")
-    return run(tool, "verify", "-CAfile", "root.pem", "-in", "a.cab", cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +77,8 @@ def test_the_digest_is_the_one_that_osslsigncode_computes(
 
 @pytest.mark.parametrize("packing", ["mszip", "stored"])
 def test_osslsigncode_signs_the_same_digest(tmp_path: Path, of_gcab: dict[str, bytes], packing: str) -> None:
-    tool, signer = require_tool("osslsigncode"), identity("rsa2048")
-    (tmp_path / "key").write_bytes(signer.private_pem)
-    (tmp_path / "chain").write_bytes(b"".join(to_pem(certificate) for certificate in signer.chain))
-    (tmp_path / "in").write_bytes(of_gcab[packing])
-    command = [tool, "sign", "-h", "sha256", "-key", "key", "-certs", "chain", "-in", "in", "-out", "out"]
-    assert run(*command, cwd=tmp_path).returncode == 0
-    theirs = (tmp_path / "out").read_bytes()
+    signer = identity("rsa2048")
+    theirs = osslsigncode.signed_by_it(of_gcab[packing], "-h", "sha256", signer=signer)
     (found,) = CabReader().read(BytesView(theirs)).signatures
     (operation,) = CabFormat().prepare(BytesView(of_gcab[packing]), (), CabOptions()).operations
     assert str(found.content_digest) == operation.digest

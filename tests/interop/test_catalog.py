@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import io
-import subprocess
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,36 +14,16 @@ from signwright.errors import FormatError
 from signwright.formats.catalog_content import catalog_file, make_catalog
 from signwright.model.view import BytesView
 from signwright.readers.catalog import CatalogReader
+from tests.support import osslsigncode
 from tests.support.catalog_builder import SHA1_SHAPES, SHAPES, Cat, Member, sign
 from tests.support.pe_builder import Pe
-from tests.support.pki import default_pki, to_pem
 from tests.support.signed_files import identity
-from tests.support.signify_shim import import_signify
-from tests.support.tools import require_tool
+from tests.support.signify_shim import import_signify, signify_says
+from tests.support.tools import require_tool, run
+
+osslsigncode_says = partial(osslsigncode.says, ending="cat")
 
 SHAPES = {**SHAPES, **SHA1_SHAPES}
-
-
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, check=False, timeout=60)
-
-
-def osslsigncode_says(content: bytes, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    (folder / "a.cat").write_bytes(content)
-    (folder / "root.pem").write_bytes(default_pki().root_pem)
-    return run(require_tool("osslsigncode"), "verify", "-CAfile", "root.pem", "-in", "a.cat", cwd=folder)
-
-
-def signify_says(content: bytes) -> str:
-    """``OK`` or the name of the result."""
-    module = import_signify()
-    from signify.x509 import Certificate
-    from signify.x509.context import CertificateStore
-
-    roots = CertificateStore([Certificate.from_der(default_pki().root)], trusted=True)
-    file = module.AuthenticodeFile.from_stream(io.BytesIO(content))
-    result, problem = file.explain_verify(trusted_certificate_store=roots)
-    return "OK" if result.name == "OK" else f"{result.name}: {problem}"
 
 
 @pytest.mark.parametrize("key_type", ["rsa3072", "p256"])
@@ -88,19 +68,8 @@ def test_signify_finds_a_listed_file_and_no_other() -> None:
     assert catalog.find_subject(Member(b"other").digest) is None
 
 
-def by_osslsigncode(content: bytes, folder: Path, *options: str) -> bytes:
-    tool, signer = require_tool("osslsigncode"), identity("rsa2048")
-    (folder / "key").write_bytes(signer.private_pem)
-    (folder / "chain").write_bytes(b"".join(map(to_pem, signer.chain)))
-    (folder / "in.cat").write_bytes(content)
-    command = [tool, "sign", *options, "-key", "key", "-certs", "chain", "-in", "in.cat", "-out", "out.cat"]
-    done = run(*command, cwd=folder)
-    assert done.returncode == 0, done.stdout
-    return (folder / "out.cat").read_bytes()
-
-
 def test_catalogs_that_osslsigncode_signed_are_read_and_can_be_signed_again(tmp_path: Path) -> None:
-    theirs = by_osslsigncode(Cat().build(), tmp_path, "-h", "sha256", "-n", "Theirs")
+    theirs = osslsigncode.signed_by_it(Cat().build(), "-h", "sha256", "-n", "Theirs", signer=identity("rsa2048"))
     reading = CatalogReader().read(BytesView(theirs))
     (found,) = reading.signatures
     assert found.notes["description"] == "Theirs"
@@ -112,7 +81,7 @@ def test_catalogs_that_osslsigncode_signed_are_read_and_can_be_signed_again(tmp_
 
 def test_what_both_sign_is_the_same(tmp_path: Path) -> None:
     """Their signature has a signingTime of its own; the digest of the list in it is ours."""
-    theirs = by_osslsigncode(Cat().build(), tmp_path, "-h", "sha256")
+    theirs = osslsigncode.signed_by_it(Cat().build(), "-h", "sha256", signer=identity("rsa2048"))
     ours = sign(Cat().build(), identity("rsa2048"))
     digests = {CatalogReader().read(BytesView(one)).signatures[0].content_digest for one in (theirs, ours)}
     assert len(digests) == 1

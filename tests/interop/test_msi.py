@@ -7,44 +7,24 @@ from __future__ import annotations
 
 import io
 import random
-import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support import osslsigncode
 from tests.support.cfb_builder import Cfb
 from tests.support.msi_builder import EXTENDED, LONG_URL, SHAPES, SIGNATURE, filled, sign, some_tree, wixl_installer
-from tests.support.msi_vectors import by_osslsigncode, by_wixl
-from tests.support.pki import default_pki
+from tests.support.msi_vectors import by_wixl
 from tests.support.signed_files import identity
-from tests.support.signify_shim import import_signify
-from tests.support.tools import require_tool
+from tests.support.signify_shim import signify_says
+from tests.support.tools import require_tool, run
+
+osslsigncode_says = partial(osslsigncode.says, ending="msi")
 
 #: osslsigncode 2.9 and signify read storages within storages in ways of their own; Windows Installer writes none.
 FLAT = {name: content for name, content in some_tree().items() if not isinstance(content, dict)}
 ONE_LEVEL = FLAT | {"storage": {"one": b"inner", "other": bytes(5000)}}
-
-
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, check=False, timeout=120)
-
-
-def osslsigncode_says(content: bytes, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    (folder / "a.msi").write_bytes(content)
-    (folder / "root.pem").write_bytes(default_pki().root_pem)
-    return run(require_tool("osslsigncode"), "verify", "-CAfile", "root.pem", "-in", "a.msi", cwd=folder)
-
-
-def signify_says(content: bytes) -> str:
-    """``OK`` or the name of the result."""
-    module = import_signify()
-    from signify.x509 import Certificate
-    from signify.x509.context import CertificateStore
-
-    roots = CertificateStore([Certificate.from_der(default_pki().root)], trusted=True)
-    file = module.AuthenticodeFile.from_stream(io.BytesIO(content))
-    result, problem = file.explain_verify(trusted_certificate_store=roots)
-    return "OK" if result.name == "OK" else f"{result.name}: {problem}"
 
 
 def assert_both_accept(content: bytes, folder: Path, signatures: int = 1) -> None:
@@ -115,7 +95,7 @@ def test_a_signature_of_another_digest_is_nested_into_one_without_the_extended_s
 
 @pytest.mark.parametrize("options", [(), ("-add-msi-dse",)])
 def test_signatures_of_osslsigncode_are_nested_and_replaced(tmp_path: Path, options: tuple[str, ...]) -> None:
-    other = by_osslsigncode(wixl_installer(), *options)
+    other = osslsigncode.signed_by_it(wixl_installer(), *options, "-h", "sha256")
     assert_both_accept(sign(other, existing="append"), tmp_path, 2)
     assert_both_accept(sign(other, existing="replace"), tmp_path)
 
@@ -129,7 +109,7 @@ def test_osslsigncode_signs_what_was_unsigned(tmp_path: Path) -> None:
     patch = MsiFormat().remove(view)
     left = Patched(view, patch).read(0, patch.result_size)
     assert streams_that_olefile_finds(left) == streams_that_olefile_finds(wixl_installer())
-    assert_both_accept(by_osslsigncode(left), tmp_path)
+    assert_both_accept(osslsigncode.signed_by_it(left, "-h", "sha256"), tmp_path)
 
 
 @pytest.mark.parametrize("extended", [False, True])

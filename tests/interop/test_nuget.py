@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -16,13 +15,9 @@ import pytest
 from tests.support.nuget_builder import SHAPES, by_the_book, rsa, sign
 from tests.support.pki import default_pki
 from tests.support.signed_files import identity
-from tests.support.tools import require_tool
+from tests.support.tools import require_tool, run
 
 OIDS = {"sha256": "2.16.840.1.101.3.4.2.1", "sha384": "2.16.840.1.101.3.4.2.2", "sha512": "2.16.840.1.101.3.4.2.3"}
-
-
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, check=False, timeout=60)
 
 
 def signed_text(content: bytes, folder: Path) -> bytes | None:

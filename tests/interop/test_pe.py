@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,39 +13,19 @@ from signwright.formats.pe import PeFormat, PeOptions
 from signwright.model.patch import Patched
 from signwright.model.view import BytesView, FileView
 from signwright.readers.pe import PeReader
+from tests.support import osslsigncode
 from tests.support.pe_builder import EFI, PE32_PLUS, SHAPES, distlib_launcher, envelope_for, identity, sign
 from tests.support.pki import default_pki, to_pem
-from tests.support.signify_shim import import_signify
-from tests.support.tools import require_tool
+from tests.support.signify_shim import signify_says
+from tests.support.tools import require_tool, run
+
+osslsigncode_says = partial(osslsigncode.says, ending="exe")
 
 SOURCES = {
     "a.c": "int main(void) { return 0; }\n",
     "driver.c": "int DriverEntry(void *driver, void *path) { return driver == path; }\n",
 }
 DRIVER = ["-shared", "-nostdlib", "-Wl,--subsystem,native", "-Wl,--entry,DriverEntry"]
-
-
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, check=False, timeout=60)
-
-
-def osslsigncode_says(content: bytes, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    (folder / "a.exe").write_bytes(content)
-    (folder / "root.pem").write_bytes(default_pki().root_pem)
-    tool = require_tool("osslsigncode")
-    return run(tool, "verify", "-CAfile", "root.pem", "-in", "a.exe", cwd=folder)
-
-
-def signify_says(content: bytes) -> str:
-    """``OK`` or the name of the result."""
-    module = import_signify()
-    from signify.x509 import Certificate, FileSystemCertificateStore  # noqa: F401 - after the shim
-    from signify.x509.context import CertificateStore
-
-    roots = CertificateStore([Certificate.from_der(default_pki().root)], trusted=True)
-    file = module.AuthenticodeFile.from_stream(io.BytesIO(content))
-    result, problem = file.explain_verify(trusted_certificate_store=roots)
-    return "OK" if result.name == "OK" else f"{result.name}: {problem}"
 
 
 @pytest.fixture(scope="session")
@@ -138,26 +117,13 @@ def test_driver_is_known_as_one(compiled: dict[str, bytes]) -> None:
     assert (facts["subsystem"], facts["is_driver"]) == ("native", True)
 
 
-def by_osslsigncode(content: bytes, folder: Path, *options: str) -> bytes:
-    """``content`` with a signature of the same identity by osslsigncode."""
-    tool, signer = require_tool("osslsigncode"), identity("rsa2048")
-    (folder / "key").write_bytes(signer.private_pem)
-    (folder / "chain").write_bytes(b"".join(map(to_pem, signer.chain)))
-    (folder / "in").write_bytes(content)
-    command = [tool, "sign", *options, "-key", "key", "-certs", "chain", "-in", "in", "-out", "out"]
-    (folder / "out").unlink(missing_ok=True)
-    done = run(*command, cwd=folder)
-    assert done.returncode == 0, done.stdout
-    return (folder / "out").read_bytes()
-
-
 @pytest.mark.parametrize("theirs", ["sha1", "sha256", "sha384"])
 def test_signature_beside_one_of_osslsigncode_is_accepted_by_both(
     tmp_path: Path, compiled: dict[str, bytes], theirs: str
 ) -> None:
-    first = by_osslsigncode(compiled["exe64"], tmp_path, "-h", theirs)
+    first = osslsigncode.signed_by_it(compiled["exe64"], "-h", theirs, signer=identity("rsa2048"))
     ours_last = sign(first, existing="append", digest="sha384")
-    ours_first = by_osslsigncode(sign(compiled["exe64"]), tmp_path, "-nest", "-h", theirs)
+    ours_first = osslsigncode.signed_by_it(sign(compiled["exe64"]), "-nest", "-h", theirs, signer=identity("rsa2048"))
     for content in (ours_last, ours_first, sign(ours_first, existing="append", digest="sha512")):
         told = osslsigncode_says(content, tmp_path)
         assert told.returncode == 0, told.stdout

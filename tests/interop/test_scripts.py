@@ -10,18 +10,14 @@ import pytest
 
 from signwright.errors import VerificationError
 from signwright.model.view import BytesView
-from tests.support.pki import default_pki, to_pem
+from tests.support import osslsigncode
 from tests.support.script_vectors import CONVERTED, ENDINGS, FAMILIES, GOOD, sign
 from tests.support.signed_files import identity
 from tests.support.signed_files import sign as sign_as
-from tests.support.tools import require_tool
 
 
 def told(content: bytes, folder: Path, ending: str = "ps1") -> subprocess.CompletedProcess[bytes]:
-    (folder / f"a.{ending}").write_bytes(content)
-    (folder / "root.pem").write_bytes(default_pki().root_pem)
-    command = [require_tool("osslsigncode"), "verify", "-CAfile", "root.pem", "-in", f"a.{ending}"]
-    return subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=60)
+    return osslsigncode.says(content, folder, ending=ending)
 
 
 def is_accepted(content: bytes, folder: Path, ending: str = "ps1") -> bool:
@@ -63,19 +59,10 @@ def test_a_changed_character_is_refused(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(GOOD["powershell"]) - {"one-character"}))  # too short for osslsigncode
-def test_what_osslsigncode_signs_is_read_back(tmp_path: Path, name: str) -> None:
-    tool, signer = require_tool("osslsigncode"), identity()
-    ending, source = ENDINGS.get(name, "ps1"), GOOD["powershell"][name]
-    (tmp_path / "key").write_bytes(signer.private_pem)
-    (tmp_path / "chain").write_bytes(b"".join(to_pem(certificate) for certificate in signer.chain))
-    (tmp_path / f"in.{ending}").write_bytes(source)
-    command = [tool, "sign", "-h", "sha256", "-key", "key", "-certs", "chain", "-in", f"in.{ending}"]
-    done = subprocess.run(
-        [*command, "-out", f"out.{ending}"], cwd=tmp_path, capture_output=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
+def test_what_osslsigncode_signs_is_read_back(name: str) -> None:
+    source = GOOD["powershell"][name]
     one, reader = FAMILIES["powershell"]
-    signed = BytesView((tmp_path / f"out.{ending}").read_bytes())
+    signed = BytesView(osslsigncode.signed_by_it(source, "-h", "sha256", ending=ENDINGS.get(name, "ps1")))
     reading = reader.read(signed)
     assert len(reading.signatures) == 1
     assert reading.stripped_sha256 == reader.read(BytesView(source)).stripped_sha256
@@ -90,15 +77,7 @@ def test_what_osslsigncode_signs_is_read_back(tmp_path: Path, name: str) -> None
 def test_what_osslsigncode_would_sign_as_it_is_we_refuse_to_read(tmp_path: Path, name: str) -> None:
     """It digests such text without a word, and Windows may not agree: the reason why there is a policy."""
     source = CONVERTED["powershell"][name][0]
-    signer = identity()
-    (tmp_path / "key").write_bytes(signer.private_pem)
-    (tmp_path / "chain").write_bytes(b"".join(to_pem(certificate) for certificate in signer.chain))
-    (tmp_path / "in.ps1").write_bytes(source)
-    command = [require_tool("osslsigncode"), "sign", "-h", "sha256", "-key", "key", "-certs", "chain"]
-    subprocess.run(
-        [*command, "-in", "in.ps1", "-out", "out.ps1"], cwd=tmp_path, check=True, capture_output=True, timeout=60
-    )
-    content = (tmp_path / "out.ps1").read_bytes()
+    content = osslsigncode.signed_by_it(source, "-h", "sha256", ending="ps1")
     assert told(content, tmp_path).returncode == 0
     with pytest.raises(VerificationError) as refusal:
         FAMILIES["powershell"][1].read(BytesView(content))

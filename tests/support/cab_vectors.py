@@ -8,14 +8,10 @@ A signed file cannot be made twice (keys are thrown away): it is written only wh
 from __future__ import annotations
 
 import struct
-import subprocess
-import tempfile
 from pathlib import Path
 
 from tests.support.cab_builder import SHAPES, Cab, sign, signature_reserve
-from tests.support.pki import to_pem
-from tests.support.signed_files import identity
-from tests.support.tools import require_tool
+from tests.support.osslsigncode import OF_VECTORS, signed_by_it
 
 FOLDER = Path(__file__).parents[2] / "testvectors" / "cab"
 
@@ -110,20 +106,8 @@ def _signed() -> dict[str, bytes]:
         "signed": once,
         "signed-nested": sign(once, existing="append", digest="sha384"),
         "signed-second-of-a-set": sign(SHAPES["second-of-a-set"].build()),
-        "signed-by-osslsigncode": _by_osslsigncode(SHAPES["two-folders"].build()),
+        "signed-by-osslsigncode": signed_by_it(SHAPES["two-folders"].build(), *OF_VECTORS),
     }
-
-
-def _by_osslsigncode(source: bytes) -> bytes:
-    tool, signer = require_tool("osslsigncode"), identity()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "key").write_bytes(signer.private_pem)
-        (folder / "chain").write_bytes(b"".join(to_pem(certificate) for certificate in signer.chain))
-        (folder / "in").write_bytes(source)
-        command = [tool, "sign", "-h", "sha256", "-key", "key", "-certs", "chain", "-n", "by another tool"]
-        subprocess.run([*command, "-in", "in", "-out", "out"], cwd=folder, check=True, capture_output=True)
-        return (folder / "out").read_bytes()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.support.cfb_builder import DIFAT_MARK, END, FREE, Cfb, Tree
 from tests.support.msi_builder import EXTENDED, FOLDER, SHAPES, SIGNATURE, sign, wixl_installer
-from tests.support.pki import to_pem
+from tests.support.osslsigncode import OF_VECTORS, signed_by_it
 from tests.support.signed_files import identity
 from tests.support.tools import require_tool
 
@@ -165,22 +165,9 @@ def _signed() -> dict[str, bytes]:
         "signed-extended": extended,
         "signed-nested": sign(once, existing="append", digest="sha384"),
         # That program loses streams of storages in storages: a package without any.
-        "signed-by-osslsigncode": by_osslsigncode(wixl_installer()),
-        "signed-by-osslsigncode-extended": by_osslsigncode(wixl_installer(), "-add-msi-dse"),
+        "signed-by-osslsigncode": signed_by_it(wixl_installer(), *OF_VECTORS),
+        "signed-by-osslsigncode-extended": signed_by_it(wixl_installer(), "-add-msi-dse", *OF_VECTORS),
     }
-
-
-def by_osslsigncode(source: bytes, *options: str) -> bytes:
-    """``source`` signed by another program, compacted as it goes."""
-    tool, signer = require_tool("osslsigncode"), identity()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "key").write_bytes(signer.private_pem)
-        (folder / "chain").write_bytes(b"".join(to_pem(certificate) for certificate in signer.chain))
-        (folder / "in").write_bytes(source)
-        command = [tool, "sign", *options, "-h", "sha256", "-key", "key", "-certs", "chain", "-n", "by another tool"]
-        subprocess.run([*command, "-in", "in", "-out", "out"], cwd=folder, check=True, capture_output=True)
-        return (folder / "out").read_bytes()
 
 
 _WXS = """<?xml version="1.0" encoding="utf-8"?>

@@ -7,16 +7,13 @@ A signed file cannot be made twice (keys are thrown away): it is written only wh
 from __future__ import annotations
 
 import struct
-import subprocess
-import tempfile
 from pathlib import Path
 
 from signwright.formats.authenticode import write_certificates
 from signwright.formats.pe import PeFormat, PeOptions
 from signwright.model.view import BytesView
+from tests.support.osslsigncode import OF_VECTORS, signed_by_it
 from tests.support.pe_builder import EFI, PE32, PE32_PLUS, SHAPES, envelope_for, identity, sign
-from tests.support.pki import to_pem
-from tests.support.tools import require_tool
 
 FOLDER = Path(__file__).parents[2] / "testvectors" / "pe"
 
@@ -105,20 +102,8 @@ def _signed() -> dict[str, bytes]:
         "signed-nested": sign(once, existing="append", digest="sha384"),
         "signed-efi-two-entries": sign(efi, existing="append"),
         "signed-two-entries": PE32_PLUS.but(table=pair).build(),
-        "signed-by-osslsigncode": _by_osslsigncode(SHAPES["odd-end"].build()),
+        "signed-by-osslsigncode": signed_by_it(SHAPES["odd-end"].build(), *OF_VECTORS),
     }
-
-
-def _by_osslsigncode(source: bytes) -> bytes:
-    tool, signer = require_tool("osslsigncode"), identity()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "key").write_bytes(signer.private_pem)
-        (folder / "chain").write_bytes(b"".join(to_pem(certificate) for certificate in signer.chain))
-        (folder / "in").write_bytes(source)
-        command = [tool, "sign", "-h", "sha256", "-key", "key", "-certs", "chain", "-n", "by another tool"]
-        subprocess.run([*command, "-in", "in", "-out", "out"], cwd=folder, check=True, capture_output=True)
-        return (folder / "out").read_bytes()
 
 
 if __name__ == "__main__":

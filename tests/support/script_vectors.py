@@ -8,8 +8,6 @@ written only when it is not there. ``signed-by-jsign`` was made with jsign 7.1, 
 from __future__ import annotations
 
 import base64
-import subprocess
-import tempfile
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from pathlib import Path
 
@@ -22,8 +20,7 @@ from signwright.readers.scripts import POWERSHELL as POWERSHELL_READER
 from signwright.readers.scripts import VBSCRIPT as VBSCRIPT_READER
 from signwright.readers.scripts import WSF as WSF_READER
 from tests.support import signed_files
-from tests.support.pki import to_pem
-from tests.support.tools import require_tool
+from tests.support.osslsigncode import OF_VECTORS, signed_by_it
 
 FOLDER = Path(__file__).parents[2] / "testvectors"
 FAMILIES: dict[str, tuple[ScriptFormat, ScriptReader]] = {
@@ -305,19 +302,7 @@ def write() -> None:
                 path.write_bytes(sign(family, source, description="a description", url="https://example.org/"))
     path = FOLDER / "powershell" / "good" / "signed-by-osslsigncode.bin"
     if not path.exists():
-        path.write_bytes(_by_osslsigncode(GOOD["powershell"]["plain"]))
-
-
-def _by_osslsigncode(source: bytes) -> bytes:
-    tool, signer = require_tool("osslsigncode"), signed_files.identity()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "key").write_bytes(signer.private_pem)
-        (folder / "chain").write_bytes(b"".join(to_pem(certificate) for certificate in signer.chain))
-        (folder / "in.ps1").write_bytes(source)
-        command = [tool, "sign", "-h", "sha256", "-key", "key", "-certs", "chain", "-n", "by another tool"]
-        subprocess.run([*command, "-in", "in.ps1", "-out", "out.ps1"], cwd=folder, check=True, capture_output=True)
-        return (folder / "out.ps1").read_bytes()
+        path.write_bytes(signed_by_it(GOOD["powershell"]["plain"], *OF_VECTORS, ending="ps1"))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -46,6 +47,11 @@ def require_tool(name: str, package: str | None = None) -> str:
 def require_tools(*names: str) -> tuple[str, ...]:
     """Return the paths of several programs, in order; see :func:`require_tool`."""
     return tuple(require_tool(name) for name in names)
+
+
+def run(*command: str, cwd: Path, timeout: float = 60) -> subprocess.CompletedProcess[bytes]:
+    """Run a program and return what it said, however it ended. ``timeout``: in seconds."""
+    return subprocess.run(command, cwd=cwd, capture_output=True, check=False, timeout=timeout)
 
 
 def require_file(*candidates: str, package: str) -> Path:

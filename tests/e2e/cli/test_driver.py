@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tests.support.driver_package import make_package
 from tests.support.homes import RunningHome, running_home
 from tests.support.processes import wait_until
 from tests.support.signify_shim import import_signify
-from tests.support.tools import require_tool
+from tests.support.tools import require_tool, run
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +28,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHome]:
     folder = tmp_path_factory.mktemp("driver")
     with running_home(folder / "h", folder / "state") as running:
         yield running
-
-
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command, cwd=cwd, capture_output=True, check=False, timeout=60)
 
 
 def roots(home: RunningHome, file: Path) -> Path:
