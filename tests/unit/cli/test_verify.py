@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -84,6 +85,40 @@ def test_an_unsigned_file_fails(files, capsys):
     (files / "plain").write_bytes(b"plain")
     assert verify("plain") == 8
     assert "not-signed" in capsys.readouterr().out
+
+
+def archive(files, **members: bytes) -> None:
+    with zipfile.ZipFile(files / "all.zip", "w") as made:
+        for name, content in members.items():
+            made.writestr(f"bin/{name}.exe", content)
+
+
+def test_signatures_of_members_are_told_with_their_paths(files, capsys):
+    signed = (files / "setup.exe").read_bytes()
+    archive(files, good=signed, plain=SOURCES["pe"], broken=signed[:-1])
+    assert verify("all.zip") == 0
+    said = capsys.readouterr().out
+    assert "1 found" in said
+    assert "in bin/good.exe; members that are not named here are not signed; bin/broken.exe: not opened: " in said
+    assert "certificate    bin/good.exe: " in said
+    assert "plain" not in said
+
+
+def test_an_archive_without_signed_members_fails(files, capsys):
+    archive(files, plain=SOURCES["pe"])
+    assert verify("all.zip") == 8
+    assert "not-signed" in capsys.readouterr().out
+
+
+def test_a_signature_beside_an_archive_counts_before_those_of_its_members(files, capsys):
+    archive(files, good=(files / "setup.exe").read_bytes())
+    (files / "all.zip.p7s").write_bytes((files / "notes.txt.p7s").read_bytes())
+    assert verify("all.zip") == 8
+    assert verify("all.zip", "--format", "zip") == 0
+    assert "bin/good.exe" in capsys.readouterr().out
+    (files / "all.zip.swreceipt").write_bytes((files / "setup.exe.swreceipt").read_bytes())
+    assert verify("all.zip") == 8
+    assert "in bin/good.exe" in capsys.readouterr().out
 
 
 def test_content_may_lie_elsewhere(files):
