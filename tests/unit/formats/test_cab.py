@@ -7,9 +7,6 @@ import base64
 import hashlib
 import json
 import struct
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -26,6 +23,7 @@ from signwright.model.view import BLOCK, BytesView, FileView, Head
 from signwright.readers.cab import CabReader
 from tests.support.cab_builder import MSZIP, SHAPES, STORED, Cab, Folder, sign, sign_view, signature_reserve
 from tests.support.cab_vectors import BROKEN, FOLDER
+from tests.support.large_files import SizedView, growth_kib
 from tests.support.signed_files import envelope_of, identity
 
 READER = CabReader()
@@ -236,18 +234,10 @@ def test_the_largest_state_stays_within_its_limit():
     assert len(bent.model_dump_json()) < 1 << 20
 
 
-class _Sized(BytesView):
-    """The bytes of a file of which only the beginning is there."""
-
-    def __init__(self, content: bytes, size: int) -> None:
-        super().__init__(content)
-        self.size = size
-
-
 @pytest.mark.parametrize("size", [LIMIT, LIMIT - (1 << 20), (1 << 32) - 1])
 def test_a_cabinet_that_would_reach_2_gib_is_refused_before_it_is_read(size):
     with pytest.raises(FormatError) as refusal:
-        CabFormat().prepare(_Sized(Cab(size=size).build(), size), (), CabOptions())
+        CabFormat().prepare(SizedView(Cab(size=size).build(), size), (), CabOptions())
     assert refusal.value.code == "too-large"
 
 
@@ -407,28 +397,13 @@ def test_a_file_that_shrinks_while_it_is_read_is_a_format_error(tmp_path):
             CabFormat().prepare(view, (), CabOptions())
 
 
-_MEMORY_PROBE = """
-import resource, sys
-from signwright.formats.cab import CabFormat, CabOptions
-from signwright.model.view import FileView
-with open(sys.argv[1], "rb") as file:
-    CabFormat().prepare(FileView(file), (), CabOptions())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def _peak_kib(path: Path) -> int:
-    done = subprocess.run([sys.executable, "-c", _MEMORY_PROBE, path], check=True, capture_output=True, text=True)
-    return int(done.stdout)
-
-
 def test_memory_does_not_grow_with_the_file(tmp_path):
     small, large = tmp_path / "small", tmp_path / "large"
     for path, size in ((small, 8 * BLOCK), (large, 128 * BLOCK)):
         path.write_bytes(Cab(size=size).build())
         with path.open("r+b") as file:
             file.truncate(size)
-    assert _peak_kib(large) - _peak_kib(small) < 8 << 10
+    assert growth_kib(small, large, "signwright.formats.cab", "CabFormat()", "CabOptions()") < 8 << 10
 
 
 def test_facts_say_what_the_cabinet_is():

@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +18,7 @@ from signwright.model.patch import Patched
 from signwright.model.view import BytesView
 from signwright.readers.msi import MsiReader
 from tests.support.cfb_builder import Cfb, Repeated
+from tests.support.large_files import SizedView, growth_kib
 from tests.support.msi_builder import (
     EXTENDED,
     LONG_URL,
@@ -250,17 +248,9 @@ def _padded_envelope(size: int) -> bytes:
     return whole
 
 
-class _Sized(BytesView):
-    """The bytes of a file of which only the beginning is there."""
-
-    def __init__(self, content: bytes, size: int) -> None:
-        super().__init__(content)
-        self.size = size
-
-
 def test_a_file_of_2_gib_is_refused_before_it_is_read():
     with pytest.raises(FormatError) as refusal:
-        MsiFormat().prepare(_Sized(wixl_installer(), 0x7FFFFF00), (), MsiOptions())
+        MsiFormat().prepare(SizedView(wixl_installer(), 0x7FFFFF00), (), MsiOptions())
     assert refusal.value.code == "too-large"
 
 
@@ -290,24 +280,9 @@ def test_a_state_that_was_tampered_with_is_a_format_error_or_a_patch_that_fits(c
     assert patch.result_size < len(source) + (1 << 20)
 
 
-_MEMORY_PROBE = """
-import resource, sys
-from signwright.formats.msi import MsiFormat, MsiOptions
-from signwright.model.view import FileView
-with open(sys.argv[1], "rb") as file:
-    MsiFormat().prepare(FileView(file), (), MsiOptions())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def _peak_kib(path: Path) -> int:
-    done = subprocess.run([sys.executable, "-c", _MEMORY_PROBE, path], check=True, capture_output=True, text=True)
-    return int(done.stdout)
-
-
 def test_memory_hardly_grows_with_the_file(tmp_path):
     small, large = tmp_path / "small", tmp_path / "large"
     for path, size in ((small, 8 << 20), (large, 128 << 20)):
         with path.open("wb") as file:
             Cfb(some_tree() | {"Huge": Repeated(bytes(1 << 16), size)}).write_to(file)
-    assert _peak_kib(large) - _peak_kib(small) < 8 << 10
+    assert growth_kib(small, large, "signwright.formats.msi", "MsiFormat()", "MsiOptions()") < 8 << 10

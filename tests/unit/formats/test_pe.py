@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +17,7 @@ from signwright.formats.pe import PeFormat, PeOptions
 from signwright.model.patch import Patched, sealed
 from signwright.model.view import BLOCK, BytesView, FileView
 from signwright.readers.pe import PeReader
+from tests.support.large_files import SizedView, growth_kib
 from tests.support.pe_builder import (
     EFI,
     PE32,
@@ -210,18 +208,10 @@ def test_replacing_a_table_of_any_size_keeps_what_stands_behind_it(overlay, behi
     assert reading.stripped_sha256 == stripped(without + bytes(-len(without) % 8) + behind if behind else without)
 
 
-class _Sized(BytesView):
-    """The bytes of a file of which only the beginning is there."""
-
-    def __init__(self, content: bytes, size: int) -> None:
-        super().__init__(content)
-        self.size = size
-
-
 @pytest.mark.parametrize("size", [1 << 32, (1 << 32) + 1, (1 << 32) - 4096])
 def test_a_file_that_would_reach_4_gib_is_refused_before_it_is_read(size):
     with pytest.raises(FormatError) as refusal:
-        PeFormat().prepare(_Sized(PE32.build(), size), (), PeOptions())
+        PeFormat().prepare(SizedView(PE32.build(), size), (), PeOptions())
     assert refusal.value.code == "too-large"
 
 
@@ -324,28 +314,13 @@ def test_a_file_that_shrinks_while_it_is_read_is_a_format_error(tmp_path):
             PeFormat().prepare(view, (), PeOptions())
 
 
-_MEMORY_PROBE = """
-import resource, sys
-from signwright.formats.pe import PeFormat, PeOptions
-from signwright.model.view import FileView
-with open(sys.argv[1], "rb") as file:
-    PeFormat().prepare(FileView(file), (), PeOptions())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def _peak_kib(path: Path) -> int:
-    done = subprocess.run([sys.executable, "-c", _MEMORY_PROBE, path], check=True, capture_output=True, text=True)
-    return int(done.stdout)
-
-
 def test_memory_does_not_grow_with_the_file(tmp_path):
     small, large = tmp_path / "small", tmp_path / "large"
     for path, size in ((small, 8 * BLOCK), (large, 128 * BLOCK)):
         path.write_bytes(PE32_PLUS.build())
         with path.open("r+b") as file:
             file.truncate(size)
-    assert _peak_kib(large) - _peak_kib(small) < 8 << 10
+    assert growth_kib(small, large, "signwright.formats.pe", "PeFormat()", "PeOptions()") < 8 << 10
 
 
 def test_facts_say_what_the_file_is():

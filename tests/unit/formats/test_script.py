@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +17,7 @@ from signwright.formats.script_reading import MAX_CONVERTED, MAX_SCRIPT
 from signwright.formats.script_text import PIECE
 from signwright.model.patch import Patched, sealed
 from signwright.model.view import BytesView
+from tests.support.large_files import SizedView, growth_kib
 from tests.support.pe_builder import PE32
 from tests.support.script_vectors import BROKEN, CONVERTED, FAMILIES, FOLDER, GOOD, sample_of, sign
 from tests.support.signed_files import envelope_of, identity, sign_view
@@ -325,20 +323,14 @@ def test_a_line_end_or_a_marker_across_two_pieces_is_seen():
             prepare("powershell", lead + b"\r\n# SIG # Begin signature block\r\nx\r\n")
 
 
-class _Sized(BytesView):
-    """The bytes of a file of which only the beginning is there."""
-
-    def __init__(self, content: bytes, size: int) -> None:
-        super().__init__(content)
-        self.size = size
-
+class _Letters(SizedView):
     def read(self, offset: int, length: int) -> bytes:
         return super().read(0, 0) + b"x" * length
 
 
 def test_limits_are_checked_before_anything_is_read():
     with pytest.raises(FormatError) as refusal:
-        FAMILIES["powershell"][0].prepare(_Sized(b"x", MAX_SCRIPT + 1), (), FAMILIES["powershell"][0].options())
+        FAMILIES["powershell"][0].prepare(_Letters(b"x", MAX_SCRIPT + 1), (), FAMILIES["powershell"][0].options())
     assert refusal.value.code == "too-large"
 
 
@@ -360,26 +352,11 @@ def test_text_that_does_not_fit_into_what_is_prepared_is_refused():
     )
 
 
-_MEMORY_PROBE = """
-import resource, sys
-from signwright.formats.powershell import POWERSHELL
-from signwright.model.view import FileView
-with open(sys.argv[1], "rb") as file:
-    POWERSHELL.prepare(FileView(file), (), POWERSHELL.options())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-def _peak_kib(path: Path) -> int:
-    done = subprocess.run([sys.executable, "-c", _MEMORY_PROBE, path], check=True, capture_output=True, text=True)
-    return int(done.stdout)
-
-
 def test_memory_does_not_grow_with_the_script(tmp_path):
     small, large = tmp_path / "small", tmp_path / "large"
     for path, mebibytes in ((small, 8), (large, 48)):
         path.write_bytes(b"\xef\xbb\xbf" + "Write-Host 'ä ✓'\r\n".encode() * ((mebibytes << 20) // 22))
-    assert _peak_kib(large) - _peak_kib(small) < 8 << 10
+    assert growth_kib(small, large, "signwright.formats.powershell", "POWERSHELL", "POWERSHELL.options()") < 8 << 10
 
 
 def test_only_text_that_can_be_of_the_kind_is_recognised():

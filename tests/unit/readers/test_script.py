@@ -20,6 +20,7 @@ from signwright.model.view import BytesView
 from signwright.readers import authenticode, cms
 from signwright.readers.base import Reading
 from signwright.readers.script import MAX_LINES, MAX_SIZE
+from tests.support.large_files import SizedView
 from tests.support.pe_builder import PE32
 from tests.support.script_vectors import BROKEN, CONVERTED, FAMILIES, FOLDER, GOOD, sample_of, sign
 from tests.support.signed_files import envelope_of, identity
@@ -423,15 +424,9 @@ def test_only_signed_scripts_of_the_kind_are_recognised(family):
         assert FAMILIES[family][1].recognizes(BytesView(wide))
 
 
-class _Sized(BytesView):
-    def __init__(self, content: bytes, size: int) -> None:
-        super().__init__(content)
-        self.size = size
-
-
 def test_a_script_that_is_too_large_is_refused_before_it_is_read():
     with pytest.raises(FormatError) as refusal:
-        FAMILIES["powershell"][1].read(_Sized(b"x", MAX_SIZE + 1))
+        FAMILIES["powershell"][1].read(SizedView(b"x", MAX_SIZE + 1))
     assert refusal.value.code == "too-large"
 
 
