@@ -77,6 +77,21 @@ class RunningHome:
             assert ran.code == 0, ran.err
 
 
+def ok(home: RunningHome, *arguments: object) -> str:
+    """What a verb says that does its work."""
+    ran = home.cli(*arguments)
+    assert ran.code == 0, ran.err
+    return ran.out + ran.err
+
+
+def edit(home: RunningHome, name: str, old: str, new: str) -> None:
+    """Change one place in a document of the policy's folder."""
+    file = home.folder / "policy" / name
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
 @contextmanager
 def _environment(env: Mapping[str, str], cwd: Path | None) -> Iterator[None]:
     before, folder = dict(os.environ), Path.cwd()

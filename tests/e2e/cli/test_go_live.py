@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.homes import RunningHome, running_home
+from tests.support.homes import RunningHome, edit, running_home
 from tests.support.pe_builder import Pe
 from tests.support.processes import wait_until
 
@@ -35,13 +35,6 @@ def policies(home: RunningHome) -> list[dict[str, Any]]:
 
 def versions(home: RunningHome) -> list[int]:
     return [leaf["policy_version"] for leaf in policies(home)]
-
-
-def edit(home: RunningHome, name: str, old: str, new: str) -> None:
-    file = home.folder / "policy" / name
-    text = file.read_text(encoding="utf-8")
-    assert old in text
-    file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def test_weaker_policy_is_logged_at_once_and_is_not_in_force(live: RunningHome, tmp_path: Path) -> None:

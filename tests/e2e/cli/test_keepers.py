@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from signwright.client.ssh_keys import make_key_files
-from tests.support.homes import RunningHome
+from tests.support.homes import RunningHome, ok
 from tests.support.terminal import on_terminal
 
 NO_POST = ("--yes", "--no-post")
@@ -54,12 +54,6 @@ def three(alone: RunningHome) -> RunningHome:
 
 def key(home: RunningHome, name: str) -> Path:
     return home.folder / "keeper" / name
-
-
-def ok(home: RunningHome, *arguments: object) -> str:
-    ran = home.cli(*arguments)
-    assert ran.code == 0, ran.err
-    return ran.out + ran.err
 
 
 def refused(home: RunningHome, *arguments: object, code: int = 3) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.homes import RunningHome, running_home
+from tests.support.homes import RunningHome, edit, running_home
 from tests.support.middle import in_the_middle
 from tests.support.pe_builder import Pe
 from tests.support.processes import wait_until
@@ -29,13 +29,6 @@ def program(folder: Path) -> Path:
     file = folder / "setup.exe"
     file.write_bytes(Pe(overlay=secrets.token_bytes(16)).build())
     return file
-
-
-def edit(home: RunningHome, name: str, old: str, new: str) -> None:
-    file = home.folder / "policy" / name
-    text = file.read_text(encoding="utf-8")
-    assert old in text
-    file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
 def apply(home: RunningHome) -> int:

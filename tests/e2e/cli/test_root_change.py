@@ -24,7 +24,7 @@ from signwright.client.policy_files import read_parts
 from signwright.client.ssh_keys import make_key_files
 from signwright.errors import DeniedError
 from signwright.statements.dsse import Envelope
-from tests.support.homes import RunningHome, running_home
+from tests.support.homes import RunningHome, ok, running_home
 from tests.support.pe_builder import Pe
 from tests.support.processes import wait_until
 
@@ -46,12 +46,6 @@ def key(home: RunningHome, name: str) -> Path:
 
 def public(home: RunningHome, name: str) -> Path:
     return home.folder / "keeper" / f"{name}.pub"
-
-
-def ok(home: RunningHome, *arguments: object) -> str:
-    ran = home.cli(*arguments)
-    assert ran.code == 0, ran.err
-    return ran.out + ran.err
 
 
 def in_force(home: RunningHome, version: int) -> None:

@@ -23,7 +23,7 @@ from signwright.client.hub import Hub
 from signwright.client.keepers_words import draft_freshness
 from signwright.client.ssh_keys import load_person_key, make_key_files
 from signwright.client.trust import load_trust
-from tests.support.homes import RunningHome, running_home
+from tests.support.homes import RunningHome, ok, running_home
 from tests.support.pe_builder import Pe
 from tests.support.processes import wait_until
 
@@ -42,12 +42,6 @@ def keeper(home: RunningHome) -> Path:
 def gate(home: RunningHome) -> dict[str, Any]:
     """What the gate says of itself."""
     return ask_gate(Home(home.folder), {"type": "status"})
-
-
-def ok(home: RunningHome, *arguments: object) -> str:
-    ran = home.cli(*arguments)
-    assert ran.code == 0, ran.err
-    return ran.out + ran.err
 
 
 def standing(home: RunningHome) -> Any:
