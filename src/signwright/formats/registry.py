@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-
 from signwright.errors import FormatError
 from signwright.formats.base import Format
 from signwright.formats.cab import CabFormat
@@ -19,36 +16,25 @@ from signwright.formats.pe import PeFormat
 from signwright.formats.powershell import POWERSHELL
 from signwright.formats.raw import RawFormat
 from signwright.formats.windows_script import JSCRIPT, VBSCRIPT, WSF
+from signwright.model.tables import table
 from signwright.model.view import View
 
-
-def table(formats: Iterable[Format]) -> Mapping[str, Format]:
-    """Read-only name → format; a second format with a name is a programming error and raises `ValueError`."""
-    found: dict[str, Format] = {}
-    for one in formats:
-        if one.name in found:
-            raise ValueError(f"two formats are named {one.name!r}")
-        found[one.name] = one
-    return MappingProxyType(found)
-
-
-FORMATS = table(
-    (
-        PeFormat(),
-        CabFormat(),
-        CatalogFormat(),
-        MsiFormat(),
-        MsixFormat(),
-        NuGetFormat(),
-        JarFormat(),
-        CmsFormat(),
-        RawFormat(),
-        POWERSHELL,
-        VBSCRIPT,
-        JSCRIPT,
-        WSF,
-    )
+_ROWS: tuple[Format, ...] = (
+    PeFormat(),
+    CabFormat(),
+    CatalogFormat(),
+    MsiFormat(),
+    MsixFormat(),
+    NuGetFormat(),
+    JarFormat(),
+    CmsFormat(),
+    RawFormat(),
+    POWERSHELL,
+    VBSCRIPT,
+    JSCRIPT,
+    WSF,
 )
+FORMATS = table("formats", _ROWS, lambda row: row.name)
 
 
 def format_named(name: str) -> Format:

@@ -14,7 +14,7 @@ from signwright.envelopes.templates import template_named
 from signwright.errors import FormatError, VerificationError
 from signwright.formats.cms import CmsFormat
 from signwright.formats.raw import RawFormat
-from signwright.formats.registry import FORMATS, format_named, recognize, table
+from signwright.formats.registry import FORMATS, format_named, recognize
 from signwright.formats.whole_file import WholeFileOptions
 from signwright.model.operation import Operation
 from signwright.model.view import BytesView
@@ -174,11 +174,6 @@ def test_content_of_no_kind_is_recognised_as_none() -> None:
     assert {"pe", "cms", "raw"} <= set(FORMATS)
     with pytest.raises(FormatError):
         format_named("exe")
-
-
-def test_second_format_with_a_name_is_an_error() -> None:
-    with pytest.raises(ValueError, match="two formats"):
-        table((CmsFormat(), CmsFormat()))
 
 
 def test_envelope_of_a_pe_is_not_accepted_as_a_detached_signature() -> None:
