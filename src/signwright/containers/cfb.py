@@ -13,9 +13,10 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from signwright.containers.cfb_runs import AT_ONCE, is_straight, joined, runs_in
 from signwright.errors import FormatError
 from signwright.model.view import View, blocks
 
@@ -146,8 +147,6 @@ class CompoundFile:
         self.sectors = -(-view.size // self.sector_size) - 1
         self.owned = bytearray(self.sectors)
         self._pages: dict[int, array[int]] = {}
-        self._counting = int.from_bytes(array("I", range(self.per_sector)).tobytes(), sys.byteorder)
-        self._ones = int.from_bytes((array("I", [1]) * self.per_sector).tobytes(), sys.byteorder)
         self._known: dict[int, list[tuple[int, int]]] = {}
         self.fat_places, self.difat_places = self._read_difat()
         self._check_marks()
@@ -229,10 +228,8 @@ class CompoundFile:
             while page[at] == sector + 1:
                 sector, at = sector + 1, at + 1
                 if at == self.per_sector:
+                    sector += self._straight_ahead(sector)
                     page, at = self.fat_page(sector // self.per_sector), 0
-                    while self._is_straight(page, sector):
-                        sector += self.per_sector
-                        page = self.fat_page(sector // self.per_sector)
             count = sector + 1 - first
             total += count
             if sector >= self.sectors or total > at_most:
@@ -240,18 +237,40 @@ class CompoundFile:
             yield first, count
             sector = page[at]
 
-    def _is_straight(self, page: array[int], sector: int) -> bool:
-        """Whether each word of a page of the FAT names the following sector; ``sector`` is the page's first.
-
-        All words at once, as one long number: this is what makes large files quick.
+    def _straight_ahead(self, sector: int) -> int:
+        """How many sectors from ``sector`` on, the first that a page of the FAT is about, name the following one. Only
+        whole pages count, more and more of them at once.
         """
-        return int.from_bytes(page.tobytes(), sys.byteorder) == self._counting + (sector + 1) * self._ones
+        page, found, most = sector // self.per_sector, 0, 1
+        while (at := page + found) < len(self.fat_places):
+            count = self._together(at, most)
+            if is_straight(self._fat_pages(at, count), at * self.per_sector):
+                found += count
+                most = min(2 * most, AT_ONCE // self.per_sector)
+            elif count > 1:
+                most = 1
+            else:
+                break
+        return found * self.per_sector
+
+    def _together(self, page: int, most: int) -> int:
+        """How many pages of the FAT from ``page`` on stand behind each other: ``most``, a power of two, or a lesser."""
+        first = self.fat_places[page]
+        while most > 1 and self.fat_places[page : page + most] != array("I", range(first, first + most)):
+            most //= 2
+        return most
+
+    def _fat_pages(self, page: int, count: int) -> array[int]:
+        """The words of pages that stand behind each other."""
+        if count == 1:
+            return self.fat_page(page)
+        return words(self.view.read(self.offset(self.fat_places[page]), count * self.sector_size))
 
     def pieces(self, entry: Entry) -> Iterator[tuple[int, int]]:
         """Where a stream's bytes stand in the file: (offset, length), neighbours joined."""
         unit = MINI_SECTOR if entry.is_mini else self.sector_size
         left = entry.size
-        for offset, length in _joined(self._mini_pieces(entry) if entry.is_mini else self._large_pieces(entry)):
+        for offset, length in joined(self._mini_pieces(entry) if entry.is_mini else self._large_pieces(entry)):
             length = min(length, left)
             if offset + length > self.view.size:
                 raise _bad("truncated", "a stream ends behind the file", offset)
@@ -341,9 +360,11 @@ class CompoundFile:
         fat = listed[: header.fat_sectors]
         if len(fat) != header.fat_sectors or any(word != FREE for word in listed[header.fat_sectors :]):
             raise _bad("header", f"the DIFAT does not list {header.fat_sectors} FAT sectors", 0x2C)
-        for sector in fat:
-            self._inside(sector, "the FAT")
-            self.own(sector, 1, "the FAT")
+        for first, count in runs_in(fat):
+            self._inside(first + count - 1, "the FAT")
+            if self.offset(first + count) > self.view.size:
+                raise _bad("truncated", "the last sector of the FAT is cut short", self.offset(first))
+            self.own(first, count, "the FAT")
         return fat, places
 
     def _inside(self, sector: int, what: str) -> None:
@@ -353,13 +374,20 @@ class CompoundFile:
     def _check_marks(self) -> None:
         """Tables are marked as such in the FAT, and nothing behind the end of the file is in use."""
         for places, mark in ((self.fat_places, FAT_MARK), (self.difat_places, DIFAT_MARK)):
-            for sector in places:
-                if self.next(sector) != mark:
-                    raise _bad("fat", f"sector {sector} of a table is not marked as one", self.offset(sector))
+            for first, count in runs_in(places):
+                self._check_marked(first, first + count, mark)
         for number in range(self.sectors // self.per_sector, len(self.fat_places)):
             behind = self.fat_page(number)[max(self.sectors - number * self.per_sector, 0) :]
             if any(word != FREE for word in behind):
                 raise _bad("fat", "the FAT has sectors behind the end of the file", 0)
+
+    def _check_marked(self, first: int, end: int, mark: int) -> None:
+        while first < end:
+            page, at = divmod(first, self.per_sector)
+            for word in self.fat_page(page)[at : at + end - first]:
+                if word != mark:
+                    raise _bad("fat", f"sector {first} of a table is not marked as one", self.offset(first))
+                first += 1
 
     def _read_directory_chain(self) -> array[int]:
         at_most = MAX_ENTRIES * ENTRY_SIZE // self.sector_size
@@ -464,19 +492,6 @@ def _entry(directory: bytes, index: int, header: Header) -> Entry:
     size = row[12] if header.sector_size != HEADER_SIZE else row[12] & 0xFFFFFFFF
     left, right, child, clsid, state, created, modified, start = row[4:12]
     return Entry(index, name, kind, row[3], left, right, child, clsid, state, created, modified, start, size)
-
-
-def _joined(pieces: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Pieces that follow each other in the file as one."""
-    start = end = -1
-    for offset, length in pieces:
-        if offset != end:
-            if end > start:
-                yield start, end - start
-            start = offset
-        end = offset + length
-    if end > start:
-        yield start, end - start
 
 
 def _bad(code: str, found: str, offset: int) -> FormatError:
