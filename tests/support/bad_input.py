@@ -322,24 +322,29 @@ EXAMPLES = (
 )
 
 
-def _example(schema: dict[str, Any], root: dict[str, Any], text: str) -> Any:
+def _example(schema: dict[str, Any], root: dict[str, Any], text: str, within: tuple[str, ...] = ()) -> Any:
+    """``within``: models that this is a part of; a list of one of them is empty."""
     if "$ref" in schema:
-        return _example(root["$defs"][schema["$ref"].rpartition("/")[2]], root, text)
+        within = (*within, schema["$ref"])
+        return _example(root["$defs"][schema["$ref"].rpartition("/")[2]], root, text, within)
     if "anyOf" in schema:
-        return _example(schema["anyOf"][0], root, text)
+        return _example(schema["anyOf"][0], root, text, within)
     if "const" in schema or "enum" in schema:
         return schema.get("const", schema.get("enum", [None])[0])
     kind = schema.get("type")
     if kind == "object":
-        found = {name: _example(inner, root, text) for name, inner in schema.get("properties", {}).items()}
+        found = {name: _example(inner, root, text, within) for name, inner in schema.get("properties", {}).items()}
         for pattern, inner in schema.get("patternProperties", {}).items():
-            found[_matching({"pattern": pattern}, text)] = _example(inner, root, text)
+            found[_matching({"pattern": pattern}, text)] = _example(inner, root, text, within)
         more = schema.get("additionalProperties")
         if isinstance(more, dict):
-            found[_matching(schema.get("propertyNames", {}), text)] = _example(more, root, text)
+            found[_matching(schema.get("propertyNames", {}), text)] = _example(more, root, text, within)
         return found
     if kind == "array":
-        return [_example(schema.get("items", {}), root, text)] * max(1, schema.get("minItems", 1))
+        items = schema.get("items", {})
+        if items.get("$ref") in within:
+            return []
+        return [_example(items, root, text, within)] * max(1, schema.get("minItems", 1))
     if kind == "integer":
         return schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
     return _matching(schema, text) if kind == "string" else {"boolean": True, "null": None}.get(str(kind), text)

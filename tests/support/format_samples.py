@@ -15,6 +15,7 @@ from tests.support.nuget_builder import small_package
 from tests.support.pe_builder import compact_pe
 from tests.support.script_vectors import sample_of
 from tests.support.whole_files import some_text
+from tests.support.zip_builder import Zip
 
 #: Format name → bytes of a file that the format signs with its default options. Each call gives the same bytes.
 SAMPLES: dict[str, Callable[[], bytes]] = {
@@ -31,6 +32,7 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "raw": some_text,
     "vbscript": lambda: sample_of("vbscript"),
     "wsf": lambda: sample_of("wsf"),
+    "zip": lambda: Zip((("bin/a.exe", compact_pe()), ("readme.txt", b"read me\n" * 9))).build(),
 }
 
 #: Format name → the same for a signer whose certificate (DER) the file must name.

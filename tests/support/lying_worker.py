@@ -6,15 +6,19 @@ something else than it found. All around the answer is the product's.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - a child could not load it
 
+from signwright.formats.registry import FORMATS
 from signwright.model.framing import Frame
-from signwright.model.patch import Patch, Splice, sealed
+from signwright.model.patch import Patch, Patched, Splice, sealed
+from signwright.model.view import BytesView
 from signwright.signer.worker.jobs import JOBS
 from signwright.signer.worker.task import Job, Task
 from signwright.signer.worker.zygote import main
@@ -54,6 +58,30 @@ def long_value(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
 
 def other_value(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
     parts[0] = whole(task, bytes(64))
+
+
+def repacked(change: Callable[[dict[str, bytes]], None]) -> Lie:
+    """The archive as it was to be, with its members changed behind everybody's back."""
+
+    def lie(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
+        honest = Patched(task.views[0], Patch.decode(parts[0]))
+        content, out = io.BytesIO(honest.read(0, honest.size)), io.BytesIO()
+        with zipfile.ZipFile(content) as old, zipfile.ZipFile(out, "w") as new:
+            members = {info.filename: old.read(info) for info in old.infolist()}
+            infos = {info.filename: info for info in old.infolist()}
+            change(members)
+            for name, data in members.items():
+                new.writestr(infos.get(name, name), data)
+            new.comment = old.comment
+        parts[0] = whole(task, out.getvalue())
+
+    return lie
+
+
+def unsigned(program: bytes) -> bytes:
+    view = BytesView(program)
+    result = Patched(view, FORMATS["pe"].remove(view))
+    return result.read(0, result.size)
 
 
 def read(**changes: Callable[[Any], Any]) -> Lie:
@@ -103,8 +131,20 @@ LIES: dict[str, dict[str, Lie]] = {
         "other-bytes": prepared(source_sha256=flipped),
         "other-size": prepared(source_size=lambda size: size + 1),
         "not-final": prepared(final=lambda _: False),
+        "other-operation": prepared(operations=lambda rows: [{**rows[0], "digest": flipped(rows[0]["digest"])}]),
+        "other-member": prepared(operations=lambda rows: [{**rows[0], "inner_path": "readme.txt"}]),
+        "other-outer": prepared(operations=lambda rows: [{**rows[0], "inner_path": ""}]),
     },
-    "embed": {"embedded-nothing": embedded_nothing, "long-value": long_value, "other-value": other_value},
+    "embed": {
+        "embedded-nothing": embedded_nothing,
+        "long-value": long_value,
+        "other-value": other_value,
+        "kept-changed": repacked(lambda members: members.update({"readme.txt": b"run me"})),
+        "member-added": repacked(lambda members: members.update({"stray.exe": b"MZ"})),
+        "member-gone": repacked(lambda members: members.__delitem__("readme.txt")),
+        "vendor-unsigned": repacked(lambda members: members.update({"vendor.dll": unsigned(members["vendor.dll"])})),
+        "vendor-by-us": repacked(lambda members: members.update({"vendor.dll": members["a.exe"]})),
+    },
     "read-source": {
         "other-source": source(stripped_sha256=flipped),
         "another-form": source(warnings=lambda _: "none"),
@@ -121,6 +161,7 @@ LIES: dict[str, dict[str, Lie]] = {
         "other-digest": signature(content_digest=flipped),
         "other-key": signature(public_key=lambda _: 0),
         "other-certificate": signature(signer_certificate=lambda _: None),
+        "other-place": signature(inner_path=lambda _: "readme.txt"),
         "no-timestamp": signature(timestamp_token=lambda _: None),
     },
 }

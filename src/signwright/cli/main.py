@@ -85,6 +85,11 @@ VERBS: dict[str, Verb] = {
     "policy": Verb(
         "signwright.cli.policy_verbs", "check, compare, sign and load the policy", "signwright policy apply --home DIR"
     ),
+    "config": Verb(
+        "signwright.cli.config",
+        "write an artifact configuration from a sample",
+        "signwright config new release.zip",
+    ),
     "freshness": Verb(
         "signwright.cli.freshness",
         "say again that nothing was revoked, or revoke somebody",

@@ -98,13 +98,13 @@ signing_policies:
 """
 
 #: What the keys of a ``cms`` family made by ``init`` sign.
-PURPOSES = tuple(dict.fromkeys(one.purpose for one in FORMATS.values() if one.name != "raw"))
+PURPOSES = tuple(dict.fromkeys(one.purpose for one in FORMATS.values() if one.purpose not in ("raw", "")))
 
 
 def _formats(configuration: str) -> list[Format]:
     """Those that carry their signature inside, or the one that signs any file, or any value."""
     lone = {"files": "cms", "values": "raw"}.get(configuration)
-    return [one for one in FORMATS.values() if (one.name == lone if lone else not one.detached_suffix)]
+    return [one for one in FORMATS.values() if (one.name == lone if lone else not one.detached_suffix and one.purpose)]
 
 
 @dataclass(frozen=True, slots=True)

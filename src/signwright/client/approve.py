@@ -24,12 +24,14 @@ from signwright.client.ssh_keys import PersonKey
 from signwright.client.standing import Known, look
 from signwright.client.trust import TrustFile
 from signwright.errors import AuthenticationError, DeniedError, SignwrightError, VerificationError
+from signwright.formats.base import PreparedMember
 from signwright.model.operation import Parameter
 from signwright.model.times import format_time, parse_time
 from signwright.model.view import FileView
 from signwright.policy.decide import Decision, decide
-from signwright.policy.documents import SigningPolicy
+from signwright.policy.documents import ArtifactConfiguration, SigningPolicy
 from signwright.policy.facts import Facts, gather
+from signwright.policy.metadata import artifact_rule
 from signwright.policy.policy import Policy
 from signwright.statements.bundle import ReceiptBundle, open_envelope
 from signwright.statements.keys import verify_envelope, verifying_key
@@ -108,8 +110,11 @@ def review(hub: Hub, reference: str, *, trust: TrustFile, now: datetime, read_ar
         )
     rehashed = read_artifacts and request.predicate.mode == "artifact"
     chain = [base64.b64decode(c) for c in policy.key_of(rule).chain]
+    configuration = policy.projects[request.predicate.project].artifact_configurations[rule.artifact_configuration]
     files = tuple(
-        _read(hub, view, request, index, chain=chain) if rehashed else _unread(request, index)
+        _read(hub, view, request, index, chain=chain, configuration=configuration)
+        if rehashed
+        else _unread(request, index)
         for index in range(len(request.subjects))
     )
     continues_log = was_seen(trust.log_trust)
@@ -134,7 +139,15 @@ def _unread(request: Statement[Request], index: int) -> ReviewedFile:
     return ReviewedFile(subject.name, subject.digest.sha256, artifact.size, artifact.format, dict(artifact.options), {})
 
 
-def _read(hub: Hub, view: RequestView, request: Statement[Request], index: int, *, chain: list[bytes]) -> ReviewedFile:
+def _read(
+    hub: Hub,
+    view: RequestView,
+    request: Statement[Request],
+    index: int,
+    *,
+    chain: list[bytes],
+    configuration: ArtifactConfiguration,
+) -> ReviewedFile:
     """Hash the bytes again and derive the operations from them, as the signer will."""
     plain = _unread(request, index)
     artifact = request.predicate.artifacts[index]
@@ -146,12 +159,21 @@ def _read(hub: Hub, view: RequestView, request: Statement[Request], index: int, 
                 f"{plain.name}: the hub sent SHA-256 {sha256}; the request is for {plain.sha256}", code="wrong-artifact"
             )
         chosen = format_named(artifact.format)
-        prepared = prepare(chosen, FileView(file), chain=chain, options=options_of(chosen, artifact.options))
+        inside = artifact_rule(configuration, plain.name, chosen.name)
+        options = options_of(chosen, artifact.options)
+        prepared = prepare(chosen, FileView(file), chain=chain, options=options, inside=inside)
     if prepared.operations != artifact.operations:
         raise VerificationError(
             f"{plain.name}: its operations are not those of the request", code="wrong-operations", hint="do not approve"
         )
-    return ReviewedFile(plain.name, plain.sha256, plain.size, plain.format, plain.options, dict(prepared.facts))
+    facts = {**prepared.facts, **{f"signs {m.path}": _words(m) for m in prepared.members}}
+    return ReviewedFile(plain.name, plain.sha256, plain.size, plain.format, plain.options, facts)
+
+
+def _words(member: PreparedMember) -> str:
+    """What a member is, in a line."""
+    said = [f"{name} {value}" for name, value in sorted(member.facts.items()) if isinstance(value, str)]
+    return ", ".join([member.format, *said])[:300]
 
 
 def person_of(policy: Policy, key: PersonKey) -> str:

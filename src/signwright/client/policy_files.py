@@ -6,7 +6,7 @@ Older policy roots lie among the documents (``documents/roots/1.json``): every p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,20 @@ from signwright.client.partial import check_keeper
 from signwright.client.ssh_keys import PersonKey
 from signwright.errors import ConfigurationError, DeniedError, LimitError, MalformedError, VerificationError
 from signwright.formats.registry import FORMATS
+from signwright.formats.zip import ZipFormat
 from signwright.model.operation import Strict
 from signwright.model.times import parse_time
-from signwright.policy.documents import Credentials, Keys, Organisation, People, Project, Services
+from signwright.policy.dead_ends import dead_ends
+from signwright.policy.documents import (
+    ArtifactRule,
+    Credentials,
+    Keys,
+    MemberRule,
+    Organisation,
+    People,
+    Project,
+    Services,
+)
 from signwright.policy.policy import ROOTS, Policy, open_roots
 from signwright.policy.validate import problems_of
 from signwright.policy.write import PolicyDraft, draft_policy
@@ -182,7 +193,7 @@ def check_draft(current: SignedPolicy, documents: Mapping[str, Strict], *, under
             n.removeprefix("projects/"): cast(Project, d) for n, d in documents.items() if n.startswith("projects/")
         },
     )
-    problems = [*problems_of(draft), *_unreadable_anchors(draft), *_unknown_formats(draft)]
+    problems = [*problems_of(draft), *_unreadable_anchors(draft), *_unknown_formats(draft), *dead_ends(draft)]
     if problems:
         raise DeniedError("policy: " + "; ".join(problems), code="bad-policy", details={"problems": problems})
     return draft
@@ -196,16 +207,42 @@ def _unreadable_anchors(draft: Policy) -> Iterator[str]:
             yield f"services: timestamp authority {authority.name}: an anchor is not base64 in its one form"
 
 
+def _formats(rules: Iterable[ArtifactRule | MemberRule]) -> Iterator[str]:
+    """Of files and of members that are to be signed, in archives within archives as well."""
+    for rule in rules:
+        if rule.format is not None:
+            yield rule.format
+        yield from _formats(rule.members)
+
+
+def _member_problems(rule: ArtifactRule | MemberRule) -> Iterator[str]:
+    """Rules for members that could not be kept."""
+    if rule.format == ZipFormat.name and not rule.members:
+        yield "format zip wants rules for members"
+    for member in rule.members:
+        if member.action == "sign" and member.format is None:
+            yield f"{member.path}: sign as which format?"
+        if member.action == "verify" and not member.signers:
+            yield f"{member.path}: verify wants signers, certificates by their SHA-256"
+        if member.action != "sign" and member.members:
+            yield f"{member.path}: members of what is not signed are not looked at"
+        if member.min > member.max:
+            yield f"{member.path}: min is above max"
+        yield from (f"{member.path}: {problem}" for problem in _member_problems(member))
+
+
 def _unknown_formats(draft: Policy) -> Iterator[str]:
     """What only a program that knows the formats sees: rules that could never lead to a signature."""
     for address, project in sorted(draft.projects.items()):
         for name, rule in project.signing_policies.items():
             configuration = project.artifact_configurations.get(rule.artifact_configuration)
             key = draft.keys.keys.get(rule.key)
-            wanted = sorted({entry.format for entry in configuration.rules}) if configuration else []
+            wanted = sorted(set(_formats(configuration.rules))) if configuration else []
+            for entry in configuration.rules if configuration else ():
+                yield from (f"{address}/{name}: {entry.name}: {problem}" for problem in _member_problems(entry))
             for missing in (format_name for format_name in wanted if format_name not in FORMATS):
                 yield f"{address}/{name}: no format {missing!r}; there are {', '.join(sorted(FORMATS))}"
-            served = [one for one in wanted if one in FORMATS and key and FORMATS[one].purpose in key.purposes]
-            if key and any(one in FORMATS for one in wanted) and not served:
+            own = [one for one in wanted if one in FORMATS and FORMATS[one].purpose]
+            if key and own and not any(FORMATS[one].purpose in key.purposes for one in own):
                 purposes = ", ".join(key.purposes)
                 yield f"{address}/{name}: key {rule.key} ({purposes}) serves none of its formats ({', '.join(wanted)})"

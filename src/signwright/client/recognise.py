@@ -13,7 +13,8 @@ from signwright.formats.base import Format, FormatOptions, Prepared
 from signwright.formats.registry import FORMATS
 from signwright.model.operation import Parameter
 from signwright.model.view import View
-from signwright.policy.documents import ArtifactConfiguration
+from signwright.plan import signing
+from signwright.policy.documents import ArtifactConfiguration, Inside
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -90,9 +91,11 @@ def _value(text: str, annotation: object) -> Parameter:
     return text
 
 
-def prepare(chosen: Format, view: View, *, chain: Sequence[bytes], options: FormatOptions) -> Prepared:
-    """One pass over the file; raises `FormatError`."""
-    prepared = chosen.prepare(view, chain, options)
+def prepare(
+    chosen: Format, view: View, *, chain: Sequence[bytes], options: FormatOptions, inside: Inside | None
+) -> Prepared:
+    """One pass over the file. ``inside``: its rule, None where none fits, which is refused later. `FormatError`."""
+    prepared = signing.prepare(chosen, view, chain, options, inside or signing.NOTHING_INSIDE)
     if not prepared.final:
         raise FormatError(f"format {chosen.name} needs operations that follow from signatures, which is not built yet")
     return prepared

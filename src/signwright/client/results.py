@@ -233,7 +233,7 @@ def _embed(
     rule = policy.signing_policy(request.predicate.project, request.predicate.signing_policy)
     chain = [base64.b64decode(c) for c in policy.key_of(rule).chain] if rule else []
     view = FileView(source)
-    prepared = prepare(chosen, view, chain=chain, options=options_of(chosen, artifact.options))
+    prepared = prepare(chosen, view, chain=chain, options=options_of(chosen, artifact.options), inside=None)
     if prepared.operations != artifact.operations:
         raise VerificationError("the file now asks for other operations than the request", code="wrong-operations")
     return sealed(view, chosen.embed(prepared, envelopes))

@@ -24,7 +24,7 @@ from signwright.model.operation import Parameter
 from signwright.model.times import format_time
 from signwright.model.view import FileView
 from signwright.policy.documents import ArtifactConfiguration, SigningPolicy
-from signwright.policy.metadata import metadata_problems
+from signwright.policy.metadata import artifact_rule, metadata_problems
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope, statement_digest
 from signwright.statements.models import Request, RequestedArtifact, SourceRevision, statement_payload
@@ -112,7 +112,8 @@ def prepare_request(
     configuration = policy.projects[order.project].artifact_configurations[rule.artifact_configuration]
     names = zip(paths, _subject_names(paths), strict=True)
     files = [_prepared(path, name, order, mode, chain=chain, configuration=configuration) for path, name in names]
-    found = (metadata_problems(configuration, one.name, one.format.name, one.prepared.facts) for one in files)
+    rules = (artifact_rule(configuration, one.name, one.format.name) for one in files)
+    found = (metadata_problems(r, one.name, one.prepared.facts) for r, one in zip(rules, files, strict=True))
     reasons = [reason for reasons in found for reason in reasons]
     if reasons:
         rows = [reason.as_json() for reason in reasons]
@@ -132,7 +133,8 @@ def _prepared(
             raise UsageError(f"{path}: {chosen.title} cannot be signed in digest mode", code="no-digest-mode")
         options, plain = typed_options(chosen, order.options)
         try:
-            prepared = prepare(chosen, view, chain=chain, options=options)
+            inside = artifact_rule(configuration, name, chosen.name)
+            prepared = prepare(chosen, view, chain=chain, options=options, inside=inside)
         except FormatError as problem:
             raise _about(path, problem) from problem
     if mode == "digest" and prepared.contents:

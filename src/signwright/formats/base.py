@@ -9,9 +9,9 @@ While a digest depends on an earlier signature, ``Prepared.final`` is false and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, StringConstraints
 
 from signwright.envelopes.base import MAX_SEEN
 from signwright.envelopes.templates import template_named
@@ -29,11 +29,19 @@ class FormatOptions(Strict):
     """Typed options of a format, declared once for command line, API and policy. Every field has a default."""
 
 
+class PreparedMember(Strict):
+    """A member that is to be signed: ``facts`` as in `Prepared`."""
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    format: Name
+    facts: dict[Name, Parameter] = Field(default_factory=dict)
+
+
 class Prepared(Strict):
     """Everything ``embed`` needs, as plain data: it crosses processes (JSON, at most `MAX_PREPARED` bytes).
 
     ``source_sha256``: of the bytes that ``prepare`` read; ``facts``: what a policy may look at (product name,
-    subsystem);
+    subsystem); ``members``: of a container, those that are to be signed;
     ``state``: private to the format. Beside the JSON travel ``contents``, one for each operation whose content its
     template must see, in order, and ``tables``, private to the format as well; together at most `MAX_BESIDE` bytes.
     """
@@ -44,6 +52,7 @@ class Prepared(Strict):
     operations: Many[Operation]
     final: bool = True
     facts: dict[Name, Parameter] = Field(default_factory=dict)
+    members: Many[PreparedMember] = ()
     state: dict[str, Any] = Field(default_factory=dict)
     _contents: tuple[bytes, ...] = PrivateAttr(default=())
     _tables: tuple[bytes, ...] = PrivateAttr(default=())

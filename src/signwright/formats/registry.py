@@ -16,6 +16,7 @@ from signwright.formats.pe import PeFormat
 from signwright.formats.powershell import POWERSHELL
 from signwright.formats.raw import RawFormat
 from signwright.formats.windows_script import JSCRIPT, VBSCRIPT, WSF
+from signwright.formats.zip import ZipFormat
 from signwright.model.tables import table
 from signwright.model.view import View
 
@@ -33,6 +34,7 @@ _ROWS: tuple[Format, ...] = (
     VBSCRIPT,
     JSCRIPT,
     WSF,
+    ZipFormat(),
 )
 FORMATS = table("formats", _ROWS, lambda row: row.name)
 

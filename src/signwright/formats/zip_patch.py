@@ -38,6 +38,7 @@ from signwright.formats.zip_records import (
     FULL32,
     LOCATOR64,
     NEEDS_ZIP64,
+    ChangedMember,
     NewMember,
     offset_of,
     placed,
@@ -58,14 +59,16 @@ _WIDE_MARKS = {0: marks.END64, END64.size: marks.LOCATOR64, END64.size + LOCATOR
 class Edit:
     """At one place: ``remove`` bytes at ``at`` are replaced by ``members``, and ``entry_remove`` bytes of the directory
     at ``entry_at`` by their records. All offsets are of the view; an edit removes one member or none. Of several at one
-    place, those that only add come first, in the order in which they are given.
+    place, those that only add come first, in the order in which they are given. ``data``: bytes in the place of those
+    removed that are no member of their own but a part of one.
     """
 
     at: int
     remove: int
     entry_at: int
     entry_remove: int
-    members: tuple[NewMember, ...] = ()
+    members: tuple[NewMember | ChangedMember, ...] = ()
+    data: bytes = b""
 
 
 def replacing(member: Member, *new: NewMember) -> Edit:
@@ -189,7 +192,7 @@ class _Work:
         for edit in edits:
             if not plan.base <= edit.at <= edit.at + edit.remove <= plan.directory:
                 raise FormatError("zip: an edit outside of the archive's members", offset=edit.at, code="bad-state")
-            position, locals_, entries = edit.at + shift, [], []
+            position, locals_, entries = edit.at + shift + len(edit.data), [edit.data], []
             for member in edit.members:
                 local, entry = member.records()
                 entries.append(self._placed(entry, position - plan.base))
@@ -208,7 +211,8 @@ class _Work:
 
     def directory_edits(self) -> list[tuple[int, int, bytes]]:
         """Offset in the view, bytes to remove, records to insert."""
-        rows = [(e.entry_at, e.entry_remove, b"".join(n)) for e, n in zip(self._edits, self._entries, strict=True)]
+        pairs = zip(self._edits, self._entries, strict=True)
+        rows = [(e.entry_at, e.entry_remove, b"".join(n)) for e, n in pairs if e.entry_remove or n]
         rows.sort(key=lambda row: (row[0], row[1] > 0))
         for at, remove, _ in rows:
             if not self._plan.directory <= at <= at + remove <= self._plan.end:

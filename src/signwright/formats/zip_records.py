@@ -22,7 +22,7 @@ NO_TIME = 0x00210000
 
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
-_UTF8, _ZIP64 = 1 << 11, 1
+_UTF8, _ZIP64, _DESCRIBED = 1 << 11, 1, 1 << 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,47 @@ class NewMember:
 def _deflated(content: bytes) -> bytes:
     engine = zlib.compressobj(9, zlib.DEFLATED, -15)
     return engine.compress(content) + engine.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedMember:
+    """A member whose content changed: ``local``, ``entry``: its local header and its record of the directory as they
+    were, each with everything behind it; ``crc``, ``packed``, ``size``: of the new content, of which ``data`` follows
+    the header. Without a data descriptor; everything else that the headers say stays, but for 64-bit sizes.
+    """
+
+    local: bytes
+    entry: bytes
+    crc: int
+    packed: int
+    size: int
+    data: bytes = b""
+
+    def records(self) -> tuple[bytes, bytes]:
+        """As `NewMember.records`."""
+        if max(self.packed, self.size) >= FULL32:
+            raise FormatError("a member that changes has 4 GiB or more", code="too-large")
+        sizes = (self.crc, self.packed, self.size)
+        row = list(_LOCAL.unpack_from(self.local))
+        names, rest = row[9], self.local[_LOCAL.size :]
+        extra = _narrow(rest[names : names + row[10]])
+        row[2], row[6:9], row[10] = row[2] & ~_DESCRIBED, sizes, len(extra)
+        local = _LOCAL.pack(*row) + rest[:names] + extra + self.data
+        row = list(_CENTRAL.unpack_from(self.entry))
+        names, extras, rest = row[10], row[11], self.entry[_CENTRAL.size :]
+        extra = _narrow(rest[names : names + extras])
+        row[3], row[7:10], row[11], row[16] = row[3] & ~_DESCRIBED, sizes, len(extra), 0
+        return local, _CENTRAL.pack(*row) + rest[:names] + extra + rest[names + extras :]
+
+
+def _narrow(extra: bytes) -> bytes:
+    """Extra fields without that of 64-bit numbers; bytes behind the last whole field stay."""
+    kept, at = b"", 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        kept += b"" if kind == _ZIP64 else extra[at : at + 4 + length]
+        at += 4 + length
+    return kept + extra[at:]
 
 
 def records(directory: bytes, start: int) -> Iterator[tuple[int, bytes]]:

@@ -55,17 +55,24 @@ class FileView:
         return content
 
 
-class Head:
-    """The first ``size`` bytes of another view."""
+class Window:
+    """``size`` bytes of another view from ``start`` on."""
 
-    def __init__(self, view: View, size: int) -> None:
-        check_range(0, size, view.size)
-        self._view = view
+    def __init__(self, view: View, start: int, size: int) -> None:
+        check_range(start, size, view.size)
+        self._view, self._start = view, start
         self.size = size
 
     def read(self, offset: int, length: int) -> bytes:
         check_range(offset, length, self.size)
-        return self._view.read(offset, length)
+        return self._view.read(self._start + offset, length)
+
+
+class Head(Window):
+    """The first ``size`` bytes of another view."""
+
+    def __init__(self, view: View, size: int) -> None:
+        super().__init__(view, 0, size)
 
 
 def check_range(offset: int, length: int, size: int) -> None:

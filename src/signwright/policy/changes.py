@@ -95,7 +95,11 @@ _HARMLESS = re.compile(
 )
 #: Fields where nothing (null) means: without limit.
 _LIMITS = re.compile(r"(projects/[^:]+:signing_policies|keys:keys)\.('[^']+'|[^.']+)\.max_per_day")
-_ORDERED = {"protection": ("software", "claimed", "attested"), "timestamp": ("none", "required")}
+_ORDERED = {
+    "protection": ("software", "claimed", "attested"),
+    "timestamp": ("none", "required"),
+    "unlisted": ("keep", "refuse"),
+}
 _REVERSE: dict[Effect, Effect] = {"weaker": "stronger", "stronger": "weaker", "other": "other"}
 _ABSENT = object()
 
@@ -171,7 +175,7 @@ def _label(row: object) -> str:
     """What an entry of a list is called: its name (with what else tells it apart), or its value."""
     if isinstance(row, dict):
         rest = [str(row[name]) for name in ("scope", "format") if name in row]
-        return " ".join([str(row.get("name", row)), *rest])
+        return " ".join([str(row.get("name", row.get("path", row))), *rest])
     try:
         return verifying_key(str(row)).key_id
     except MalformedError:

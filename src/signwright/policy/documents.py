@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from signwright.model.base64text import strict_base64
-from signwright.model.operation import Many, Name, Parameter, Strict, Time
+from signwright.model.operation import Many, Name, Parameter, Sha256Text, Strict, Time
 from signwright.statements.models import KeyId, KeyText, Mode, Text
 
 Kind = Literal["test", "release"]
@@ -162,16 +162,41 @@ class Keys(Strict):
 PatternText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
-class ArtifactRule(Strict):
-    """``name``: shell pattern over the subject's name; ``metadata``: fact of the artifact → patterns, one of which it
-    must match (`signwright.policy.metadata`).
+class Inside(Strict):
+    """What is wanted of a file besides its kind. ``metadata``: fact of it → patterns, one of which it must match
+    (`signwright.policy.metadata`); ``members``: of a container, the first rule that names one counts; ``unlisted``:
+    what becomes of those that none names, where there are rules.
     """
+
+    metadata: dict[Name, Annotated[Many[PatternText], Field(min_length=1)]] = Field(default_factory=dict)
+    members: Many[MemberRule] = Field(default=(), max_length=256)
+    unlisted: Literal["refuse", "keep"] = "refuse"
+
+
+class MemberRule(Inside):
+    """``path``: pattern over paths with ``/``, where ``*`` and ``?`` stay within a folder and ``**`` is any number of
+    them. ``sign``: as ``format`` with ``options``; ``verify``: signed by one of ``signers`` (hex SHA-256 of their
+    certificates); ``keep``: as it is. What is to be signed and has such a signature stays as it is, and ``existing``
+    says what happens to others. `signwright.plan` has it done.
+    """
+
+    path: PatternText
+    action: Literal["sign", "verify", "keep"]
+    format: Name | None = None
+    options: dict[Name, Parameter] = Field(default_factory=dict)
+    signers: Many[Sha256Text] = ()
+    existing: Literal["refuse", "replace", "append"] = "refuse"
+    min: int = Field(default=0, ge=0)
+    max: int = Field(default=100_000, ge=1)
+
+
+class ArtifactRule(Inside):
+    """``name``: shell pattern over the subject's name."""
 
     name: PatternText
     format: Name
     min: int = Field(default=0, ge=0)
     max: int = Field(default=100, ge=1)
-    metadata: dict[Name, Annotated[Many[PatternText], Field(min_length=1)]] = Field(default_factory=dict)
 
 
 class ArtifactConfiguration(Strict):

@@ -124,3 +124,5 @@ def _signing_policy(policy: Policy, rule: SigningPolicy, address: str, *, now: d
     configuration = policy.projects[project].artifact_configurations[rule.artifact_configuration]
     if rule.kind == "release" and any(r.name == "*" for r in configuration.rules):
         yield f"{address}: files of any name are taken"
+    if rule.kind == "release" and any(r.members and r.unlisted == "keep" for r in configuration.rules):
+        yield f"{address}: members of archives that no rule names are left as they are"

@@ -12,19 +12,21 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from signwright.model.operation import Parameter
-from signwright.policy.documents import ArtifactConfiguration
+from signwright.policy.documents import ArtifactConfiguration, ArtifactRule, Inside
 from signwright.policy.rules.reason import Reason
 
 
-def metadata_problems(
-    configuration: ArtifactConfiguration, name: str, form: str, facts: Mapping[str, Parameter]
-) -> Iterator[Reason]:
-    """Every limit of the rule for a file of this name and format that its facts do not keep.
+def artifact_rule(configuration: ArtifactConfiguration, name: str, form: str) -> ArtifactRule | None:
+    """The rule for a file of this name and format, the first that fits."""
+    fits = (rule for rule in configuration.rules if rule.format == form and fnmatchcase(name, rule.name))
+    return next(fits, None)
+
+
+def metadata_problems(rule: Inside | None, name: str, facts: Mapping[str, Parameter]) -> Iterator[Reason]:
+    """Every limit of the rule that the facts of file or member ``name`` do not keep.
 
     ``facts``: of the format that prepared it; a fact that is not there keeps no limit.
     """
-    fits = (rule for rule in configuration.rules if rule.format == form and fnmatchcase(name, rule.name))
-    rule = next(fits, None)
     for fact, patterns in sorted(rule.metadata.items()) if rule else ():
         found = _text(facts.get(fact))
         if found is None or not any(fnmatchcase(found, pattern) for pattern in patterns):

@@ -114,9 +114,6 @@ def _services(policy: Policy) -> Iterator[str]:
         own_keys=_all_public_keys(policy),
     )
     yield from (f"services: {problem}" for problem in found)
-    authorities = [a.name for a in services.timestamp_authorities]
-    if len(set(authorities)) != len(authorities):
-        yield "services: a timestamp authority is listed twice"
 
 
 def _signing_policy(policy: Policy, project: Project, address: str) -> Iterator[str]:
@@ -129,25 +126,12 @@ def _signing_policy(policy: Policy, project: Project, address: str) -> Iterator[
     configuration = project.artifact_configurations.get(rule.artifact_configuration)
     if configuration is None:
         yield f"{address}: artifact configuration {rule.artifact_configuration!r} is not in the project"
-    elif "digest" in rule.modes and any(r.metadata for r in configuration.rules):
-        yield f"{address}: in digest mode nobody sees metadata; list one or demand the other"
+    elif "digest" in rule.modes and any(r.metadata or r.members for r in configuration.rules):
+        yield f"{address}: in digest mode nobody sees metadata or members; list one or demand the other"
     yield from _limits(configuration, address) if configuration else ()
     yield from _submitters(policy, rule, address, rule.kind)
-    people = [p for p in policy.people.people.values() if not p.disabled]
-    eligible = [p for p in people if not rule.approvals.eligible or set(p.groups) & set(rule.approvals.eligible)]
-    if len(eligible) < rule.approvals.required:
-        yield f"{address}: {rule.approvals.required} approvals wanted, {len(eligible)} people could give one"
-    for group, count in sorted(rule.approvals.groups.items()):
-        if sum(group in p.groups for p in eligible) < count:
-            yield f"{address}: {count} of group {group} wanted, fewer are enrolled and eligible"
-    if rule.hold and not any(rule.hold in p.groups for p in people):
-        yield f"{address}: held for group {rule.hold}, in which nobody is"
     if "digest" in rule.modes and rule.scan.required:
         yield f"{address}: digest mode cannot be scanned; list one or demand the other"
-    if rule.timestamp == "required" and not policy.services.timestamp_authorities:
-        yield f"{address}: a timestamp is required and no timestamp authority is listed"
-    if rule.scan.required and not policy.services.scanners:
-        yield f"{address}: a scan is required and no scanner is listed"
     if rule.kind == "release":
         yield from _release(policy, rule, address)
 
@@ -155,8 +139,9 @@ def _signing_policy(policy: Policy, project: Project, address: str) -> Iterator[
 def _limits(configuration: ArtifactConfiguration, address: str) -> Iterator[str]:
     """Which rule counts follows from the file's name, which the submitter chooses."""
     for form in sorted({rule.format for rule in configuration.rules}):
-        if len({frozenset(rule.metadata) for rule in configuration.rules if rule.format == form}) > 1:
-            yield f"{address}: the rules for {form} limit different metadata; another file name would choose"
+        rules = [rule for rule in configuration.rules if rule.format == form]
+        if len({(frozenset(r.metadata), bool(r.members), r.unlisted) for r in rules}) > 1:
+            yield f"{address}: the rules for {form} limit different metadata or members; another file name would choose"
 
 
 def _submitters(policy: Policy, rule: SigningPolicy, address: str, kind: Kind) -> Iterator[str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from signwright.errors import FormatError, VerificationError
@@ -48,7 +48,7 @@ _SUFFIXES = {
     "jscript": ("js",),
     "wsf": ("wsf",),
     "jar": ("jar", "war", "ear"),
-    "nuget": ("nupkg",),
+    "nuget": ("nupkg", "snupkg"),
     "msix": ("msix", "appx", "msixbundle", "appxbundle"),
     "catalog": ("cat",),
 }
@@ -62,6 +62,20 @@ _SCRIPTS = {"powershell", "vbscript", "jscript", "wsf"}
 _UNPACKING = {"jar", "msix"}
 #: Zips of these kinds are signed themselves.
 _SIGNED_ZIPS = ("jar", "nuget", "msix")
+
+
+def kind_of(name: str, head: Callable[[], bytes]) -> str | None:
+    """What a member is read as: by the ending of its name, else by its first bytes (``head``, at least 8 where there
+    are so many). Neither changes when the member is signed. None for what is not looked into.
+    """
+    suffix = name.rpartition(".")[2].lower() if "." in name else ""
+    kind = _BY_SUFFIX.get(suffix)
+    if kind is not None:
+        return kind
+    start = head()
+    if suffix == _ZIP and start.startswith(_ZIP_MARKS):
+        return _ZIP
+    return next((kind for mark, kind in _BY_HEAD.items() if start.startswith(mark)), None)
 
 
 class _RefusedError(FormatError):
@@ -167,14 +181,8 @@ class _Walk:
         """Which reader the member has, if any."""
         if entry.flags & _ENCRYPTED or entry.method not in (_STORED, _DEFLATED) or not entry.size or name[-1] == "/":
             return None
-        suffix = name.rpartition(".")[2].lower() if "." in name else ""
-        kind = _BY_SUFFIX.get(suffix)
-        if kind is None:
-            head = _head(view, entry)
-            if suffix == _ZIP and head.startswith(_ZIP_MARKS):
-                return _ZIP
-            kind = next((kind for mark, kind in _BY_HEAD.items() if head.startswith(mark)), None)
-        return kind if kind in self._readers else None
+        kind = kind_of(name, lambda: _head(view, entry))
+        return kind if kind == _ZIP or kind in self._readers else None
 
     def _opened(
         self, view: View, entry: Entry, path: str, *, kind: str | None, found: _Found, depth: int

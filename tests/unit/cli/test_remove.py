@@ -21,7 +21,7 @@ from tests.support.pe_builder import PE32, Pe, sign
 from tests.support.signed_files import identity
 from tests.support.signed_files import sign as sign_as
 
-INSIDE = sorted(name for name, one in FORMATS.items() if not one.detached_suffix)
+INSIDE = sorted(name for name, one in FORMATS.items() if not one.detached_suffix and one.purpose)
 SOURCE = Pe(overlay=b"12345678").build()
 
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from signwright.policy import documents as d
-from signwright.policy.metadata import metadata_problems
+from signwright.policy.metadata import artifact_rule, metadata_problems
 from signwright.policy.validate import problems_of
 from tests.support.world import World
 
@@ -22,7 +22,7 @@ def problems(facts: dict[str, Any], *, name: str = "setup.exe", form: str = "pe"
     rule = d.ArtifactRule(name="*.exe", format="pe", metadata=LIMITS if limits is None else limits)
     free = d.ArtifactRule(name="*", format="pe")
     configuration = d.ArtifactConfiguration(rules=(rule, free))
-    return [str(reason) for reason in metadata_problems(configuration, name, form, facts)]
+    return [str(r) for r in metadata_problems(artifact_rule(configuration, name, form), name, facts)]
 
 
 def test_an_artifact_within_its_limits_has_no_problem():

@@ -15,6 +15,7 @@ from signwright.errors import DeniedError
 from signwright.model.operation import Strict
 from signwright.model.times import format_time
 from signwright.policy import documents as d
+from signwright.policy.dead_ends import dead_ends
 from signwright.policy.validate import problems_of
 from signwright.statements.keys import public_text
 from signwright.transparency.note import COSIGNATURE_V1, VerifierKey
@@ -187,15 +188,7 @@ PROBLEMS: list[tuple[Edit, str]] = [
     (quorum_of_nobody, "a quorum of no witness at all"),
     (quorum_that_no_witnesses_make, "services: quorum: wants outside 0 / local 2"),
     (own_witness_that_is_called_outside, "witness w2 cannot be outside: operator 'Example' is this organisation's own"),
-    (authority_listed_twice, "a timestamp authority is listed twice"),
     (policy_of_test_with_the_release_key, "a test policy with the release key"),
-    (group_that_is_not_eligible, "1 of group nobody wanted"),
-    (too_few_eligible_people, "2 approvals wanted, 1 people could give one"),
-    (people_who_are_disabled, "3 approvals wanted, 2 people could give one"),
-    (hold_that_nobody_can_release, "held for group qa"),
-    (hold_that_only_a_disabled_person_can_release, "held for group qa"),
-    (timestamp_of_nobody, "a timestamp is required and no timestamp authority is listed"),
-    (scan_by_nobody, "a scan is required and no scanner is listed"),
     (submitter_of_the_other_kind, "is a test credential"),
     (exception_for_another_signing_policy, "default/release: a release needs the exception 'local-timestamp'"),
     (no_exception_for_a_local_timestamp, "a release needs the exception 'local-timestamp'"),
@@ -210,6 +203,30 @@ def test_policy_that_must_not_be_used_is_not_opened(wrong: Edit, problem: str) -
     with pytest.raises(DeniedError) as refused:
         world.policy()
     assert problem in refused.value.message
+
+
+#: What can be opened, and never leads to a signature.
+DEAD_ENDS = [
+    (authority_listed_twice, "a timestamp authority is listed twice"),
+    (group_that_is_not_eligible, "1 of group nobody wanted"),
+    (too_few_eligible_people, "2 approvals wanted, 1 people could give one"),
+    (people_who_are_disabled, "3 approvals wanted, 2 people could give one"),
+    (hold_that_nobody_can_release, "held for group qa"),
+    (hold_that_only_a_disabled_person_can_release, "held for group qa"),
+    (timestamp_of_nobody, "a timestamp is required and no timestamp authority is listed"),
+    (scan_by_nobody, "a scan is required and no scanner is listed"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "problem"), DEAD_ENDS, ids=[wrong.__name__ for wrong, _ in DEAD_ENDS])
+def test_rule_that_could_never_lead_to_a_signature_is_named(wrong: Edit, problem: str) -> None:
+    world = World()
+    wrong(world)
+    assert any(problem in found for found in dead_ends(world.policy()))
+
+
+def test_policy_that_works_has_no_dead_end() -> None:
+    assert not list(dead_ends(World().policy()))
 
 
 def test_software_key_serves_a_test_outside_a_trial() -> None:

@@ -27,6 +27,19 @@ ANOTHER_SSH = ssh_line(Ed25519PrivateKey.generate())
 ANOTHER_KEY = public_text(Ed25519PrivateKey.generate())
 
 
+LIMIT = {"company_name": ("Example Ltd",)}
+MEMBER = d.MemberRule(
+    path="*.exe",
+    action="verify",
+    format="pe",
+    options={"digest": "sha384"},
+    signers=("ab" * 32,),
+    min=1,
+    metadata=LIMIT,
+    members=(d.MemberRule(path="inner", action="verify", min=1, metadata=LIMIT),),
+)
+
+
 def rich() -> Policy:
     """A policy in which every field holds something that can be taken away."""
     policy = WORLD.policy()
@@ -77,7 +90,7 @@ def rich() -> Policy:
 
 
 def _limited(rule: d.ArtifactRule) -> d.ArtifactRule:
-    return rule.model_copy(update={"metadata": {"company_name": ("Example Ltd",)}})
+    return rule.model_copy(update={"metadata": LIMIT, "members": (MEMBER,)})
 
 
 def _disabled(model: Any) -> Any:
@@ -131,6 +144,7 @@ SIGNING = WORLD.signing_policies()["release"]
 CREDENTIAL = d.Credential(public_key=ANOTHER_KEY, kind="release", description="CI")
 EXCEPTION = d.NamedException(name="no-scan", scope="*", owner="mallory", reason="because", expires=LATER)
 WITNESS = WORLD.witnesses[0].model_copy(update={"name": "w2", "operator": "other"})
+_MEMBERS = _both(_with(d.MemberRule(path="**", action="keep")), _twin(max=7), _to(()))
 #: What allows more, for each field of each model: a function from the value to weaker ones; None: nobody can gain.
 WEAKER: dict[str, Callable[[Any], list[Any]] | None] = {
     "NamedException.name": _to("no-timestamp"),
@@ -190,6 +204,19 @@ WEAKER: dict[str, Callable[[Any], list[Any]] | None] = {
     "ArtifactRule.format": _to("raw"),
     "ArtifactRule.min": None,  # at its least in this policy
     "ArtifactRule.max": _more,
+    "ArtifactRule.members": _MEMBERS,
+    "ArtifactRule.unlisted": _to("keep"),
+    "MemberRule.path": _to("**"),
+    "MemberRule.action": _to("sign", "keep"),
+    "MemberRule.format": _to("msi", None),
+    "MemberRule.options": _to({}, {"digest": "sha256"}),
+    "MemberRule.signers": _with("cd" * 32),
+    "MemberRule.existing": _to("replace", "append"),
+    "MemberRule.min": _less,
+    "MemberRule.max": _more,
+    "MemberRule.metadata": _to({}, {"company_name": ("Example Ltd", "*")}, {"product_name": ("Example Ltd",)}),
+    "MemberRule.members": _MEMBERS,
+    "MemberRule.unlisted": _to("keep"),
     "ArtifactRule.metadata": _to({}, {"company_name": ("Example Ltd", "*")}, {"product_name": ("Example Ltd",)}),
     "ArtifactConfiguration.files": _to("one"),
     "ArtifactConfiguration.rules": _both(_with(d.ArtifactRule(name="?", format="raw")), _twin(max=10_000)),
@@ -231,7 +258,9 @@ WEAKER: dict[str, Callable[[Any], list[Any]] | None] = {
 }
 
 
-def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+def _models(model: type[BaseModel], known: tuple[type[BaseModel], ...] = ()) -> Iterator[type[BaseModel]]:
+    if model in known:
+        return
     yield model
     for info in model.model_fields.values():
         waiting = [info.annotation]
@@ -239,7 +268,7 @@ def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
             one = waiting.pop()
             waiting += [a for a in get_args(one) if a is not Ellipsis]
             if isinstance(one, type) and issubclass(one, BaseModel):
-                yield from _models(one)
+                yield from _models(one, (*known, model))
 
 
 MODELS = {m for top in (*d.DOCUMENTS.values(), d.Project, PolicyRoot) for m in _models(top)}

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from signwright.envelopes.templates import TEMPLATES
-from signwright.policy.documents import SigningPolicy
+from signwright.model.operation import Parameter
+from signwright.policy.documents import Inside, SigningPolicy
 from signwright.policy.facts import Facts
 from signwright.policy.policy import Policy
 from signwright.policy.rules.reason import Reason
@@ -38,21 +39,34 @@ def key_quota_is_left(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iter
 
 
 def operations_fit_their_artifacts(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
-    """What is signed follows from the artifact's format and options, which other rules have compared with the policy.
+    """What is signed follows from the artifact's format and options, which other rules have compared with the policy,
+    or for a member of it from a rule of the policy.
 
     In digest mode nobody derives the operations again, so that without this rule they could say anything.
     """
-    del policy, rule
+    configuration = policy.projects[facts.request.predicate.project].artifact_configurations[
+        rule.artifact_configuration
+    ]
     for subject, artifact in zip(facts.request.subjects, facts.request.predicate.artifacts, strict=True):
+        members = list(_signed(r for r in configuration.rules if r.format == artifact.format))
         for operation in artifact.operations:
             template = TEMPLATES.get(operation.template)
             if template is None:
                 continue  # `operations_fit_the_key` has said so
-            if artifact.format not in template.formats:
-                found = f"template {template.name!r} for {subject.name!r} as {artifact.format}"
+            wanted = members if operation.inner_path else [(artifact.format, artifact.options)]
+            fits = [options for form, options in wanted if form in template.formats]
+            if not fits:
+                found = f"template {template.name!r} for {subject.name!r} {operation.inner_path!r} as {artifact.format}"
                 yield Reason("operation-format", "deny", found, f"one of {', '.join(template.formats)}", "submitter")
             for name, value in sorted(operation.parameters.items()):
-                option = artifact.options.get(name)
-                if type(option) is not type(value) or option != value:
+                given = [options.get(name) for options in fits]
+                if not any(type(one) is type(value) and one == value for one in given):
                     found = f"{name} = {value!r} for {subject.name!r}"
-                    yield Reason("operation-option", "deny", found, f"its option, {option!r}", "submitter")
+                    yield Reason("operation-option", "deny", found, f"its option, {given!r}", "submitter")
+
+
+def _signed(rules: Iterable[Inside]) -> Iterator[tuple[str | None, Mapping[str, Parameter]]]:
+    """Format and options of every member that is to be signed, in archives within archives as well."""
+    for rule in rules:
+        yield from ((member.format, member.options) for member in rule.members if member.action == "sign")
+        yield from _signed(rule.members)

@@ -220,18 +220,23 @@ def _check_result(
         raise VerificationError("the result that was read is not the one that was written", code="result-mismatch")
     if reading.result.stripped_sha256 != found.before.stripped_sha256:
         raise VerificationError("without its signature the result is not the approved content", code="strip-test")
-    signatures = {signature.signature_value: signature for signature in reading.result.signatures}
+    signatures = {_placed(signature): signature for signature in reading.result.signatures}
     for one in enveloped:
-        signature = signatures.get(one.value)
+        signature = signatures.get((one.operation.inner_path, one.value))
         if signature is None:
             raise VerificationError("the reader does not find the new signature", code="result-mismatch")
         _check_signature(case, one, signature)
     # Signatures are outside of every strip test: one that was to stay and is gone would not be missed there.
-    wanted = Counter([*(one.value for one in enveloped), *found.before.kept])
-    there = Counter(signature.signature_value for signature in reading.result.signatures)
+    wanted = Counter([*((one.operation.inner_path, one.value) for one in enveloped), *found.before.kept])
+    there = Counter(map(_placed, reading.result.signatures))
     if there != wanted:
         what = "a signature that nobody ordered" if there - wanted else "no longer a signature that was to stay"
         raise VerificationError(f"the reader finds {what}", code="result-mismatch")
+
+
+def _placed(signature: FoundSignature) -> tuple[str, bytes]:
+    """The same value may stand in two members: the same file twice, signed by an RSA key."""
+    return signature.inner_path, signature.signature_value
 
 
 def _check_signature(case: Case, one: Enveloped, signature: FoundSignature) -> None:

@@ -18,8 +18,12 @@ from signwright.envelopes.templates import template_named
 from signwright.errors import DeniedError, LimitError, VerificationError
 from signwright.formats.base import Prepared
 from signwright.formats.registry import FORMATS
+from signwright.formats.zip import ZipFormat
 from signwright.model.operation import Operation
-from signwright.policy.metadata import metadata_problems
+from signwright.plan.choice import may_replace
+from signwright.plan.signing import NOTHING_INSIDE
+from signwright.policy.documents import ArtifactRule
+from signwright.policy.metadata import artifact_rule, metadata_problems
 from signwright.policy.orders import MAX_ATTACHED
 from signwright.signer.gate.artifact import Artifact
 from signwright.signer.gate.errands import Errands
@@ -32,11 +36,12 @@ from signwright.statements.models import RequestedArtifact, Subject
 @dataclass(frozen=True, slots=True)
 class Before:
     """What the independent reader found in an artifact before it was signed. ``stripped_sha256``: of its content;
-    ``kept``: values of the signatures that are to stay, with the option ``existing: append`` only.
+    ``kept``: paths and values of the signatures that are to stay: with the option ``existing: append`` the artifact's
+    own, and those of members that are not signed.
     """
 
     stripped_sha256: str
-    kept: tuple[bytes, ...] = ()
+    kept: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,8 @@ async def derived(case: Case, *, errands: Errands, workers: Workers, limits: Lim
             artifact = await errands.fetch(sha256, requested.size, seconds=limits.fetch_seconds)
             stack.callback(artifact.close)
             prepared = await _prepare(case, subject, requested, artifact=artifact, workers=workers)
-            found.append(Derived(artifact, prepared, await _before(requested, artifact=artifact, workers=workers)))
+            before = await _before(case, subject, requested, artifact=artifact, workers=workers)
+            found.append(Derived(artifact, prepared, before))
         check_room([content for one in found for content in one.prepared.contents])
         yield found
 
@@ -96,6 +102,7 @@ async def _prepare(
             format_name=requested.format,
             options=requested.options,
             chain=case.opened.chain_of(case.rule),
+            inside=_rule(case, subject, requested),
         )
     finally:
         os.close(descriptor)
@@ -104,30 +111,44 @@ async def _prepare(
     if not prepared.final:
         raise DeniedError(f"{subject.name!r}: it needs derived operations, which are not built", code="derived")
     _compare(subject.name, requested.operations, prepared.operations)
-    _check_metadata(case, subject, prepared)
+    _check_metadata(_rule(case, subject, requested), subject, prepared)
     await asyncio.to_thread(_check_contents, prepared)
     return prepared
 
 
-async def _before(requested: RequestedArtifact, *, artifact: Artifact, workers: Workers) -> Before:
+async def _before(
+    case: Case, subject: Subject, requested: RequestedArtifact, *, artifact: Artifact, workers: Workers
+) -> Before:
     chosen = FORMATS[requested.format]
     if chosen.detached_suffix:
         return Before(artifact.sha256)
     descriptor = artifact.read_only()
     try:
-        kept = requested.options.get("existing") == "append"
+        # An archive stays what it is, but for the members that are signed.
+        archive = chosen.name == ZipFormat.name
+        kept = archive or requested.options.get("existing") == "append"
         reading = await asyncio.to_thread(workers.read_source, descriptor, reader=chosen.name, kept=kept)
     finally:
         os.close(descriptor)
     signatures = reading.signatures if kept else ()
-    return Before(reading.stripped_sha256, tuple(signature.signature_value for signature in signatures))
+    if archive:
+        inside = _rule(case, subject, requested) or NOTHING_INSIDE
+        signed = {operation.inner_path for operation in requested.operations}
+        replaced = {path for path in signed if may_replace(inside, path)}
+        signatures = tuple(found for found in signatures if found.inner_path not in replaced)
+    return Before(reading.stripped_sha256, tuple((found.inner_path, found.signature_value) for found in signatures))
 
 
-def _check_metadata(case: Case, subject: Subject, prepared: Prepared) -> None:
-    """What the artifact says of itself, as the worker read it, is within its rule; raises `DeniedError`."""
+def _rule(case: Case, subject: Subject, requested: RequestedArtifact) -> ArtifactRule | None:
+    """The policy's rule for an artifact of this name and format."""
     project = case.opened.policy.projects[case.job.statement.predicate.project]
     configuration = project.artifact_configurations[case.rule.artifact_configuration]
-    reasons = list(metadata_problems(configuration, subject.name, prepared.format, prepared.facts))
+    return artifact_rule(configuration, subject.name, requested.format)
+
+
+def _check_metadata(rule: ArtifactRule | None, subject: Subject, prepared: Prepared) -> None:
+    """What the artifact says of itself, as the worker read it, is within its rule; raises `DeniedError`."""
+    reasons = list(metadata_problems(rule, subject.name, prepared.facts))
     if reasons:
         words = "; ".join(map(str, reasons))
         raise DeniedError(words, code="metadata", details={"reasons": [reason.as_json() for reason in reasons]})

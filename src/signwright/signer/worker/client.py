@@ -23,6 +23,7 @@ from signwright.model.operation import DigestText, Many, Name, Strict
 from signwright.model.patch import Patch
 from signwright.model.text import first_bad_character
 from signwright.model.times import parse_time
+from signwright.policy.documents import Inside
 from signwright.readers.base import FoundSignature, Reading
 from signwright.signer.start import signer_command, signer_environment
 from signwright.signer.worker.pool import JobLimits, WorkerPool
@@ -106,10 +107,13 @@ class Workers:
         format_name: str,
         options: Mapping[str, object],
         chain: Sequence[bytes] = (),
+        inside: Inside | None = None,
         patch: Patch | None = None,
     ) -> Prepared:
-        """`Format.prepare` on ``artifact`` with ``patch`` (sealed) over it."""
+        """`signwright.plan.signing.prepare` on ``artifact`` with ``patch`` (sealed) over it."""
         message: dict[str, object] = {"format": format_name, "options": dict(options), "chain": len(chain)}
+        if inside is not None:
+            message["inside"] = inside.model_dump(mode="json", include=set(Inside.model_fields))
         frame = self._run("prepare", message, parts=chain, artifact=artifact, patch=patch)
         try:
             prepared = Prepared.unpack(frame.parts)
@@ -122,8 +126,8 @@ class Workers:
     def embed(
         self, artifact: int, *, prepared: Prepared, envelopes: Sequence[bytes], patch: Patch | None = None
     ) -> Patch:
-        """`Format.embed`, composed with ``patch``, with the digest of the result. The result is relative to
-        ``artifact``.
+        """`signwright.plan.signing.embed`, composed with ``patch``, with the digest of the result. The result is
+        relative to ``artifact``.
         """
         packed = prepared.pack()
         message: dict[str, object] = {"format": prepared.format, "prepared": len(packed), "envelopes": len(envelopes)}

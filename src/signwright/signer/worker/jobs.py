@@ -21,6 +21,8 @@ from signwright.model.framing import Frame
 from signwright.model.patch import Patch, Patched, compose, sealed
 from signwright.model.times import format_time
 from signwright.model.view import View, blocks
+from signwright.plan import signing
+from signwright.policy.documents import Inside
 from signwright.readers.base import NOT_COUNTED, FoundSignature, Reader, Reading, Stripper
 from signwright.readers.registry import READERS
 from signwright.signer.worker.task import Job, Task
@@ -29,13 +31,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def prepare(task: Task) -> Frame:
-    """``format``, ``options``, ``chain`` (number of leading parts that are DER certificates), ``patch`` →
-    ``prepared``.
+    """``format``, ``options``, ``inside`` (what is wanted of its members), ``chain`` (number of leading parts that are
+    DER certificates), ``patch`` → ``prepared``.
     """
     chosen = _format(task)
     options = _read_model(chosen.options, json.dumps(task.message.get("options", {})).encode(), code="bad-options")
     chain = task.parts[: _index(task, "chain")]
-    prepared = chosen.prepare(_current(task), chain, options)
+    inside = _read_model(Inside, json.dumps(task.message.get("inside", {})).encode(), code="worker-usage")
+    prepared = signing.prepare(chosen, _current(task), chain, options, inside)
     return Frame({}, prepared.pack())
 
 
@@ -50,7 +53,7 @@ def embed(task: Task) -> Frame:
         prepared = Prepared.unpack(packed)
     except (ValidationError, MalformedError) as problem:
         raise UsageError(f"what was prepared does not parse: {problem}"[:300], code="worker-usage") from problem
-    patch = chosen.embed(prepared, envelopes)
+    patch = signing.embed(chosen, _current(task), prepared, envelopes)
     before = _patch(task)
     if before is not None:
         patch = compose(before, patch)

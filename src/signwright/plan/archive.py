@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sign members of a zip archive: each by its own format, and the archive written around them.
+
+Members that do not change keep every byte. One that does keeps its packing, its place, and what its headers say of
+times and rights; a stored one is changed in place, a deflated one is packed anew, in memory. Operations are direct:
+the archive itself is not signed, so that no digest depends on a signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from signwright.containers.zip import Member, ZipArchive
+from signwright.errors import FormatError, LimitError, MalformedError
+from signwright.formats.base import Format, Prepared, PreparedMember
+from signwright.formats.registry import format_named
+from signwright.formats.state import bad_state, patch_of, read_state
+from signwright.formats.zip import ZipFormat
+from signwright.formats.zip_patch import Edit, open_zip, read_directory, zip_plan, zip_splices
+from signwright.formats.zip_records import ChangedMember
+from signwright.model.operation import Name, Operation, Strict
+from signwright.model.patch import Patch, Patched
+from signwright.model.view import BytesView, View, Window, blocks
+from signwright.plan.choice import choose, refuse
+from signwright.plan.paths import MAX_PATH, below
+from signwright.plan.signed import Standing, standing
+from signwright.policy.documents import Inside, MemberRule
+from signwright.policy.metadata import metadata_problems
+from signwright.readers.members import kind_of
+
+#: Members of one archive that can be signed at once.
+MAX_SIGNED = 64
+#: Unpacked bytes of a deflated member that is looked into, and packed bytes of those that are packed anew, together:
+#: they travel in the patch.
+MAX_UNPACKED, MAX_REPACKED = 64 << 20, 24 << 20
+#: Archives within archives.
+MAX_DEPTH = 4
+_DEFLATED, _HEAD = 8, 8
+#: What errors say that are about no place in the file.
+_NOWHERE = " (at offset 0)"
+
+#: Prepare a member: (its content, its rule, options of its format, how deep it is).
+PrepareMember = Callable[[View, MemberRule, dict[str, Any], int], Prepared]
+#: The patch for a member that was prepared, from its envelopes.
+EmbedMember = Callable[[View, Prepared, Sequence[bytes]], Patch]
+
+
+class SignedMember(Strict):
+    """State of one member: ``prepared`` without what travels beside it, of which ``contents`` and ``tables`` are how
+    many parts it has.
+    """
+
+    name: str = Field(min_length=1, max_length=MAX_PATH)
+    format: Name
+    prepared: dict[str, Any]
+    contents: int = Field(ge=0, le=MAX_SIGNED)
+    tables: int = Field(ge=0, le=MAX_SIGNED)
+
+
+class ArchiveState(Strict):
+    """State of an archive: its members that are signed, in the order of its directory."""
+
+    members: list[SignedMember] = Field(min_length=1, max_length=MAX_SIGNED)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What `prepare_archive` has found so far."""
+
+    prepared: list[tuple[str, Prepared]]
+    problems: list[str]
+    verified: int = 0
+    repacked: int = 0
+
+
+def prepare_archive(view: View, inside: Inside, *, prepare: PrepareMember, depth: int = 0) -> Prepared:
+    """Every operation of every member that is to be signed. Raises `FormatError` with all problems at once, each with
+    the path of its member.
+    """
+    if depth >= MAX_DEPTH:
+        raise FormatError(f"archives in more than {MAX_DEPTH} others", code="archive-depth")
+    archive = open_zip(view)
+    members = [member for member in archive.members if not member.is_folder]
+    choice = choose(inside, [member.name for member in members])
+    seen = _Seen([], list(choice.problems))
+    for member, rule in zip(members, choice.rules, strict=True):
+        if rule is not None and rule.action != "keep":
+            try:
+                _look(view, archive, member, rule=rule, seen=seen, prepare=prepare, depth=depth)
+            except (FormatError, LimitError) as problem:
+                seen.problems.append(f"{member.name}: {problem.message.removesuffix(_NOWHERE)}")
+    if len(seen.prepared) > MAX_SIGNED:
+        seen.problems.append(f"{len(seen.prepared)} members to be signed, at most {MAX_SIGNED}")
+    if seen.repacked > MAX_REPACKED:
+        seen.problems.append(
+            f"{seen.repacked} packed bytes of members to be signed, at most {MAX_REPACKED}: store them"
+        )
+    if not seen.prepared and not seen.problems:
+        seen.problems.append("no member is to be signed")
+    refuse(seen.problems)
+    return _together(view, seen, counted=len(members))
+
+
+def embed_archive(view: View, prepared: Prepared, envelopes: Sequence[bytes], *, embed: EmbedMember) -> Patch:
+    """``view``: what was prepared. The patch of the whole archive, not sealed. Raises `FormatError`."""
+    if view.size != prepared.source_size or len(envelopes) != len(prepared.operations):
+        raise bad_state("of another file, or with another number of envelopes")
+    archive = open_zip(view)
+    there = {member.name: member for member in archive.members}
+    changed: list[Member] = []
+    edits: list[Edit] = []
+    left = list(envelopes)
+    for name, one in _members(prepared):
+        if name not in there:
+            raise bad_state(f"no member {name[:60]!r}")
+        member = there[name]
+        content = _content(view, archive, member)
+        count = len(one.operations)
+        patch = embed(content, one, left[:count])
+        del left[:count]
+        edits += _edits(view, member, content, patch)
+        changed.append(member)
+    if left or len({member.entry for member in changed}) != len(changed):
+        raise bad_state("not one member for each of its envelopes")
+    plan = zip_plan(view, archive, changed)
+    splices = zip_splices(plan, edits, directory=read_directory(view, plan))
+    return patch_of(prepared.source_sha256, prepared.source_size, splices)
+
+
+def _look(
+    view: View,
+    archive: ZipArchive,
+    member: Member,
+    *,
+    rule: MemberRule,
+    seen: _Seen,
+    prepare: PrepareMember,
+    depth: int,
+) -> None:
+    """One member that is to be signed or verified."""
+    content = _content(view, archive, member)
+    if member.method == 0 and _crc(content) != member.crc:
+        raise FormatError("its checksum differs from the directory", offset=member.header, code="zip-checksum")
+    if rule.action == "sign":
+        member_format(rule)
+        _check_kind(member.name, content, rule)
+    if rule.format == ZipFormat.name:
+        if rule.action != "sign":
+            raise FormatError("a zip has no signature of its own; name its members", code="not-signed")
+        found, words = Standing.NONE, ""
+    else:
+        found, words = standing(content, rule)
+    if found is Standing.LISTED:
+        seen.verified += 1
+        return
+    if rule.action == "verify":
+        seen.problems.append(f"{member.name}: {words}; wanted a signature by a listed signer")
+        return
+    if found is not Standing.NONE and rule.existing == "refuse":
+        seen.problems.append(f"{member.name}: {words}; wanted no signature, or one by a listed signer")
+        return
+    options: dict[str, Any] = dict(rule.options)
+    if found is not Standing.NONE:
+        options["existing"] = rule.existing
+    one = prepare(content, rule, options, depth + 1)
+    if not one.final:
+        raise FormatError("it needs operations that follow from signatures, which are not built", code="derived")
+    seen.problems += [str(reason) for reason in metadata_problems(rule, member.name, one.facts)]
+    seen.prepared.append((member.name, one))
+    seen.repacked += member.packed if member.method == _DEFLATED else 0
+
+
+def _check_kind(name: str, content: View, rule: MemberRule) -> None:
+    """The result is read by other code, which must take the member for what it was signed as."""
+    read_as = kind_of(name, lambda: content.read(0, min(content.size, _HEAD)))
+    if read_as != rule.format:
+        raise FormatError(
+            f"to be signed as {rule.format}, and by its name and first bytes it is read as {read_as or 'nothing'}",
+            code="other-kind",
+        )
+
+
+def member_format(rule: MemberRule) -> Format:
+    """What a member is to be signed as; raises `FormatError` for none that signs within a file."""
+    chosen = format_named(rule.format or "")
+    if chosen.detached_suffix:
+        raise FormatError(f"format {chosen.name} does not sign within the file", code="detached")
+    return chosen
+
+
+def _content(view: View, archive: ZipArchive, member: Member) -> View:
+    """The member's bytes; of a stored one the checksum is still to be compared."""
+    if member.encrypted or member.method not in (0, _DEFLATED):
+        raise FormatError(f"encrypted, or packed by method {member.method}", offset=member.header, code="zip-method")
+    if member.method == 0:
+        if member.packed != member.size:
+            raise FormatError("stored, and of two sizes", offset=member.header, code="zip-size")
+        return Window(view, member.start, member.size)
+    if member.size > MAX_UNPACKED:
+        raise FormatError(
+            f"{member.size} bytes unpacked, at most {MAX_UNPACKED} of a packed member are looked into: store it",
+            offset=member.header,
+            code="too-large",
+        )
+    return BytesView(b"".join(archive.read(member)))
+
+
+def _together(view: View, seen: _Seen, *, counted: int) -> Prepared:
+    operations: list[Operation] = []
+    rows: list[SignedMember] = []
+    listed: list[PreparedMember] = []
+    for name, one in seen.prepared:
+        for operation in one.operations:
+            path = below(name, operation.inner_path)
+            if len(path) > MAX_PATH:
+                raise FormatError(f"a path of {len(path)} characters, at most {MAX_PATH}", code="too-large")
+            operations.append(operation.model_copy(update={"inner_path": path}))
+        inner = [m.model_copy(update={"path": below(name, m.path)}) for m in one.members]
+        listed += inner or [PreparedMember(path=name, format=one.format, facts=one.facts)]
+        counts = {"contents": len(one.contents), "tables": len(one.tables)}
+        rows.append(SignedMember(name=name, format=one.format, prepared=one.model_dump(mode="json"), **counts))
+    signed, verified = len(rows), seen.verified
+    return Prepared(
+        format=ZipFormat.name,
+        source_sha256=_sha256(view),
+        source_size=view.size,
+        operations=tuple(operations),
+        facts={"members": counted, "signed": signed, "verified": verified, "kept": counted - signed - verified},
+        members=tuple(listed),
+        state=ArchiveState(members=rows).model_dump(mode="json"),
+    ).beside(
+        contents=[part for _, one in seen.prepared for part in one.contents],
+        tables=[part for _, one in seen.prepared for part in one.tables],
+    )
+
+
+def _members(prepared: Prepared) -> Iterator[tuple[str, Prepared]]:
+    """The members as they were prepared, each with what belongs beside it. It all came back from another process."""
+    contents, tables = list(prepared.contents), list(prepared.tables)
+    for row in read_state(prepared, ArchiveState, ZipFormat.name).members:
+        try:
+            one = Prepared.model_validate(row.prepared)
+        except (ValidationError, MalformedError):
+            raise bad_state("a member's") from None
+        if one.format != row.format or row.contents > len(contents) or row.tables > len(tables):
+            raise bad_state("not what belongs to a member")
+        yield row.name, one.beside(contents=contents[: row.contents], tables=tables[: row.tables])
+        del contents[: row.contents], tables[: row.tables]
+    if contents or tables:
+        raise bad_state("more beside it than its members have")
+
+
+def _edits(view: View, member: Member, content: View, patch: Patch) -> Iterator[Edit]:
+    """What changes in the archive when ``patch`` is applied to one member's ``content``."""
+    if patch.source_size != content.size:
+        raise bad_state("a patch for another member")
+    result = Patched(content, patch)
+    local = view.read(member.header, member.start - member.header)
+    entry = view.read(member.entry, member.entry_size)
+    if member.method == _DEFLATED:
+        crc, packed = _deflated(result)
+        change = ChangedMember(local, entry, crc, len(packed), result.size, packed)
+        yield Edit(member.header, member.end - member.header, member.entry, member.entry_size, (change,))
+        return
+    change = ChangedMember(local, entry, _crc(result), result.size, result.size)
+    yield Edit(member.header, len(local), member.entry, member.entry_size, (change,))
+    for splice in patch.splices:
+        yield Edit(member.start + splice.offset, splice.remove, member.entry, 0, data=splice.insert)
+    described = member.end - member.start - member.packed
+    if described:
+        yield Edit(member.start + member.packed, described, member.entry, 0)
+
+
+def _crc(content: View) -> int:
+    crc = 0
+    for block in blocks(content, 0, content.size):
+        crc = zlib.crc32(block, crc)
+    return crc
+
+
+def _deflated(content: View) -> tuple[int, bytes]:
+    """CRC-32 of the content, and the content packed."""
+    engine, crc, out = zlib.compressobj(wbits=-zlib.MAX_WBITS), 0, []
+    for block in blocks(content, 0, content.size):
+        crc = zlib.crc32(block, crc)
+        out.append(engine.compress(block))
+    return crc, b"".join((*out, engine.flush()))
+
+
+def _sha256(view: View) -> str:
+    digest = hashlib.sha256()
+    for block in blocks(view, 0, view.size):
+        digest.update(block)
+    return digest.hexdigest()
