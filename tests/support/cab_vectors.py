@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.support.cab_builder import SHAPES, Cab, sign, signature_reserve
 from tests.support.osslsigncode import OF_VECTORS, signed_by_it
+from tests.support.vector_files import write_vectors
 
 FOLDER = Path(__file__).parents[2] / "testvectors" / "cab"
 
@@ -88,16 +89,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 def write() -> None:
     """Write every file; signed ones only when absent."""
-    for name in ("good", "broken"):
-        (FOLDER / name).mkdir(parents=True, exist_ok=True)
-    for name, cab in SHAPES.items():
-        (FOLDER / "good" / f"{name}.bin").write_bytes(cab.build())
-    for name, (content, _) in BROKEN.items():
-        (FOLDER / "broken" / f"{name}.bin").write_bytes(content)
-    for name, content in _signed().items():
-        path = FOLDER / "good" / f"{name}.bin"
-        if not path.exists():
-            path.write_bytes(content)
+    write_vectors(FOLDER, {name: one.build() for name, one in SHAPES.items()}, BROKEN, _signed())
 
 
 def _signed() -> dict[str, bytes]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.support.jar_builder import FILES, MANIFEST, PLAIN, SHAPES, jar, rsa, sign, small_jar
 from tests.support.jar_tools import jarsigner_signs
+from tests.support.vector_files import write_vectors
 from tests.support.zip_builder import Zip
 
 FOLDER = Path(__file__).parents[2] / "testvectors" / "jar"
@@ -109,16 +110,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 def write() -> None:
     """Write every file; signed ones only when absent."""
-    for name in ("good", "broken"):
-        (FOLDER / name).mkdir(parents=True, exist_ok=True)
-    for name in STORED:
-        (FOLDER / "good" / f"{name}.bin").write_bytes(SHAPES[name].build())
-    for name, (content, _) in BROKEN.items():
-        (FOLDER / "broken" / f"{name}.bin").write_bytes(content)
-    for name, content in _signed().items():
-        path = FOLDER / "good" / f"{name}.bin"
-        if not path.exists():
-            path.write_bytes(content)
+    write_vectors(FOLDER, {name: SHAPES[name].build() for name in STORED}, BROKEN, _signed())
 
 
 def _signed() -> dict[str, bytes]:

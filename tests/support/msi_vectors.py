@@ -16,6 +16,7 @@ from tests.support.msi_builder import EXTENDED, FOLDER, SHAPES, SIGNATURE, sign,
 from tests.support.osslsigncode import OF_VECTORS, signed_by_it
 from tests.support.signed_files import identity
 from tests.support.tools import require_tool
+from tests.support.vector_files import write_vectors
 
 _TREE: Tree = {"Aaa": b"a" * 5000, "Bbb": b"b" * 6000, "Cccc": b"small", "Dddd": b"s" * 200, "sub": {"Inner": b"i"}}
 _CFB = Cfb(_TREE)
@@ -142,18 +143,9 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 def write() -> None:
     """Write every file; those that cannot be made twice only when absent."""
-    for name in ("good", "broken"):
-        (FOLDER / name).mkdir(parents=True, exist_ok=True)
-    for name, one in SHAPES.items():
-        (FOLDER / "good" / f"{name}.bin").write_bytes(one.build())
-    for name, (content, _) in BROKEN.items():
-        (FOLDER / "broken" / f"{name}.bin").write_bytes(content)
     if not (FOLDER / "good" / "wixl.bin").exists():
         (FOLDER / "good" / "wixl.bin").write_bytes(by_wixl())
-    for name, content in _signed().items():
-        path = FOLDER / "good" / f"{name}.bin"
-        if not path.exists():
-            path.write_bytes(content)
+    write_vectors(FOLDER, {name: one.build() for name, one in SHAPES.items()}, BROKEN, _signed())
 
 
 def _signed() -> dict[str, bytes]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.support.msix_builder import MANIFEST, METHODS, OVERRIDE, SHAPES, TYPES, Msix, Row, sign, small_msix
+from tests.support.vector_files import write_vectors
 
 FOLDER = Path(__file__).parents[2] / "testvectors" / "msix"
 
@@ -183,16 +184,8 @@ BROKEN["file-is-longer"] = (_with_file("a.bin", b"expected and more"), "block-ma
 
 def write() -> None:
     """Write every file; signed ones only when absent."""
-    for name in ("good", "broken"):
-        (FOLDER / name).mkdir(parents=True, exist_ok=True)
-    for name, shape in SHAPES.items():
-        (FOLDER / "good" / f"{name}.bin").write_bytes(shape.build())
-    for name, (content, _) in BROKEN.items():
-        (FOLDER / "broken" / f"{name}.bin").write_bytes(content)
-    for name in ("packager", "newer-packager", "sha512"):
-        path = FOLDER / "good" / f"signed-{name}.bin"
-        if not path.exists():
-            path.write_bytes(sign(SHAPES[name].build()))
+    signed = {f"signed-{name}": sign(SHAPES[name].build()) for name in ("packager", "newer-packager", "sha512")}
+    write_vectors(FOLDER, {name: one.build() for name, one in SHAPES.items()}, BROKEN, signed)
 
 
 if __name__ == "__main__":

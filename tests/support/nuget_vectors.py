@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.support.nuget_builder import NUSPEC, SHAPES, package, sign, small_package, with_member
+from tests.support.vector_files import write_vectors
 
 FOLDER = Path(__file__).parents[2] / "testvectors" / "nuget"
 
@@ -86,16 +87,9 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 
 def write() -> None:
     """Write every file; signed ones only when absent."""
-    for name in ("good", "broken"):
-        (FOLDER / name).mkdir(parents=True, exist_ok=True)
-    for name, shape in SHAPES.items():
-        (FOLDER / "good" / f"{name}.bin").write_bytes(shape.build())
-    for name, (content, _) in BROKEN.items():
-        (FOLDER / "broken" / f"{name}.bin").write_bytes(content)
-    for name, shape in {"signed": "deflated", "signed-sha512": "comment"}.items():
-        path = FOLDER / "good" / f"{name}.bin"
-        if not path.exists():
-            path.write_bytes(sign(SHAPES[shape].build(), digest="sha512" if "512" in name else "sha256"))
+    signed = {"signed": sign(SHAPES["deflated"].build(), digest="sha256")}
+    signed["signed-sha512"] = sign(SHAPES["comment"].build(), digest="sha512")
+    write_vectors(FOLDER, {name: one.build() for name, one in SHAPES.items()}, BROKEN, signed)
 
 
 if __name__ == "__main__":
