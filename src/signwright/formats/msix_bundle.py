@@ -14,8 +14,7 @@ from signwright.containers.zip import Member, listed_names
 from signwright.errors import FormatError, SignwrightError
 from signwright.formats.msix_package import BUNDLE_MANIFEST, CONTENT_TYPES, LIMITS, Package
 from signwright.formats.msix_parts import bundled_packages
-from signwright.model.section import Section
-from signwright.model.view import View
+from signwright.model.view import View, Window
 from signwright.readers.msix import MsixReader
 
 SUFFIXES = (".appx", ".msix")
@@ -54,7 +53,7 @@ def check_bundled(package: Package, view: View) -> Collection[str]:
 
 
 def _check_signed(member: Member, view: View, publisher: str) -> None:
-    inner = Section(view, member.start, member.size)
+    inner = Window(view, member.start, member.size)
     try:
         signatures = () if BUNDLE_MANIFEST in listed_names(inner, LIMITS) else MsixReader().read(inner).signatures
     except SignwrightError as problem:

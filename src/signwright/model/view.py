@@ -56,7 +56,9 @@ class FileView:
 
 
 class Window:
-    """``size`` bytes of another view from ``start`` on."""
+    """``size`` bytes of another view from ``start`` on: a file that stands unpacked in another. Raises `FormatError`
+    where they are not all inside.
+    """
 
     def __init__(self, view: View, start: int, size: int) -> None:
         check_range(start, size, view.size)

@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from signwright.errors import FormatError, VerificationError
-from signwright.model.section import Section
 from signwright.model.text import first_bad_character
-from signwright.model.view import FileView, View, blocks
+from signwright.model.view import FileView, View, Window, blocks
 from signwright.readers import member_strip
 from signwright.readers import zip as archives
 from signwright.readers.base import FoundSignature, Reader, Reading
@@ -227,7 +226,7 @@ class _Walk:
         if entry.method == _STORED:
             for _ in archives.read_entry(view, entry):
                 pass
-            return Section(view, entry.data, entry.packed)
+            return Window(view, entry.data, entry.packed)
         self._charge(entry.size, entry.size if kind in _SCRIPTS else 0)
         unpacked = io.BytesIO()
         for block in archives.read_entry(view, entry):

@@ -18,9 +18,8 @@ from urllib.parse import unquote_to_bytes
 
 from signwright.errors import FormatError, VerificationError
 from signwright.model.digest import ALGORITHMS, Digest
-from signwright.model.section import Section
 from signwright.model.strict_xml import read_xml
-from signwright.model.view import View, blocks
+from signwright.model.view import View, Window, blocks
 from signwright.readers import authenticode, cms
 from signwright.readers.authenticode import shown
 from signwright.readers.base import FoundSignature, Reading
@@ -94,7 +93,7 @@ class MsixReader:
     def _check_bundled(self, view: View, parts: dict[bytes, Entry], signature: FoundSignature) -> None:
         """Every package in the bundle has a signature that holds, and its publisher is the bundle's."""
         for entry in bundled(view, parts):
-            inner = Section(view, entry.data, entry.size)
+            inner = Window(view, entry.data, entry.size)
             signatures = () if BUNDLE in _open(inner)[1] else self.read(inner).signatures
             if {one.notes["publisher"] for one in signatures} != {signature.notes["publisher"]}:
                 name = shown(entry.name.decode("ascii", "replace"))
