@@ -21,7 +21,7 @@ OUTSIDE = {
     "errors": "no checks",
     "containers": "parsers: property tests, fuzzing, hostile archives (tests/unit/containers, tests/e2e/scanner)",
     "formats": "writers: outside verifiers and the reader judge what they make (tests/interop, tests/unit/formats)",
-    "plan": "runs in workers and clients: what they pass over the gate finds with a reader (tests/attacks/gate/test_archives)",
+    "plan": "runs in workers and clients: the gate's reader judges what they make (tests/attacks/gate/test_archives)",
     "readers": "parsers: property tests at every byte, fuzzing and outside verifiers hold them",
     "timestamps": "parsers and issuers: as readers; what decides about a token is searched (timestamps/token.py)",
     "signer.worker": "runs in processes of its own, where a mutant would not be (tests/attacks/worker)",

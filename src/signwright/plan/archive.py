@@ -28,6 +28,7 @@ from signwright.model.operation import Name, Operation, Strict
 from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView, View, Window, blocks
 from signwright.plan.choice import choose, refuse
+from signwright.plan.contents import MAX_DEPTH, MAX_UNPACKED, NOT_LISTED, NOWHERE, content_problems
 from signwright.plan.paths import MAX_PATH, below
 from signwright.plan.signed import Standing, standing
 from signwright.policy.documents import Inside, MemberRule
@@ -36,14 +37,9 @@ from signwright.readers.members import kind_of
 
 #: Members of one archive that can be signed at once.
 MAX_SIGNED = 64
-#: Unpacked bytes of a deflated member that is looked into, and packed bytes of those that are packed anew, together:
-#: they travel in the patch.
-MAX_UNPACKED, MAX_REPACKED = 64 << 20, 24 << 20
-#: Archives within archives.
-MAX_DEPTH = 4
+#: Packed bytes of deflated members that are packed anew, together: they travel in the patch.
+MAX_REPACKED = 24 << 20
 _DEFLATED, _HEAD = 8, 8
-#: What errors say that are about no place in the file.
-_NOWHERE = " (at offset 0)"
 
 #: Prepare a member: (its content, its rule, options of its format, how deep it is).
 PrepareMember = Callable[[View, MemberRule, dict[str, Any], int], Prepared]
@@ -90,11 +86,11 @@ def prepare_archive(view: View, inside: Inside, *, prepare: PrepareMember, depth
     choice = choose(inside, [member.name for member in members])
     seen = _Seen([], list(choice.problems))
     for member, rule in zip(members, choice.rules, strict=True):
-        if rule is not None and rule.action != "keep":
+        if rule is not None and (rule.action != "keep" or rule.members):
             try:
                 _look(view, archive, member, rule=rule, seen=seen, prepare=prepare, depth=depth)
             except (FormatError, LimitError) as problem:
-                seen.problems.append(f"{member.name}: {problem.message.removesuffix(_NOWHERE)}")
+                seen.problems.append(f"{member.name}: {problem.message.removesuffix(NOWHERE)}")
     if len(seen.prepared) > MAX_SIGNED:
         seen.problems.append(f"{len(seen.prepared)} members to be signed, at most {MAX_SIGNED}")
     if seen.repacked > MAX_REPACKED:
@@ -150,17 +146,16 @@ def _look(
     if rule.action == "sign":
         member_format(rule)
         _check_kind(member.name, content, rule)
-    if rule.format == ZipFormat.name:
-        if rule.action != "sign":
-            raise FormatError("a zip has no signature of its own; name its members", code="not-signed")
-        found, words = Standing.NONE, ""
-    else:
+    found, words = Standing.NONE, "a zip has no signature of its own, its members have"
+    if rule.format != ZipFormat.name and rule.action != "keep":
         found, words = standing(content, rule)
-    if found is Standing.LISTED:
-        seen.verified += 1
+    if rule.members and (rule.action != "sign" or found is Standing.LISTED):
+        seen.problems += [below(member.name, problem) for problem in content_problems(content, rule, depth + 1)]
+    if found is Standing.LISTED or rule.action == "keep":
+        seen.verified += found is Standing.LISTED
         return
     if rule.action == "verify":
-        seen.problems.append(f"{member.name}: {words}; wanted a signature by a listed signer")
+        seen.problems.append(f"{member.name}: {words}; {NOT_LISTED}")
         return
     if found is not Standing.NONE and rule.existing == "refuse":
         seen.problems.append(f"{member.name}: {words}; wanted no signature, or one by a listed signer")

@@ -17,7 +17,7 @@ from signwright.formats.registry import FORMATS
 from signwright.formats.zip import ZipFormat
 from signwright.model.digest import sha256_hex
 from signwright.model.view import BytesView, View
-from signwright.plan.archive import MAX_DEPTH, MAX_UNPACKED
+from signwright.plan.contents import MAX_DEPTH, MAX_UNPACKED
 from signwright.policy.documents import ArtifactRule, MemberRule
 from signwright.readers.registry import READERS
 

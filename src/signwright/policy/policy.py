@@ -34,6 +34,8 @@ from signwright.statements.parse import MAX_DOCUMENT, parse_model
 from signwright.transparency.cosignature import LogTrust
 
 D = TypeVar("D", bound=Strict)
+#: Rules for members of archives within archives stand in each other.
+DOCUMENT_DEPTH = 20
 #: Older policy roots travel as documents under these names.
 ROOTS = "roots/"
 
@@ -189,7 +191,7 @@ def _open_document(name: str, index: PolicyIndex, documents: Mapping[str, bytes]
     model = Project if name.startswith("projects/") else DOCUMENTS.get(name)
     if model is None:
         raise MalformedError(f"policy: unknown document {name!r}", code="unknown-document")
-    return parse_model(model, _document_bytes(name, index, documents), limit=MAX_DOCUMENT)
+    return parse_model(model, _document_bytes(name, index, documents), limit=MAX_DOCUMENT, depth=DOCUMENT_DEPTH)
 
 
 def _document_bytes(name: str, index: PolicyIndex, documents: Mapping[str, bytes]) -> bytes:

@@ -38,6 +38,14 @@ pytestmark = pytest.mark.hsm
 #: Signing policies of the trial whose format is not one that signs inside.
 POLICIES = {"cms": "test-file", "raw": "test-raw"}
 ON_TOKEN = "token-"
+PROGRAMS = "  programs:\n    rules:\n"
+ARCHIVES = """\
+      - name: "*.zip"
+        format: zip
+        members:
+          - {path: "**/*.exe", action: sign, format: pe, min: 1}
+          - {path: "**/*.txt", action: keep}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +60,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHome]:
 
 def add_token(home: Home, token: SoftToken) -> None:
     """For each test policy of the trial one like it whose key is on the token; verifiers trust its certificate."""
+    add_archives(home)
     keys = [token_key(home, token, "test", "rsa3072"), token_key(home, token, "test-raw", "p256")]
     for key in keys:
         enrol_key(home, key)
@@ -63,6 +72,16 @@ def add_token(home: Home, token: SoftToken) -> None:
     trust = load_trust(home / "trust.json")
     roots = (*trust.code_signing_roots, base64.b64encode(default_pki().root).decode())
     home.write("trust.json", trust.model_copy(update={"code_signing_roots": roots}).encode())
+
+
+def add_archives(home: Home) -> None:
+    """What the policy of a trial does not have by itself: which members of archives are signed."""
+    project = home / "policy" / "projects" / "default.yaml"
+    text = project.read_text(encoding="utf-8")
+    assert text.count(PROGRAMS) == 1
+    # Nobody would see members of a file that stays with the client.
+    text = text.replace(PROGRAMS, PROGRAMS + ARCHIVES).replace("modes: [artifact, digest]", "modes: [artifact]", 1)
+    project.write_text(text, encoding="utf-8")
 
 
 def token_key(home: Home, token: SoftToken, name: str, kind: str) -> NewKey:

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Containers whose members are never signed in place: listed, verified, refused where they had to be signed before."""
+
+from __future__ import annotations
+
+import pytest
+
+from signwright.errors import FormatError
+from signwright.formats.registry import FORMATS
+from signwright.model.digest import sha256_hex
+from signwright.plan import contents
+from tests.support.cab_builder import cabinet
+from tests.support.deep import inside, kept, prepared, signed
+from tests.support.format_samples import SAMPLES
+from tests.support.pe_builder import Pe
+from tests.support.signed_files import identity, sign
+from tests.support.zip_builder import Zip
+
+VENDOR = identity("rsa2048")
+LISTED = [sha256_hex(VENDOR.chain[0])]
+PROGRAM, SIGNED = Pe().build(), sign(FORMATS["pe"], Pe().build(), VENDOR)
+VERIFIED = {"path": "**/*.exe", "action": "verify", "signers": LISTED}
+
+
+def cab(content: bytes) -> bytes:
+    return cabinet(("a.exe", content), ("read.me", b"read"))
+
+
+def test_cabinet_whose_programs_are_signed_is_prepared_as_ever():
+    made = prepared(cab(SIGNED), inside(signed("*.exe", "pe", signers=LISTED), kept()), form="cab")
+    assert [o.inner_path for o in made.operations] == [""]
+
+
+@pytest.mark.parametrize(
+    ("rule", "content", "words"),
+    [
+        (signed("*.exe", "pe", signers=LISTED), PROGRAM, "a.exe: not signed; must be signed before packing"),
+        (VERIFIED, PROGRAM, "a.exe: not signed; wanted a signature by a listed signer"),
+        (VERIFIED, sign(FORMATS["pe"], PROGRAM), "a.exe: signed by certificate .*; wanted"),
+        ({**VERIFIED, "min": 2}, SIGNED, "1 members, wanted 2"),
+        (signed("none.exe", "pe"), SIGNED, "2 problems: a.exe: no rule names it.*read.me: no rule"),
+    ],
+)
+def test_cabinet_with_a_member_that_is_not_as_wanted_is_refused(rule, content, words):
+    more = [] if rule.get("path") == "none.exe" else [kept("read.me")]
+    with pytest.raises(FormatError, match=words):
+        prepared(cab(content), inside(rule, *more), form="cab")
+
+
+def test_containers_within_are_looked_into_where_a_rule_has_members():
+    rule = inside({**kept("*.cab"), "members": [VERIFIED, kept()]}, signed("*.exe", "pe"), kept())
+    good = Zip((("x.exe", PROGRAM), ("in.cab", cab(SIGNED)))).build()
+    assert len(prepared(good, rule).operations) == 1
+    with pytest.raises(FormatError, match=r"^in\.cab/a\.exe: not signed; wanted"):
+        prepared(Zip((("x.exe", PROGRAM), ("in.cab", cab(PROGRAM)))).build(), rule)
+
+
+def test_installer_is_looked_into_down_to_its_cabinet():
+    rule = inside({**kept("product.cab"), "members": [signed("**", "pe")]}, unlisted="keep")
+    with pytest.raises(FormatError, match=r"product\.cab/.*must be signed before packing"):
+        prepared(SAMPLES["msi"](), rule, form="msi")
+
+
+def test_what_is_no_container_and_what_is_too_much_is_refused(monkeypatch):
+    with pytest.raises(FormatError, match="no container that is read"):
+        prepared(PROGRAM, inside(kept()), form="pe")
+    monkeypatch.setattr(contents, "MAX_UNPACKED", 10)
+    with pytest.raises(FormatError, match="more than 10 bytes"):
+        prepared(cab(SIGNED), inside(VERIFIED, kept()), form="cab")
