@@ -27,6 +27,7 @@ FIGURES = {
     "msi": "signwright.cli.bench.msi",
     "jar": "signwright.cli.bench.jar",
     "jar-small": "signwright.cli.bench.jar_small",
+    "zip": "signwright.cli.bench.archive",
     "upload": "signwright.cli.bench.upload",
     "digest": "signwright.cli.bench.digest",
     "whole": "signwright.cli.bench.whole",

@@ -13,6 +13,8 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +24,20 @@ from signwright.cli.bench.measure import cpu_seconds, peak_mib, run_program
 
 if TYPE_CHECKING:
     from signwright.envelopes.base import Template
-    from signwright.formats.base import Format, FormatOptions
+    from signwright.formats.base import Format, FormatOptions, Prepared
     from signwright.model.patch import Patch
-    from signwright.model.view import FileView
+    from signwright.model.view import FileView, View
 
-FORMATS = ("jar", "msi", "pe")
+FORMATS = ("jar", "msi", "pe", "zip")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What signs files of one format: prepare a view, embed envelopes into it, and the template of each operation."""
+
+    prepare: Callable[[View, Sequence[bytes]], Prepared]
+    embed: Callable[[View, Prepared, Sequence[bytes]], Patch]
+    template: Callable[[str], Template]
 
 
 def in_fresh_process(name: str, folder: Path, *flags: str) -> tuple[Sample, dict[str, Any]]:
@@ -47,7 +58,7 @@ def sign_once(name: str, folder: Path, *, result_digest: bool = True) -> dict[st
     from signwright.envelopes.base import SignerContext, check_seen
     from signwright.model.view import FileView
 
-    one, options, template = _tools(name)
+    tools = _tools(name)
     key = load_pem_private_key((folder / "key.pem").read_bytes(), None)
     assert isinstance(key, rsa.RSAPrivateKey)
     chain = (x509.load_pem_x509_certificate((folder / "cert.pem").read_bytes()).public_bytes(Encoding.DER),)
@@ -57,13 +68,16 @@ def sign_once(name: str, folder: Path, *, result_digest: bool = True) -> dict[st
     cpu, start = cpu_seconds(), time.perf_counter()
     with (folder / "source").open("rb") as source:
         view = FileView(source)
-        prepared = one.prepare(view, chain, options)
+        prepared = tools.prepare(view, chain)
         after_prepare = time.perf_counter()
-        operation = prepared.operations[0]
-        if template.check_content is not None:
-            check_seen(template, operation, prepared.contents[0])
-        value = key.sign(template.to_be_signed(operation, context).content, padding.PKCS1v15(), SHA256())
-        patch = one.embed(prepared, [template.envelope(operation, context, value, None)])
+        contents, envelopes = list(prepared.contents), []
+        for operation in prepared.operations:
+            template = tools.template(operation.template)
+            if template.check_content is not None:
+                check_seen(template, operation, contents.pop(0))
+            value = key.sign(template.to_be_signed(operation, context).content, padding.PKCS1v15(), SHA256())
+            envelopes.append(template.envelope(operation, context, value, None))
+        patch = tools.embed(view, prepared, envelopes)
         after_embed = time.perf_counter()
         result_sha256 = _write(folder, view, patch, result_digest=result_digest)
     end = time.perf_counter()
@@ -74,7 +88,7 @@ def sign_once(name: str, folder: Path, *, result_digest: bool = True) -> dict[st
         "write s": end - after_embed,
         "peak MiB": peak_mib(),
         "source_sha256": prepared.source_sha256,
-        "content": operation.digest,
+        "content": prepared.operations[0].digest,
         "result_sha256": result_sha256,
     }
     if name == "pe":
@@ -84,22 +98,49 @@ def sign_once(name: str, folder: Path, *, result_digest: bool = True) -> dict[st
     return told
 
 
-def _tools(name: str) -> tuple[Format, FormatOptions, Template]:
+def _tools(name: str) -> Tools:
     """What signs files of one format; nothing of another one is loaded, whose memory would be counted."""
+    if name == "zip":
+        return _members()
     if name == "jar":
         from signwright.envelopes.jar import Jar
         from signwright.formats.jar import JarFormat, JarOptions
 
-        return JarFormat(), JarOptions(), Jar()
+        return _alone(JarFormat(), JarOptions(), Jar())
     from signwright.envelopes.authenticode import Authenticode
 
     if name == "msi":
         from signwright.formats.msi import MsiFormat, MsiOptions
 
-        return MsiFormat(), MsiOptions(), Authenticode("msi")
+        return _alone(MsiFormat(), MsiOptions(), Authenticode("msi"))
     from signwright.formats.pe import PeFormat, PeOptions
 
-    return PeFormat(), PeOptions(), Authenticode("pe")
+    return _alone(PeFormat(), PeOptions(), Authenticode("pe"))
+
+
+def _alone(one: Format, options: FormatOptions, template: Template) -> Tools:
+    return Tools(
+        prepare=lambda view, chain: one.prepare(view, chain, options),
+        embed=lambda _, prepared, envelopes: one.embed(prepared, envelopes),
+        template=lambda _: template,
+    )
+
+
+def _members() -> Tools:
+    """Programs in an archive."""
+    from signwright.envelopes.templates import template_named
+    from signwright.formats.base import FormatOptions
+    from signwright.formats.zip import ZipFormat
+    from signwright.plan import signing
+    from signwright.policy.documents import Inside, MemberRule
+
+    programs = MemberRule(path="**/*.exe", action="sign", format="pe")
+    inside, one = Inside(members=(programs,), unlisted="keep"), ZipFormat()
+    return Tools(
+        prepare=lambda view, chain: signing.prepare(one, view, chain, FormatOptions(), inside),
+        embed=lambda view, prepared, envelopes: signing.embed(one, view, prepared, envelopes),
+        template=template_named,
+    )
 
 
 def _write(folder: Path, view: FileView, patch: Patch, *, result_digest: bool) -> str | None:

@@ -13,7 +13,7 @@ MIB = 1 << 20
 class Scale:
     """``rounds``: runs of each thing; ``file_mib``: of the large file; ``half_mib``: of the one that others sign too;
     ``msi_mib``: of the installer; ``small_mib``: of the one that the hub's memory is compared with; ``seconds``: of one
-    run of a load; ``requests``: whole requests one after the other.
+    run of a load; ``requests``: whole requests one after the other; ``members``: of an archive.
     """
 
     rounds: int = 5
@@ -24,10 +24,11 @@ class Scale:
     seconds: float = 6.0
     clients: int = 16
     requests: int = 25
+    members: int = 2000
 
 
 FULL = Scale()
-QUICK = Scale(rounds=3, file_mib=64, half_mib=32, msi_mib=16, small_mib=2, seconds=2.0, requests=5)
+QUICK = Scale(rounds=3, file_mib=64, half_mib=32, msi_mib=16, small_mib=2, seconds=2.0, requests=5, members=50)
 
 
 @dataclass(frozen=True, slots=True)
