@@ -26,6 +26,8 @@ _LAST, _UNUSED, _NONE = 0xFFFFFFFE, 0xFFFFFFFF, 0xFFFFFFFF
 _OF_FAT, _OF_DIFAT = 0xFFFFFFFD, 0xFFFFFFFC
 _LIMIT = 0x7FFFFF00
 _CUTOFF, _SMALL = 4096, 64
+#: Words of the FAT that are compared at once.
+_AT_ONCE = 1024
 #: Sectors of tables that a file may have and not need.
 _SPARE = 128
 
@@ -126,10 +128,11 @@ class CompoundReader:
             raise FormatError(f"sector {sector} is not in the file", code="cfb-truncated")
         return self.view.read((sector + 1) * self.unit, self.unit)
 
-    def _take(self, sector: int) -> None:
-        if self.taken[sector]:
-            raise FormatError(f"sector {sector} is in two places", offset=(sector + 1) * self.unit, code="cfb-shared")
-        self.taken[sector] = 1
+    def _take(self, first: int, count: int) -> None:
+        held = self.taken.find(1, first, first + count)
+        if held >= 0:
+            raise FormatError(f"sector {held} is in two places", offset=(held + 1) * self.unit, code="cfb-shared")
+        self.taken[first : first + count] = b"\1" * count
 
     def _read_fat(self) -> array[int]:
         words = self.unit // 4
@@ -151,7 +154,7 @@ class CompoundReader:
             fat.extend(_numbers(self._whole(sector)))
         for marks, sectors in ((_OF_FAT, own), (_OF_DIFAT, lists)):
             for sector in sectors:
-                self._take(sector)
+                self._take(sector, 1)
                 if sector >= len(fat) or fat[sector] != marks:
                     raise FormatError(f"table in sector {sector} is not marked", code="cfb-fat")
         if any(word != _UNUSED for word in fat[self._sectors :]):
@@ -162,22 +165,45 @@ class CompoundReader:
         """All sectors of a chain, taken. ``wanted``: how many there must be; None: of the directory, whose size is in
         no place.
         """
-        return array("I", self._walk(start, wanted, what))
+        places = array("I")
+        for first, count in self._walk(start, wanted, what):
+            places.extend(range(first, first + count))
+        return places
 
-    def _walk(self, start: int, wanted: int | None, what: str) -> Iterator[int]:
-        """`_chain`, one sector after the other."""
-        count, sector = 0, start
-        while sector != _LAST:
-            if sector >= self._sectors or sector >= len(self.fat):
-                raise FormatError(f"{what} leaves the file at sector {sector}", code="cfb-chain")
-            self._take(sector)
-            yield sector
-            count += 1
-            if wanted is not None and count > wanted:
+    def _walk(self, start: int, wanted: int | None, what: str) -> Iterator[tuple[int, int]]:
+        """`_chain`, as runs of sectors that follow each other: (first, count)."""
+        found = 0
+        for first, count in self._runs(start, what):
+            self._take(first, count)
+            yield first, count
+            found += count
+            if wanted is not None and found > wanted:
                 break
+        if wanted is not None and found != wanted:
+            raise FormatError(f"{what} has {found} sectors or more, wanted {wanted}", code="cfb-chain")
+
+    def _runs(self, start: int, what: str) -> Iterator[tuple[int, int]]:
+        """The same, and nothing is taken: of a chain that runs in a circle there is no end."""
+        sector, end = start, min(self._sectors, len(self.fat))
+        while sector != _LAST:
+            if sector >= end:
+                raise FormatError(f"{what} leaves the file at sector {sector}", code="cfb-chain")
+            first = sector
+            while (following := self.fat[sector]) == sector + 1 and following < end:
+                sector = following
+                if sector % _AT_ONCE == 0:
+                    sector = self._far_ahead(sector, end)
+            yield first, sector + 1 - first
             sector = self.fat[sector]
-        if wanted is not None and count != wanted:
-            raise FormatError(f"{what} has {count} sectors or more, wanted {wanted}", code="cfb-chain")
+
+    def _far_ahead(self, sector: int, end: int) -> int:
+        """A later sector of the same run, or the same one."""
+        while sector + _AT_ONCE < end:
+            following = array("I", range(sector + 1, sector + _AT_ONCE + 1))
+            if self.fat[sector : sector + _AT_ONCE] != following:
+                break
+            sector += _AT_ONCE
+        return sector
 
     def _read_directory(self) -> tuple[bytes, list[_Row]]:
         places = self._chain(self._directory_start, None, "the directory")
@@ -263,8 +289,8 @@ class CompoundReader:
                 raise FormatError(f"stream of {item.size} bytes", code="cfb-directory")
             if item.size >= _CUTOFF:
                 end = 0
-                for sector in self._walk(item.start, -(-item.size // self.unit), "a stream"):
-                    end = sector
+                for first, count in self._walk(item.start, -(-item.size // self.unit), "a stream"):
+                    end = first + count - 1
                 if item.size % self.unit:
                     self.ends.append((end, item.size % self.unit))
                 continue
@@ -287,10 +313,20 @@ class CompoundReader:
 
     def spans(self, item: Item) -> Iterator[tuple[int, int]]:
         """Where a stream stands in the file, (offset, length) in order, those that follow each other as one."""
-        unit = _SMALL if item.size < _CUTOFF else self.unit
+        if item.size < _CUTOFF:
+            yield from self._small_spans(item)
+            return
+        left = item.size
+        for first, count in self._runs(item.start, "a stream"):
+            yield (first + 1) * self.unit, min(count * self.unit, left)
+            left -= count * self.unit
+
+    def _small_spans(self, item: Item) -> Iterator[tuple[int, int]]:
         start, length, left = 0, 0, item.size
-        for offset in self._offsets(item):
-            step = min(unit, left)
+        for sector in self._small_chain(item) if item.size else ():
+            place, within = divmod(sector * _SMALL, self.unit)
+            offset = (self.small_places[place] + 1) * self.unit + within
+            step = min(_SMALL, left)
             left -= step
             if length and offset == start + length:
                 length += step
@@ -300,19 +336,6 @@ class CompoundReader:
             start, length = offset, step
         if length:
             yield start, length
-
-    def _offsets(self, item: Item) -> Iterator[int]:
-        if not item.size:
-            return
-        if item.size < _CUTOFF:
-            for sector in self._small_chain(item):
-                place, within = divmod(sector * _SMALL, self.unit)
-                yield (self.small_places[place] + 1) * self.unit + within
-            return
-        sector = item.start
-        while sector != _LAST:
-            yield (sector + 1) * self.unit
-            sector = self.fat[sector]
 
 
 def _numbers(raw: bytes) -> array[int]:
