@@ -10,7 +10,7 @@ from pathlib import Path
 from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.signer.worker.pool import WorkerPool
-from tests.support.gates import CountingKeyholder, GateSite, Release, now_utc, organisation
+from tests.support.gates import CountingKeyholder, GateSite, Release, organisation
 from tests.support.world import World
 
 
@@ -23,10 +23,11 @@ def with_ending_exceptions(world: World, ends: datetime) -> World:
 
 def test_release_that_was_signed_under_an_exception_is_refused_after_its_end(tmp_path: Path, pool: WorkerPool) -> None:
     """Everything else stays good: approvals, scan, policy, and a request that was approved while it still held."""
-    started = now_utc().replace(microsecond=0)
+    world = organisation()
+    started = world.now  # no earlier: a policy from ahead of the gate's clock is not taken
     ends = started + timedelta(minutes=2)
     clock = [started]
-    site = GateSite(tmp_path, world=with_ending_exceptions(organisation(), ends), now=lambda: clock[0])
+    site = GateSite(tmp_path, world=with_ending_exceptions(world, ends), now=lambda: clock[0])
 
     async def scenario() -> None:
         async with site.run(pool) as (_, courier):
@@ -51,9 +52,10 @@ def test_release_that_was_signed_under_an_exception_is_refused_after_its_end(tmp
 
 def test_keyholder_that_sees_the_end_first_refuses_the_gates_order(tmp_path: Path, pool: WorkerPool) -> None:
     """The gate's clock is behind: the second decision stands for itself."""
-    started = now_utc().replace(microsecond=0)
+    world = organisation()
+    started = world.now  # no earlier: a policy from ahead of the gate's clock is not taken
     ends = started + timedelta(minutes=2)
-    site = GateSite(tmp_path, world=with_ending_exceptions(organisation(), ends), now=lambda: started)
+    site = GateSite(tmp_path, world=with_ending_exceptions(world, ends), now=lambda: started)
     site.keyholder = CountingKeyholder(site.world, site.root_sha256, now=lambda: ends)
 
     async def scenario() -> None:
