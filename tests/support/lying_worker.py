@@ -15,6 +15,7 @@ from typing import Any
 
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - a child could not load it
 
+from signwright.containers.cfb import CompoundFile
 from signwright.formats.registry import FORMATS
 from signwright.model.framing import Frame
 from signwright.model.patch import Patch, Patched, Splice, sealed
@@ -78,6 +79,24 @@ def repacked(change: Callable[[dict[str, bytes]], None]) -> Lie:
     return lie
 
 
+def hidden(where: Callable[[CompoundFile], int]) -> Lie:
+    """The installer as it was to be, with bytes where no stream holds them."""
+
+    def lie(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
+        honest = Patched(task.views[0], Patch.decode(parts[0]))
+        content = bytearray(honest.read(0, honest.size))
+        at = where(CompoundFile(BytesView(bytes(content))))
+        assert content[at] == 0
+        content[at] = 0x50
+        parts[0] = whole(task, bytes(content))
+
+    return lie
+
+
+def behind_signature(file: CompoundFile) -> int:
+    return next(sum(list(file.pieces(one))[-1]) for one in file.entries if one.kind and "Digital" in one.text)
+
+
 def unsigned(program: bytes) -> bytes:
     view = BytesView(program)
     result = Patched(view, FORMATS["pe"].remove(view))
@@ -139,6 +158,9 @@ LIES: dict[str, dict[str, Lie]] = {
         "embedded-nothing": embedded_nothing,
         "long-value": long_value,
         "other-value": other_value,
+        "hidden-in-free-sector": hidden(lambda file: file.offset(file.owned.find(0))),
+        "hidden-behind-signature": hidden(behind_signature),
+        "hidden-in-header": hidden(lambda _: 8),
         "kept-changed": repacked(lambda members: members.update({"readme.txt": b"run me"})),
         "member-added": repacked(lambda members: members.update({"stray.exe": b"MZ"})),
         "member-gone": repacked(lambda members: members.__delitem__("readme.txt")),
