@@ -224,6 +224,8 @@ def _member_problems(rule: ArtifactRule | MemberRule) -> Iterator[str]:
             yield f"{member.path}: sign as which format?"
         if member.action == "verify" and not member.signers:
             yield f"{member.path}: verify wants signers, certificates by their SHA-256"
+        if "existing" in member.options:
+            yield f"{member.path}: existing stands beside options, not among them"
         if member.min > member.max:
             yield f"{member.path}: min is above max"
         yield from (f"{member.path}: {problem}" for problem in _member_problems(member))

@@ -139,36 +139,50 @@ def _look(
     prepare: PrepareMember,
     depth: int,
 ) -> None:
-    """One member that is to be signed or verified."""
+    """One member that is to be signed, verified or looked into."""
     content = _content(view, archive, member)
     if member.method == 0 and _crc(content) != member.crc:
         raise FormatError("its checksum differs from the directory", offset=member.header, code="zip-checksum")
     if rule.action == "sign":
         member_format(rule)
         _check_kind(member.name, content, rule)
-    found, words = Standing.NONE, "a zip has no signature of its own, its members have"
-    if rule.format != ZipFormat.name and rule.action != "keep":
+        one = _to_be_signed(content, rule, prepare, depth)
+        if one is not None:
+            seen.problems += [str(reason) for reason in metadata_problems(rule, member.name, one.facts)]
+            seen.prepared.append((member.name, one))
+            seen.repacked += member.packed if member.method == _DEFLATED else 0
+            return
+        seen.verified += 1
+    elif rule.action == "verify":
         found, words = standing(content, rule)
-    if rule.members and (rule.action != "sign" or found is Standing.LISTED):
+        if found is not Standing.LISTED:
+            raise FormatError(f"{words}; {NOT_LISTED}", code="not-listed")
+        seen.verified += 1
+    if rule.members:
         seen.problems += [below(member.name, problem) for problem in content_problems(content, rule, depth + 1)]
-    if found is Standing.LISTED or rule.action == "keep":
-        seen.verified += found is Standing.LISTED
-        return
-    if rule.action == "verify":
-        seen.problems.append(f"{member.name}: {words}; {NOT_LISTED}")
-        return
-    if found is not Standing.NONE and rule.existing == "refuse":
-        seen.problems.append(f"{member.name}: {words}; wanted no signature, or one by a listed signer")
-        return
+
+
+def _to_be_signed(content: View, rule: MemberRule, prepare: PrepareMember, depth: int) -> Prepared | None:
+    """None for what a listed signer has signed, which stays as it is. Only what is signed is read for its signers."""
     options: dict[str, Any] = dict(rule.options)
-    if found is not Standing.NONE:
-        options["existing"] = rule.existing
-    one = prepare(content, rule, options, depth + 1)
+    if "existing" in options:
+        raise FormatError("what becomes of old signatures is no option of a member", code="bad-options")
+    try:
+        one = prepare(content, rule, options, depth + 1)
+    except FormatError as problem:
+        if problem.code != "already-signed":
+            raise
+        found, words = standing(content, rule)
+        if found is Standing.LISTED:
+            return None
+        if rule.existing == "refuse":
+            raise FormatError(
+                f"{words}; wanted no signature, or one by a listed signer", code="already-signed"
+            ) from None
+        one = prepare(content, rule, {**options, "existing": rule.existing}, depth + 1)
     if not one.final:
         raise FormatError("it needs operations that follow from signatures, which are not built", code="derived")
-    seen.problems += [str(reason) for reason in metadata_problems(rule, member.name, one.facts)]
-    seen.prepared.append((member.name, one))
-    seen.repacked += member.packed if member.method == _DEFLATED else 0
+    return one
 
 
 def _check_kind(name: str, content: View, rule: MemberRule) -> None:

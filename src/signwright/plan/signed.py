@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from signwright.errors import FormatError, VerificationError
+from signwright.formats.zip import ZipFormat
 from signwright.model.digest import sha256_hex
 from signwright.model.view import View
 from signwright.policy.documents import MemberRule
@@ -35,6 +36,8 @@ def standing(view: View, rule: MemberRule) -> tuple[Standing, str]:
     reader = _reader(view, rule.format)
     if reader is None:
         return Standing.NONE, "of no format that is read"
+    if reader.name == ZipFormat.name:
+        return Standing.NONE, "a zip has no signature of its own, its members have"
     try:
         signatures = reader.read(view).signatures
     except VerificationError as problem:

@@ -183,6 +183,7 @@ def test_all_problems_of_an_archive_are_told_at_once():
         (signed("*", "nothing"), "no format 'nothing'"),
         (signed("*", "cms"), "does not sign within the file"),
         (signed("*", "pe", options={"colour": "red"}), "option colour"),
+        (signed("*", "pe", options={"existing": "replace"}), "no option of a member"),
         (signed("*", "powershell"), "read as pe"),
         ({"path": "*", "action": "verify", "format": "zip"}, "has no signature of its own.*; wanted a signature"),
         (kept(), "no member is to be signed"),
