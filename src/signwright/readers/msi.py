@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 from signwright.errors import FormatError, VerificationError
+from signwright.model.one_pass import update
 from signwright.model.view import BLOCK, View, blocks
 from signwright.readers import authenticode
 from signwright.readers.base import Reading
@@ -145,7 +146,7 @@ def _digests(file: CompoundReader, prefix: bytes, algorithms: Sequence[str]) -> 
         for piece, is_covered in _pieces(file, file.root, is_root=True):
             covering = list(signed.values()) if is_covered else []
             # Whole blocks are worth another core: hashlib lets go of the interpreter lock.
-            waiting = [_update(pool if len(piece) == BLOCK else None, running, piece) for running in covering]
+            waiting = [update(running, piece, pool if len(piece) == BLOCK else None) for running in covering]
             stripped.update(piece)
             for done in waiting:
                 if done is not None:
@@ -154,17 +155,6 @@ def _digests(file: CompoundReader, prefix: bytes, algorithms: Sequence[str]) -> 
     for record in rest(file, rows):
         stripped.update(record)
     return {name: running.digest() for name, running in signed.items()}, stripped.hexdigest()
-
-
-def _update(pool: ThreadPoolExecutor | None, running: hashlib._Hash, piece: bytes) -> Future[None] | None:
-    """Feed on another thread; here and now without a pool, or where a sandbox forbids threads."""
-    if pool is not None:
-        try:
-            return pool.submit(running.update, piece)
-        except RuntimeError:
-            pass
-    running.update(piece)
-    return None
 
 
 def _pieces(file: CompoundReader, item: Item, *, is_root: bool = False) -> Iterator[tuple[bytes, bool]]:
