@@ -294,20 +294,29 @@ class CompoundReader:
                 if item.size % self.unit:
                     self.ends.append((end, item.size % self.unit))
                 continue
-            left = item.size
-            for sector in self._small_chain(item):
-                if self.small_used[sector]:
-                    raise FormatError(f"small sector {sector} is in two places", code="cfb-shared")
-                self.small_used[sector] = min(left, _SMALL)
-                left -= _SMALL
+            self._take_small(item)
 
-    def _small_chain(self, item: Item) -> Iterator[int]:
-        sector = item.start
-        for _ in range(-(-item.size // _SMALL)):
-            if sector >= min(len(self.small_used), len(self.small_fat)):
+    def _take_small(self, item: Item) -> None:
+        last = 0
+        for first, count in self._small_runs(item):
+            if any(self.small_used[first : first + count]):
+                raise FormatError(f"small sectors from {first} on are in two places", code="cfb-shared")
+            self.small_used[first : first + count] = bytes([_SMALL]) * count
+            last = first + count - 1
+        self.small_used[last] = (item.size - 1) % _SMALL + 1
+
+    def _small_runs(self, item: Item) -> Iterator[tuple[int, int]]:
+        """A small stream as runs of small sectors that follow each other: (first, count)."""
+        table, end = self.small_fat, min(len(self.small_used), len(self.small_fat))
+        sector, left = item.start, -(-item.size // _SMALL)
+        while left:
+            if sector >= end:
                 raise FormatError(f"a small stream leaves the others at {sector}", code="cfb-chain")
-            yield sector
-            sector = self.small_fat[sector]
+            first = sector
+            while left > 1 and table[sector] == sector + 1 < end:
+                sector, left = sector + 1, left - 1
+            yield first, sector + 1 - first
+            sector, left = table[sector], left - 1
         if sector != _LAST:
             raise FormatError("a small stream goes on behind its end", code="cfb-chain")
 
@@ -323,10 +332,8 @@ class CompoundReader:
 
     def _small_spans(self, item: Item) -> Iterator[tuple[int, int]]:
         start, length, left = 0, 0, item.size
-        for sector in self._small_chain(item) if item.size else ():
-            place, within = divmod(sector * _SMALL, self.unit)
-            offset = (self.small_places[place] + 1) * self.unit + within
-            step = min(_SMALL, left)
+        for offset, step in self._small_pieces(item) if item.size else ():
+            step = min(step, left)
             left -= step
             if length and offset == start + length:
                 length += step
@@ -336,6 +343,16 @@ class CompoundReader:
             start, length = offset, step
         if length:
             yield start, length
+
+    def _small_pieces(self, item: Item) -> Iterator[tuple[int, int]]:
+        """A small stream's small sectors, those in one sector together."""
+        for first, count in self._small_runs(item):
+            at, end = first * _SMALL, (first + count) * _SMALL
+            while at < end:
+                place, within = divmod(at, self.unit)
+                step = min(self.unit - within, end - at)
+                yield (self.small_places[place] + 1) * self.unit + within, step
+                at += step
 
 
 def _numbers(raw: bytes) -> array[int]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from heapq import merge
+from itertools import pairwise
 
 from signwright.model.view import BLOCK
 from signwright.readers.cfb import CompoundReader
@@ -142,7 +143,10 @@ def _small(file: CompoundReader) -> Iterator[tuple[int, bytes]]:
     """Sectors of the small streams that these do not fill, zeros in place of them."""
     per = file.unit // _SMALL
     full = bytes([_SMALL]) * per
-    for place in sorted(range(len(file.small_places)), key=file.small_places.__getitem__):
+    places: Sequence[int] = range(len(file.small_places))
+    if any(one > following for one, following in pairwise(file.small_places)):
+        places = sorted(places, key=file.small_places.__getitem__)
+    for place in places:
         used = file.small_used[place * per : (place + 1) * per]
         if used == full:
             continue
