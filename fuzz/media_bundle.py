@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signwright.errors import LimitError, MalformedError, VerificationError
 from signwright.signer.courier.media.bundle import LIMITS, encode_bundle, read_blob, read_manifest, reader
 from signwright.signer.courier.media.index import OutsideIndex
-from signwright.statements.keys import public_text
 from signwright.statements.parse import parse_model
+from signwright.statements.writing import public_text
 
 #: Signs what is in the corpus; a mutated manifest is refused by its signature, and so read without one as well.
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

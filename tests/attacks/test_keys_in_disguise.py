@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from signwright.errors import DeniedError, MalformedError
 from signwright.policy import documents as d
 from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae
-from signwright.statements.keys import key_id_of, public_text, verify_envelope, verifying_key
+from signwright.statements.keys import key_id_of, verify_envelope, verifying_key
 from signwright.statements.sshsig import SK_ED25519
+from signwright.statements.writing import public_text
 from tests.support.pki import default_pki
 from tests.support.world import World, key_id, sign_ssh, ssh_line
 

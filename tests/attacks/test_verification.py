@@ -222,8 +222,7 @@ def test_a_fork_that_the_approvers_did_not_see_is_refused(world):
 
 
 def _with_index(world: SignedWorld, made: Made, index: int) -> str:
-    from signwright.statements.keys import sign_ed25519
-    from signwright.statements.models import statement_payload
+    from signwright.statements.writing import sign_ed25519, statement_payload
 
     said = made.receipt.model_copy(update={"intents": (index,)})
     payload = statement_payload(said, [("file.pe", sha256_hex(made.view))])

@@ -9,8 +9,8 @@ import pytest
 
 from signwright.policy import documents as d
 from signwright.statements.bundle import envelope_blob
-from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import SeenCheckpoint, statement_payload
+from signwright.statements.models import SeenCheckpoint
+from signwright.statements.writing import sign_ed25519, statement_payload
 from tests.support.pki import Pki
 from tests.support.receipts import Made, SignedWorld, failures
 from tests.support.signing import MemoryLog

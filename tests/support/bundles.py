@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signwright.signer.courier.media import index
 from signwright.signer.courier.media.bundle import Manifest, Row, encode_bundle, reader
 from signwright.signer.courier.media.store import Landed, MediaStore
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 
 OUTSIDE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 VAULT = Ed25519PrivateKey.from_private_bytes(bytes(range(32, 64)))

@@ -26,7 +26,8 @@ from signwright.signer.keyholder.pool import Pool
 from signwright.signer.keyholder.settings import KeySettings
 from signwright.signer.keyholder.state import State
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import KeyOperation, parse_statement, statement_payload
+from signwright.statements.models import KeyOperation, parse_statement
+from signwright.statements.writing import statement_payload
 from signwright.transparency.intent import StartLeaf
 from signwright.transparency.proof import TlogProof
 from tests.support.pki import default_pki

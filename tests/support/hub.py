@@ -27,9 +27,8 @@ from signwright.identity.sessions import session_subject
 from signwright.model.framing import encode_frame
 from signwright.model.times import format_time
 from signwright.policy.policy import Policy, open_policy
-from signwright.statements.keys import public_text
-from signwright.statements.models import statement_payload
 from signwright.statements.session import Session
+from signwright.statements.writing import public_text, statement_payload
 from tests.support.processes import stop, wait_until
 from tests.support.world import World, key_id, sign_ssh
 

@@ -31,9 +31,9 @@ from signwright.readers.detached import CmsReader
 from signwright.readers.pe import PeReader
 from signwright.statements.bundle import Authorisation, LoggedLeaf, ReceiptBundle, Wave, blob, envelope_blob
 from signwright.statements.dsse import Envelope
-from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import Request, RequestedArtifact, parse_statement, statement_payload
+from signwright.statements.models import Request, RequestedArtifact, parse_statement
 from signwright.statements.receipt import Receipt
+from signwright.statements.writing import sign_ed25519, statement_payload
 from signwright.timestamps.issue import Issuer, Query, issue_token
 from signwright.transparency.proof import TlogProof
 from tests.support.pe_builder import SHAPES

@@ -24,9 +24,10 @@ from signwright.policy.policy import Policy
 from signwright.policy.write import document_bytes
 from signwright.statements import bundle, custodian, dsse, models
 from signwright.statements.dsse import Envelope, parse_envelope
-from signwright.statements.models import PREDICATES, parse_statement, statement_payload
+from signwright.statements.models import PREDICATES, parse_statement
 from signwright.statements.parse import MAX_DOCUMENT, MAX_MANIFEST, MAX_STATEMENT, parse_model
 from signwright.statements.receipt import Receipt
+from signwright.statements.writing import statement_payload
 from signwright.transparency.intent import MAX_LEAF, Leaf
 from signwright.transparency.leaf import HubEventsLeaf, parse_leaf
 from tests.support import leaves

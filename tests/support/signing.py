@@ -17,8 +17,8 @@ from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.policy.policy import Policy, open_policy
 from signwright.policy.succession import policy_leaf
 from signwright.statements.dsse import Envelope
-from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import Order, Request, SeenCheckpoint, parse_statement, statement_payload
+from signwright.statements.models import Order, Request, SeenCheckpoint, parse_statement
+from signwright.statements.writing import sign_ed25519, statement_payload
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.growth import Frontier
 from signwright.transparency.intent import PolicyLeaf, StartLeaf

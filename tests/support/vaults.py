@@ -29,8 +29,8 @@ from signwright.signer.courier.settings import CourierSettings, MediaSettings
 from signwright.signer.gate.bootstrap import Gate
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.dsse import Envelope
-from signwright.statements.keys import public_text
 from signwright.statements.models import SeenCheckpoint
+from signwright.statements.writing import public_text
 from signwright.timestamps.issue import Issuer, reply_to
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.note import parse_note

@@ -20,7 +20,7 @@ from signwright.policy import documents as d
 from signwright.policy.policy import Policy, open_policy
 from signwright.policy.write import draft_policy, draft_root
 from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae, statement_digest
-from signwright.statements.keys import key_id_of, public_text, sign_ed25519, ssh_namespace
+from signwright.statements.keys import key_id_of, ssh_namespace
 from signwright.statements.models import (
     Approval,
     Engine,
@@ -32,10 +32,10 @@ from signwright.statements.models import (
     Role,
     ScanEvidence,
     SeenCheckpoint,
-    statement_payload,
 )
 from signwright.statements.ssh_signing import sign_sshsig
 from signwright.statements.sshsig import ED25519, SshPublicKey
+from signwright.statements.writing import public_text, sign_ed25519, statement_payload
 from signwright.transparency.note import COSIGNATURE_V1, VerifierKey
 from signwright.transparency.note import ED25519 as NOTE_ED25519
 

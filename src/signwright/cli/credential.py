@@ -34,7 +34,7 @@ def new(kind: Literal["test", "release"], out: Path | None) -> None:
     """
     from signwright.client.credentials import encode_credentials, load_credentials, new_credential
     from signwright.client.files import write_private
-    from signwright.statements.keys import public_text
+    from signwright.statements.writing import public_text
 
     named = setting("credentials", out)
     file = Path(named.value) if named else config_folder() / "credentials.json"

@@ -33,8 +33,8 @@ from signwright.policy.following import AIR_GAP_PROFILE
 from signwright.policy.write import draft_policy, draft_root
 from signwright.statements.dsse import statement_digest
 from signwright.statements.keyfile import seed_text
-from signwright.statements.keys import public_text
 from signwright.statements.models import PolicyRoot, Role
+from signwright.statements.writing import public_text
 from signwright.transparency.note import ED25519, VerifierKey
 
 WITNESS, AUTHORITY, SCANNER = "local", "builtin", "scanner"

@@ -35,15 +35,9 @@ from signwright.policy.metadata import artifact_rule
 from signwright.policy.policy import Policy
 from signwright.statements.bundle import ReceiptBundle, open_envelope
 from signwright.statements.keys import verify_envelope, verifying_key
-from signwright.statements.models import (
-    Approval,
-    Request,
-    SeenCheckpoint,
-    Statement,
-    parse_statement,
-    statement_payload,
-)
+from signwright.statements.models import Approval, Request, SeenCheckpoint, Statement, parse_statement
 from signwright.statements.receipt import Receipt
+from signwright.statements.writing import statement_payload
 
 Word = Literal["approve", "deny", "release"]
 #: How many earlier requests are looked at to find the last release.

@@ -21,9 +21,10 @@ from signwright.errors import AuthenticationError, ConfigurationError, Malformed
 from signwright.model.base64text import strict_base64
 from signwright.model.operation import Many, Strict
 from signwright.statements.dsse import Envelope
-from signwright.statements.keys import key_id_of, sign_ed25519
+from signwright.statements.keys import key_id_of
 from signwright.statements.models import KeyId
 from signwright.statements.parse import parse_model
+from signwright.statements.writing import sign_ed25519
 
 
 class _Row(Strict):

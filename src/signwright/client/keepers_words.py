@@ -15,7 +15,8 @@ from signwright.client.ssh_keys import PersonKey
 from signwright.model.times import format_time
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import MAX_HALTS, Freshness, Halt, Resume, statement_payload
+from signwright.statements.models import MAX_HALTS, Freshness, Halt, Resume
+from signwright.statements.writing import statement_payload
 
 #: Name of the subject of each of them.
 SUBJECT = "policy-root"

@@ -19,7 +19,8 @@ from signwright.model.times import format_time, parse_time
 from signwright.policy.key_operations import content_of
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import KeyOperation, Statement, parse_statement, statement_payload
+from signwright.statements.models import KeyOperation, Statement, parse_statement
+from signwright.statements.writing import statement_payload
 
 NAME = "key-operation"
 

@@ -25,10 +25,11 @@ from signwright.identity.sessions import session_subject
 from signwright.model.base64text import strict_base64
 from signwright.model.operation import Strict, Time
 from signwright.model.times import format_time, parse_time
-from signwright.statements.keys import key_id_of, public_text
-from signwright.statements.models import Text, statement_payload
+from signwright.statements.keys import key_id_of
+from signwright.statements.models import Text
 from signwright.statements.parse import parse_model
 from signwright.statements.session import Session
+from signwright.statements.writing import public_text, statement_payload
 
 LIFETIME = timedelta(hours=8)
 #: A session that ends within this time is not used again.

@@ -27,7 +27,8 @@ from signwright.policy.documents import ArtifactConfiguration, SigningPolicy
 from signwright.policy.metadata import artifact_rule, metadata_problems
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope, statement_digest
-from signwright.statements.models import Request, RequestedArtifact, SourceRevision, statement_payload
+from signwright.statements.models import Request, RequestedArtifact, SourceRevision
+from signwright.statements.writing import statement_payload
 
 Mode = Literal["artifact", "digest"]
 

@@ -11,7 +11,8 @@ from datetime import datetime
 
 from signwright.model.operation import Strict
 from signwright.model.times import format_time
-from signwright.statements.models import DocumentRef, PolicyIndex, PolicyRoot, statement_payload
+from signwright.statements.models import DocumentRef, PolicyIndex, PolicyRoot
+from signwright.statements.writing import statement_payload
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from signwright.scanner.settings import ScannerSettings
 from signwright.signer.start import signer_command
 from signwright.signer.worker.pool import JobLimits, WorkerPool
 from signwright.statements.keyfile import load_seed, seed_text
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 
 _MAX_KEY_FILE = 1024
 

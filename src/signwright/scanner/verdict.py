@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signwright.model.times import format_time
 from signwright.scanner.engines.base import EngineInfo
 from signwright.statements.dsse import Envelope
-from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import ScanEvidence, statement_payload
+from signwright.statements.models import ScanEvidence
 from signwright.statements.parse import validate_model
+from signwright.statements.writing import sign_ed25519, statement_payload
 
 #: A statement holds 64 KiB; whoever wants more than these fixes these first.
 MAX_FINDINGS = 40

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from signwright.errors import MalformedError, VerificationError
 from signwright.model.base64text import strict_base64
-from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae
+from signwright.statements.dsse import Envelope
 from signwright.statements.sshsig import KEY_TYPES, SshPublicKey, verify_sshsig
 
 ED25519_PREFIX = "ed25519:"
@@ -43,12 +42,6 @@ def key_id_of(raw_public_key: bytes) -> str:
     """KeyId of a raw Ed25519 public key: ``swk_`` and 20 base32 digits of its SHA-256."""
     digest = base64.b32encode(hashlib.sha256(b"signwright/key-id/v1\0" + raw_public_key).digest())
     return "swk_" + digest.decode().lower()[:20]
-
-
-def public_text(private_key: Ed25519PrivateKey) -> str:
-    """The written form of a machine key's public half."""
-    raw = private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return ED25519_PREFIX + base64.b64encode(raw).decode()
 
 
 @lru_cache(maxsize=4096)
@@ -99,10 +92,3 @@ def verify_envelope(envelope: Envelope, name: str, keys: list[str]) -> list[Veri
         key.verify(name, envelope.pae, signature.value)
         good[key.material] = key
     return list(good.values())
-
-
-def sign_ed25519(payload: bytes, private_key: Ed25519PrivateKey) -> Envelope:
-    """An envelope with one Ed25519 signature."""
-    raw = private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    value = private_key.sign(pae(PAYLOAD_TYPE, payload))
-    return Envelope(payload, (EnvelopeSignature(key_id_of(raw), "ed25519", value),))

@@ -6,7 +6,6 @@ A statement of any other type than these is refused by `parse_statement`, becaus
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Annotated, Generic, Literal, TypeVar, cast
 
@@ -22,7 +21,6 @@ PREDICATE_PREFIX = "https://signwright.dev/"
 MAX_SUBJECTS = 100
 #: Most halts that one resume ends or one freshness statement lists.
 MAX_HALTS = 64
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
@@ -313,17 +311,3 @@ def _check_shape(statement: Statement[P]) -> None:
         raise MalformedError("request: as many artifacts as subjects are wanted", code="bad-field")
     if not isinstance(predicate, (Request, Approval)) and len(statement.subjects) != 1:
         raise MalformedError(f"{statement.name}: exactly one subject is wanted", code="bad-field")
-
-
-def statement_payload(predicate: Strict, subjects: list[tuple[str, str]]) -> bytes:
-    """The bytes to sign. ``subjects``: (name, hex SHA-256). The result parses back, or `MalformedError` is raised."""
-    name = next(name for name, known in PREDICATES.items() if known is type(predicate))
-    body = {
-        "_type": STATEMENT_TYPE,
-        "subject": [{"name": label, "digest": {"sha256": sha256}} for label, sha256 in subjects],
-        "predicateType": predicate_type(name),
-        "predicate": predicate.model_dump(mode="json"),
-    }
-    payload = _encode(body).encode()
-    parse_statement(Envelope(payload, ()), type(predicate))
-    return payload

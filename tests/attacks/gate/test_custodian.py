@@ -26,8 +26,9 @@ from signwright.signer.gate.custodian import End
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.custodian import read_shown
 from signwright.statements.dsse import Envelope, EnvelopeSignature
-from signwright.statements.keys import public_text, sign_ed25519, ssh_namespace
+from signwright.statements.keys import ssh_namespace
 from signwright.statements.models import Request, parse_statement
+from signwright.statements.writing import public_text, sign_ed25519
 from signwright.transparency.leaf import CustodianLeaf, IntentLeaf
 from tests.support.custodians import SETTINGS, Desk, custodian_site, run, security_key, world
 from tests.support.gates import Courier, GateSite, Release, digest_request, now_utc, until

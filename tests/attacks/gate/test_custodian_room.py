@@ -10,8 +10,8 @@ import pytest
 
 from signwright.signer.gate.verify import open_job
 from signwright.signer.worker.pool import WorkerPool
-from signwright.statements.keys import sign_ed25519
 from signwright.statements.models import RequestedArtifact
+from signwright.statements.writing import sign_ed25519
 from tests.support.custodians import SETTINGS, Desk, custodian_site, run
 from tests.support.gates import Release, digest_request, pe_program, until
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signwright.model.times import format_time
 from signwright.signer.gate.bootstrap import Gate
 from signwright.signer.gate.state import State
-from signwright.statements.models import Halt, Resume, statement_payload
+from signwright.statements.models import Halt, Resume
+from signwright.statements.writing import statement_payload
 from tests.support.gates import Courier, GateSite, digest_request, organisation
 from tests.support.keyholders import CountingKeyholder
 from tests.support.world import sign_ssh

@@ -20,7 +20,8 @@ from signwright.policy.key_operations import check_key_operation, read_key_opera
 from signwright.signer.gate.bootstrap import Gate
 from signwright.signer.gate.cycle import MAX_ATTEMPTS
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import Halt, KeyOperation, statement_payload
+from signwright.statements.models import Halt, KeyOperation
+from signwright.statements.writing import statement_payload
 from signwright.transparency.leaf import ResultLeaf, parse_leaf
 from signwright.transparency.tiles import parse_bundle
 from tests.support.gates import Courier, GateSite

@@ -15,7 +15,8 @@ from signwright.model.framing import Frame
 from signwright.model.times import format_time
 from signwright.signer.gate.keyholder import _LEAVES
 from signwright.statements.dsse import parse_envelope, statement_digest
-from signwright.statements.models import Halt, Resume, statement_payload
+from signwright.statements.models import Halt, Resume
+from signwright.statements.writing import statement_payload
 from tests.support import leaves
 from tests.support.gates import Answer, CountingKeyholder, GateSite, digest_request
 from tests.support.world import sign_ssh

@@ -23,8 +23,8 @@ from signwright.model.times import format_time
 from signwright.policy.changes import documents_of
 from signwright.policy.write import draft_policy
 from signwright.statements.dsse import Envelope
-from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import Request, SeenCheckpoint, parse_statement, statement_payload
+from signwright.statements.models import Request, SeenCheckpoint, parse_statement
+from signwright.statements.writing import sign_ed25519, statement_payload
 from tests.support.lying_site import OUTSIDER, LyingSite, policy_row
 from tests.support.processes import wait_until
 

@@ -15,7 +15,8 @@ from signwright.envelopes.base import SignerContext
 from signwright.envelopes.certification_request import certification_request
 from signwright.model.times import format_time
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import Halt, statement_payload
+from signwright.statements.models import Halt
+from signwright.statements.writing import statement_payload
 from tests.support.doors import WHO, Door
 from tests.support.roots import signed
 

@@ -17,7 +17,8 @@ from signwright.policy import documents as d
 from signwright.policy.policy import open_policy
 from signwright.policy.succession import policy_leaf
 from signwright.statements.dsse import Envelope, statement_digest
-from signwright.statements.models import Halt, Resume, statement_payload
+from signwright.statements.models import Halt, Resume
+from signwright.statements.writing import statement_payload
 from signwright.transparency.intent import MAX_LEAF, PolicyLeaf
 from tests.attacks.keyholder.test_front_survives import Served
 from tests.attacks.keyholder.test_hostile_gate import CONTENT, artifact, honest

@@ -10,7 +10,8 @@ import pytest
 
 from signwright.model.times import format_time
 from signwright.statements.dsse import Envelope, statement_digest
-from signwright.statements.models import Halt, Resume, statement_payload
+from signwright.statements.models import Halt, Resume
+from signwright.statements.writing import statement_payload
 from tests.support.doors import Door, open_door
 from tests.support.roots import Keepers, signed
 

@@ -21,8 +21,8 @@ from signwright.policy import documents as d
 from signwright.policy.standing import Standing
 from signwright.policy.succession import policy_leaf
 from signwright.statements.dsse import Envelope, statement_digest
-from signwright.statements.keys import public_text
 from signwright.statements.models import Role
+from signwright.statements.writing import public_text
 from signwright.transparency.note import COSIGNATURE_V1
 from signwright.transparency.signing import SignerKey
 from tests.support.roots import HeldPolicy, Keepers, Offer

@@ -101,7 +101,7 @@ def test_doors_are_kept_apart(hub):
 
 
 def test_session_reads_and_posts_but_is_not_an_approval(hub):
-    from signwright.statements.keys import sign_ed25519
+    from signwright.statements.writing import sign_ed25519
 
     view = hub.releaser().post("/v1/requests", hub.world.request("release").encode()).json()
     key = Ed25519PrivateKey.generate()

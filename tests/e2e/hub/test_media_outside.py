@@ -25,8 +25,8 @@ from signwright.signer.courier.media.outside import Outside
 from signwright.signer.courier.media.store import MediaStore
 from signwright.signer.courier.settings import CourierSettings, MediaSettings
 from signwright.statements.dsse import parse_envelope
-from signwright.statements.keys import public_text
 from signwright.statements.models import PolicyIndex, parse_statement
+from signwright.statements.writing import public_text
 from signwright.transparency.witnessing import add_checkpoint_body, parse_answer
 from tests.support.bundles import VAULT, bundle, land, named, sha256
 from tests.support.hub import Courier, HubHome

@@ -10,8 +10,8 @@ import pytest
 
 from signwright.model.framing import encode_frame
 from signwright.model.times import format_time
-from signwright.statements.keys import sign_ed25519
 from signwright.statements.models import Request, parse_statement
+from signwright.statements.writing import sign_ed25519
 from tests.support.hub import HubHome
 
 

@@ -18,7 +18,8 @@ from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.policy.policy import open_policy
 from signwright.statements.dsse import Envelope, statement_digest
-from signwright.statements.models import Halt, Resume, Strict, statement_payload
+from signwright.statements.models import Halt, Resume, Strict
+from signwright.statements.writing import statement_payload
 from tests.support.hub import Caller, Courier, HubHome
 from tests.support.world import key_id, sign_ssh
 

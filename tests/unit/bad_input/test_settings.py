@@ -22,7 +22,7 @@ from signwright.signer import users
 from signwright.signer.courier import settings as courier_settings
 from signwright.signer.gate import settings as gate_settings
 from signwright.signer.keyholder import settings as keyholder_settings
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 from signwright.tsa import settings as tsa_settings
 from signwright.witness import settings as witness_settings
 from tests.support.bad_input import Place, Schema, places, replaced

@@ -19,7 +19,7 @@ from signwright.client.recounting import published
 from signwright.errors import UsageError
 from signwright.model.times import format_time
 from signwright.policy import documents as d
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 from signwright.transparency.leaf import EpochLeaf, GenesisLeaf, HaltLeaf, ResumeLeaf
 from tests.support.served_log import Served, served_log
 from tests.support.signing import MemoryLog

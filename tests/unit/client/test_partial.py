@@ -15,8 +15,8 @@ from signwright.client.ssh_keys import PersonKey, load_person_key, make_key_file
 from signwright.errors import ConfigurationError, DeniedError, SignwrightError, VerificationError
 from signwright.policy.write import draft_root
 from signwright.statements.dsse import Envelope, EnvelopeSignature
-from signwright.statements.keys import public_text
 from signwright.statements.models import Role
+from signwright.statements.writing import public_text
 from tests.support.roots import Keepers
 from tests.support.world import ssh_line
 

@@ -12,9 +12,8 @@ from signwright.errors import AuthenticationError
 from signwright.identity.sessions import open_session, session_holds, session_subject
 from signwright.model.times import format_time
 from signwright.policy import documents as d
-from signwright.statements.keys import public_text
-from signwright.statements.models import statement_payload
 from signwright.statements.session import Session
+from signwright.statements.writing import public_text, statement_payload
 from tests.support.world import NOW, World, sign_ssh, ssh_line
 
 

@@ -13,7 +13,8 @@ from signwright.policy import documents as d
 from signwright.policy.facts import Facts, gather, verified_freshness
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import Approval, parse_statement, statement_payload
+from signwright.statements.models import Approval, parse_statement
+from signwright.statements.writing import statement_payload
 from tests.support.world import NOW, World, key_id, sign_ssh, ssh_line
 
 
@@ -58,7 +59,7 @@ def test_request_signed_by_two_credentials_has_no_submitter(world: World) -> Non
 
 
 def _signed_again(payload: bytes, key: Ed25519PrivateKey):
-    from signwright.statements.keys import sign_ed25519
+    from signwright.statements.writing import sign_ed25519
 
     return sign_ed25519(payload, key).signatures
 

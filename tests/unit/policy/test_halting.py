@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from signwright.model.times import format_time
 from signwright.policy.halting import halting_keys
-from signwright.statements.models import Halt, statement_payload
+from signwright.statements.models import Halt
+from signwright.statements.writing import statement_payload
 from tests.support.world import NOW, World, sign_ssh
 
 

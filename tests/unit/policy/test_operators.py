@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from signwright.client.trust import TrustFile, load_trust
 from signwright.errors import ConfigurationError, DeniedError
 from signwright.policy import documents as d
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 from signwright.transparency.note import COSIGNATURE_V1, VerifierKey
 from tests.support.world import World
 

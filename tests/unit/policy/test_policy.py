@@ -10,7 +10,8 @@ from signwright.errors import MalformedError, VerificationError
 from signwright.policy.policy import open_policy
 from signwright.policy.write import draft_root
 from signwright.statements.dsse import Envelope, statement_digest
-from signwright.statements.models import PolicyIndex, PolicyRoot, Role, parse_statement, statement_payload
+from signwright.statements.models import PolicyIndex, PolicyRoot, Role, parse_statement
+from signwright.statements.writing import statement_payload
 from tests.support.world import World, sign_ssh, ssh_line
 
 Parts = tuple[Envelope, Envelope, dict[str, bytes], str]

@@ -17,7 +17,7 @@ from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.policy.dead_ends import dead_ends
 from signwright.policy.validate import problems_of
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 from signwright.transparency.note import COSIGNATURE_V1, VerifierKey
 from tests.support.world import NOW, World, key_id, ssh_line
 

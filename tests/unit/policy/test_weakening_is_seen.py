@@ -17,8 +17,8 @@ from signwright.model.operation import Strict
 from signwright.policy import documents as d
 from signwright.policy.changes import changes, compared, waiting_parts
 from signwright.policy.policy import Policy
-from signwright.statements.keys import public_text
 from signwright.statements.models import PolicyRoot, Role
+from signwright.statements.writing import public_text
 from tests.support.world import World, ssh_line
 
 WORLD = World()

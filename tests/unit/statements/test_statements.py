@@ -22,7 +22,7 @@ from signwright.model.base64text import strict_base64
 from signwright.statements.bundle import ReceiptBundle, _indented
 from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae, parse_envelope, statement_digest
 from signwright.statements.keyfile import load_seed, seed_text
-from signwright.statements.keys import key_id_of, public_text, sign_ed25519, verify_envelope, verifying_key
+from signwright.statements.keys import key_id_of, verify_envelope, verifying_key
 from signwright.statements.models import Approval, Request, ScanEvidence, parse_statement, predicate_name
 from signwright.statements.parse import MAX_DEPTH, MAX_STATEMENT, strict_json
 from signwright.statements.ssh_signing import sign_sshsig
@@ -33,6 +33,7 @@ from signwright.statements.sshsig import (
     to_be_signed,
     verify_sshsig,
 )
+from signwright.statements.writing import public_text, sign_ed25519
 from tests.support.tools import require_tool
 from tests.support.world import World, key_id, sign_ssh, ssh_line
 

@@ -32,7 +32,8 @@ from signwright.formats.registry import FORMATS
 from signwright.identity.messages import MessageParts, sign_message
 from signwright.model.times import format_time
 from signwright.model.view import BytesView
-from signwright.statements.models import Request, RequestedArtifact, statement_payload
+from signwright.statements.models import Request, RequestedArtifact
+from signwright.statements.writing import statement_payload
 
 PATH, QUERY = "/v1/requests", "wait=60&include=results"
 _ANSWER_SECONDS = 90.0

@@ -27,9 +27,9 @@ from signwright.model.framing import Frame
 from signwright.model.times import format_time
 from signwright.policy.intent import intent_leaf, requested_operations
 from signwright.statements.keyfile import load_seed
-from signwright.statements.keys import sign_ed25519
 from signwright.statements.models import Order as OrderStatement
-from signwright.statements.models import SeenCheckpoint, statement_payload
+from signwright.statements.models import SeenCheckpoint
+from signwright.statements.writing import sign_ed25519, statement_payload
 from signwright.transparency.checkpoint import Checkpoint
 from signwright.transparency.growth import Frontier
 from signwright.transparency.intent import StartLeaf

@@ -31,16 +31,8 @@ from signwright.policy.facts import Facts, gather
 from signwright.policy.policy import Policy
 from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.statements.keyfile import load_seed
-from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import (
-    Approval,
-    Engine,
-    Request,
-    ScanEvidence,
-    SeenCheckpoint,
-    parse_statement,
-    statement_payload,
-)
+from signwright.statements.models import Approval, Engine, Request, ScanEvidence, SeenCheckpoint, parse_statement
+from signwright.statements.writing import sign_ed25519, statement_payload
 from signwright.transparency.growth import Frontier
 
 #: A signing policy that wants the approval of everybody in `PEOPLE`, and its key: P-256, of kind release.

@@ -19,7 +19,8 @@ from signwright.client.standing import look, next_freshness
 from signwright.client.trust import load_trust
 from signwright.errors import UnavailableError
 from signwright.model.times import format_time
-from signwright.statements.models import Freshness, Halt, parse_statement, statement_payload
+from signwright.statements.models import Freshness, Halt, parse_statement
+from signwright.statements.writing import statement_payload
 
 #: What is promised for a halt: from its arrival until nothing is signed any more.
 HALT_SECONDS = 1.0

@@ -27,17 +27,10 @@ from signwright.model.times import format_time
 from signwright.policy.policy import Policy, open_policy
 from signwright.statements.bundle import ReceiptBundle, open_envelope
 from signwright.statements.dsse import PAYLOAD_TYPE, Envelope, EnvelopeSignature, pae
-from signwright.statements.keys import sign_ed25519, ssh_namespace
-from signwright.statements.models import (
-    Approval,
-    Engine,
-    Request,
-    ScanEvidence,
-    SeenCheckpoint,
-    parse_statement,
-    statement_payload,
-)
+from signwright.statements.keys import ssh_namespace
+from signwright.statements.models import Approval, Engine, Request, ScanEvidence, SeenCheckpoint, parse_statement
 from signwright.statements.ssh_signing import sign_sshsig
+from signwright.statements.writing import sign_ed25519, statement_payload
 
 
 @dataclass(frozen=True, slots=True)

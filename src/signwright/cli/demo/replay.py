@@ -32,8 +32,8 @@ from signwright.model.times import format_time
 from signwright.statements.bundle import Wave
 from signwright.statements.dsse import Envelope
 from signwright.statements.keyfile import load_seed
-from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import Approval, Order, parse_statement, statement_payload
+from signwright.statements.models import Approval, Order, parse_statement
+from signwright.statements.writing import sign_ed25519, statement_payload
 from signwright.transparency.intent import parse_intent
 from signwright.transparency.proof import TlogProof
 from signwright.transparency.tiles import WIDTH, Tile, TileTree

@@ -37,8 +37,8 @@ from signwright.signer.gate.state import OpenIntent, State, Usage, Write, add_in
 from signwright.signer.gate.verify import Case, Job, Verifier, check_digest_mode
 from signwright.signer.gate.words import KeepersWords
 from signwright.signer.worker.client import Workers
-from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import Order, statement_payload
+from signwright.statements.models import Order
+from signwright.statements.writing import sign_ed25519, statement_payload
 from signwright.transparency.leaf import IntentLeaf, ResultLeaf, fold_digests
 
 MAX_ATTEMPTS = 3

@@ -33,9 +33,8 @@ from signwright.signer.gate.policy import GateKeys
 from signwright.signer.gate.timestamps import Stamp, Timestamps
 from signwright.signer.gate.verify import Case
 from signwright.signer.worker.client import ResultReading, Workers
-from signwright.statements.keys import sign_ed25519
-from signwright.statements.models import statement_payload
 from signwright.statements.receipt import Receipt
+from signwright.statements.writing import sign_ed25519, statement_payload
 from signwright.transparency.leaf import IntentLeaf
 
 Where = Literal["outside", "local", "none"]

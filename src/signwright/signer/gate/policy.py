@@ -25,7 +25,7 @@ from signwright.signer.gate.log import Log
 from signwright.signer.gate.state import State, StoredPolicy, add_policy, put_in_force, set_origin, set_policy_proof
 from signwright.statements.bundle import Authorisation, blob
 from signwright.statements.dsse import parse_envelope
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 from signwright.timestamps.authorities import Authorities, Patience
 from signwright.transparency.intent import PolicyLeaf, read_leaf
 from signwright.transparency.leaf import GenesisLeaf

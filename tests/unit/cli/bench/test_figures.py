@@ -34,8 +34,9 @@ from signwright.model.view import BytesView, FileView
 from signwright.readers.msi import MsiReader
 from signwright.readers.pe import PeReader
 from signwright.statements.dsse import parse_envelope
-from signwright.statements.keys import public_text, verify_envelope, verifying_key
+from signwright.statements.keys import verify_envelope, verifying_key
 from signwright.statements.models import Request, parse_statement
+from signwright.statements.writing import public_text
 from tests.support.tools import find_tool, require_tool
 from tests.support.world import NOW
 

@@ -18,7 +18,7 @@ from signwright.errors import ConfigurationError
 from signwright.scanner.settings import load_settings as load_scanner
 from signwright.signer.courier.settings import load_settings as load_courier
 from signwright.signer.gate.settings import load_settings as load_gate
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 
 TEXT = """# who made this
 top = "old"   # why

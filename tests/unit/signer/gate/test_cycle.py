@@ -15,9 +15,10 @@ from signwright.policy.log_trust import log_trust
 from signwright.readers.pe import PeReader
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.bundle import ReceiptBundle, open_envelope
-from signwright.statements.keys import public_text, verify_envelope
+from signwright.statements.keys import verify_envelope
 from signwright.statements.models import parse_statement
 from signwright.statements.receipt import Receipt
+from signwright.statements.writing import public_text
 from signwright.transparency.leaf import IntentLeaf, PolicyLeaf, ResultLeaf, parse_intent, parse_leaf
 from signwright.transparency.proof import TlogProof
 from signwright.transparency.tiles import parse_bundle

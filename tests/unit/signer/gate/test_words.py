@@ -10,7 +10,8 @@ from contextlib import closing
 from signwright.model.operation import Strict
 from signwright.model.times import format_time
 from signwright.statements.dsse import Envelope
-from signwright.statements.models import Halt, Resume, statement_payload
+from signwright.statements.models import Halt, Resume
+from signwright.statements.writing import statement_payload
 from signwright.transparency.leaf import ResumeLeaf, parse_leaf
 from tests.support.gates import Courier, GateSite
 from tests.support.world import sign_ssh

@@ -22,7 +22,7 @@ from signwright.signer.courier.media.outside import Outside
 from signwright.signer.courier.media.store import MediaStore
 from signwright.signer.courier.media.vault import Vault
 from signwright.signer.courier.settings import CourierSettings, MediaSettings
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 
 #: Path of a key file to the key.
 LoadKey = Callable[[str], Ed25519PrivateKey]

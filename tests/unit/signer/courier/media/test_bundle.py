@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from signwright.errors import LimitError, MalformedError, SignwrightError, VerificationError
 from signwright.model.operation import Strict
 from signwright.signer.courier.media.bundle import LIMITS, MAGIC, MAX_HEAD, ROLES, encode_head, read_blob, read_manifest
-from signwright.statements.keys import public_text
+from signwright.statements.writing import public_text
 from tests.support.bundles import OUTSIDE, TOTAL, VAULT, bundle, manifest_of, read_of, sample, sha256
 
 BLOBS = st.lists(

@@ -93,7 +93,7 @@ def test_the_index_of_the_other_side_is_refused(store):
 
 def test_a_bundle_that_does_not_fit_on_the_disk_is_refused_before_it_is_read(store):
     from signwright.signer.courier.media.bundle import Row, encode_head
-    from signwright.statements.keys import public_text
+    from signwright.statements.writing import public_text
     from tests.support.bundles import OUTSIDE, TOTAL, manifest_of, read_of
 
     rows = tuple(Row(role="artifact", sha256=f"{number:064x}", size=8 << 30) for number in range(1 << 13))
