@@ -154,6 +154,9 @@ class CabArchive:
         used += [(extent.start, extent.end) for extent in self._extents if extent.packed]
         _check_layout(used)
         self.members = tuple(_in_order(files, self._folders, self._extents))
+        self._names: dict[tuple[int, int, int], list[str]] = {}
+        for file in files:
+            self._names.setdefault((file.folder, file.offset, file.size), []).append(file.name)
         self.covered = tuple((base + start, base + end) for start, end in self._explained(files_end))
         self._reading: _Reading | None = None
 
@@ -182,6 +185,10 @@ class CabArchive:
             listed = [member for member in whole if member.folder == number]
             runs = _runs(self._view, folder, listed)
             yield from (replace(run, start=self._base + run.start, end=self._base + run.end) for run in runs)
+
+    def names(self, member: CabFile) -> list[str]:
+        """Every name under which the bytes of ``member`` are listed; its own alone for what no file has."""
+        return self._names.get((member.folder, member.offset, member.size), [member.name])
 
     def read(self, member: CabFile) -> Iterator[bytes]:
         """The unpacked bytes in blocks of at most 32 KiB. In the order of ``members`` each folder is unpacked once."""

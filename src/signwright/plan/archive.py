@@ -18,18 +18,19 @@ from pydantic import Field, ValidationError
 
 from signwright.containers.zip import Member, ZipArchive
 from signwright.errors import FormatError, LimitError, MalformedError
-from signwright.formats.base import Format, Prepared, PreparedMember
+from signwright.formats.base import MAX_BESIDE_PARTS, Format, Prepared, PreparedMember
 from signwright.formats.registry import format_named
 from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.formats.zip import ZipFormat
-from signwright.formats.zip_patch import Edit, open_zip, read_directory, zip_plan, zip_splices
+from signwright.formats.zip_patch import MAX_MOVED_DIRECTORY, Edit, open_zip, read_directory, zip_plan, zip_splices
 from signwright.formats.zip_records import ChangedMember
 from signwright.model.operation import Name, Operation, Strict
 from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView, View, Window, blocks
+from signwright.plan.beside import beside_problems
 from signwright.plan.choice import choose, refuse
-from signwright.plan.contents import MAX_DEPTH, MAX_UNPACKED, NOT_LISTED, NOWHERE, content_problems
-from signwright.plan.paths import MAX_PATH, below
+from signwright.plan.contents import MAX_DEPTH, MAX_UNPACKED, NOT_LISTED, NOWHERE, Room, content_problems
+from signwright.plan.paths import MAX_PATH, below, shown
 from signwright.plan.signed import Standing, standing
 from signwright.policy.documents import Inside, MemberRule
 from signwright.policy.metadata import metadata_problems
@@ -55,8 +56,8 @@ class SignedMember(Strict):
     name: str = Field(min_length=1, max_length=MAX_PATH)
     format: Name
     prepared: dict[str, Any]
-    contents: int = Field(ge=0, le=MAX_SIGNED)
-    tables: int = Field(ge=0, le=MAX_SIGNED)
+    contents: int = Field(ge=0, le=MAX_BESIDE_PARTS)
+    tables: int = Field(ge=0, le=MAX_BESIDE_PARTS)
 
 
 class ArchiveState(Strict):
@@ -72,30 +73,32 @@ class _Seen:
     prepared: list[tuple[str, Prepared]]
     problems: list[str]
     verified: int = 0
-    repacked: int = 0
 
 
-def prepare_archive(view: View, inside: Inside, *, prepare: PrepareMember, depth: int = 0) -> Prepared:
+def prepare_archive(view: View, inside: Inside, *, prepare: PrepareMember, room: Room, depth: int = 0) -> Prepared:
     """Every operation of every member that is to be signed. Raises `FormatError` with all problems at once, each with
-    the path of its member.
+    the path of its member. ``room``: of the whole artifact.
     """
     if depth >= MAX_DEPTH:
         raise FormatError(f"archives in more than {MAX_DEPTH} others", code="archive-depth")
     archive = open_zip(view)
     members = [member for member in archive.members if not member.is_folder]
-    choice = choose(inside, [member.name for member in members])
-    seen = _Seen([], list(choice.problems))
+    folders = [member.name for member in archive.members if member.is_folder]
+    choice = choose(inside, [member.name for member in members], folders)
+    seen = _Seen([], [*choice.problems, *beside_problems(view, archive, inside)])
     for member, rule in zip(members, choice.rules, strict=True):
         if rule is not None and (rule.action != "keep" or rule.members):
             try:
-                _look(view, archive, member, rule=rule, seen=seen, prepare=prepare, depth=depth)
+                _look(view, archive, member, rule=rule, seen=seen, prepare=prepare, room=room, depth=depth)
             except (FormatError, LimitError) as problem:
-                seen.problems.append(f"{member.name}: {problem.message.removesuffix(NOWHERE)}")
+                seen.problems.append(f"{shown(member.name)}: {problem.message.removesuffix(NOWHERE)}")
     if len(seen.prepared) > MAX_SIGNED:
         seen.problems.append(f"{len(seen.prepared)} members to be signed, at most {MAX_SIGNED}")
-    if seen.repacked > MAX_REPACKED:
+    if archive.directory.size > MAX_MOVED_DIRECTORY:
+        seen.problems.append(f"a directory of {archive.directory.size} bytes, at most {MAX_MOVED_DIRECTORY}")
+    if room.repacked > MAX_REPACKED:
         seen.problems.append(
-            f"{seen.repacked} packed bytes of members to be signed, at most {MAX_REPACKED}: store them"
+            f"{room.repacked} packed bytes of members to be signed, at most {MAX_REPACKED}: store them"
         )
     if not seen.prepared and not seen.problems:
         seen.problems.append("no member is to be signed")
@@ -137,9 +140,12 @@ def _look(
     rule: MemberRule,
     seen: _Seen,
     prepare: PrepareMember,
+    room: Room,
     depth: int,
 ) -> None:
     """One member that is to be signed, verified or looked into."""
+    if member.method != 0:
+        room.take(member.size)
     content = _content(view, archive, member)
     if member.method == 0 and _crc(content) != member.crc:
         raise FormatError("its checksum differs from the directory", offset=member.header, code="zip-checksum")
@@ -150,7 +156,7 @@ def _look(
         if one is not None:
             seen.problems += [str(reason) for reason in metadata_problems(rule, member.name, one.facts)]
             seen.prepared.append((member.name, one))
-            seen.repacked += member.packed if member.method == _DEFLATED else 0
+            room.repacked += member.packed if member.method == _DEFLATED else 0
             return
         seen.verified += 1
     elif rule.action == "verify":
@@ -159,7 +165,7 @@ def _look(
             raise FormatError(f"{words}; {NOT_LISTED}", code="not-listed")
         seen.verified += 1
     if rule.members:
-        seen.problems += [below(member.name, problem) for problem in content_problems(content, rule, depth + 1)]
+        seen.problems += [below(member.name, problem) for problem in content_problems(content, rule, room, depth + 1)]
 
 
 def _to_be_signed(content: View, rule: MemberRule, prepare: PrepareMember, depth: int) -> Prepared | None:
@@ -224,6 +230,13 @@ def _together(view: View, seen: _Seen, *, counted: int) -> Prepared:
     operations: list[Operation] = []
     rows: list[SignedMember] = []
     listed: list[PreparedMember] = []
+    beside = sum(len(one.contents) + len(one.tables) for _, one in seen.prepared)
+    if beside > MAX_BESIDE_PARTS:
+        raise FormatError(
+            f"members to be signed that need {beside} parts beside what is prepared, at most {MAX_BESIDE_PARTS}",
+            code="too-large",
+            hint="fewer members of kinds that are archives themselves",
+        )
     for name, one in seen.prepared:
         for operation in one.operations:
             path = below(name, operation.inner_path)

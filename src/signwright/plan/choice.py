@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from signwright.errors import FormatError
-from signwright.plan.paths import matches, path_problem
+from signwright.plan.paths import MAX_SEGMENTS, matches, path_problem, same_file, shown
 from signwright.policy.documents import Inside, MemberRule
 
 _SHOWN = 50
@@ -22,28 +23,50 @@ class Choice:
     problems: tuple[str, ...]
 
 
-def choose(inside: Inside, names: Sequence[str]) -> Choice:
-    """``names``: of all members that are no folders. The first rule whose path names a member counts."""
+def choose(inside: Inside, names: Sequence[str], folders: Sequence[str] = (), *, are_files: bool = True) -> Choice:
+    """``names``: of all members that are no folders; ``folders``: of those that are, with a slash at their ends;
+    ``are_files``: members are unpacked to files of these names. The first rule whose path names a member counts.
+    """
     rules: list[MemberRule | None] = []
     problems: list[str] = []
     used: Counter[int] = Counter()
-    seen: set[str] = set()
     for name in names:
+        if name.count("/") >= MAX_SEGMENTS:
+            problems.append(f"{shown(name)}: in {MAX_SEGMENTS} folders or more")
+            rules.append(None)
+            continue
         number = rule_number(inside, name)
         rules.append(None if number is None else inside.members[number])
         if number is not None:
             used[number] += 1
         elif inside.unlisted == "refuse":
-            problems.append(f"{name}: no rule names it, and unlisted members are refused")
-        if why := path_problem(name):
-            problems.append(f"{name[:80]!r}: {why}")
-        if name in seen:
-            problems.append(f"{name}: it is there twice")
-        seen.add(name)
+            problems.append(f"{shown(name)}: no rule names it, and unlisted members are refused")
+    problems += _name_problems(names, folders) if are_files else ()
     for number, rule in enumerate(inside.members):
         if not rule.min <= used[number] <= rule.max:
             problems.append(f"{rule.path}: {used[number]} members, wanted {rule.min} to {rule.max}")
     return Choice(tuple(rules), tuple(problems))
+
+
+def _name_problems(names: Sequence[str], folders: Sequence[str]) -> Iterator[str]:
+    """Names that lead elsewhere, and those that are one for some file systems, where one member replaces another."""
+    there = sorted(map(same_file, [*names, *folders]))
+    for name in (*names, *(folder.removesuffix("/") for folder in folders)):
+        if why := path_problem(name):
+            yield f"{shown(name)!r}: {why}"
+    seen: set[str] = set()
+    for name in names:
+        key = same_file(name)
+        if key in seen:
+            yield f"{shown(name)}: it is there twice, at least where case does not count"
+        if _has_below(there, f"{key}/"):
+            yield f"{shown(name)}: there is a folder of this name as well"
+        seen.add(key)
+
+
+def _has_below(there: Sequence[str], folder: str) -> bool:
+    at = bisect_left(there, folder)
+    return at < len(there) and there[at].startswith(folder)
 
 
 def rule_number(inside: Inside, path: str) -> int | None:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from fnmatch import fnmatchcase
 
 from signwright.model.text import first_bad_character
 
 #: Longest path of a member, from the artifact on (`signwright.model.operation.Operation.inner_path`).
 MAX_PATH = 1024
-_ANY_FOLDERS = "**"
+#: Folders around a member, and the member: work on a pattern grows with them.
+MAX_SEGMENTS = 64
+_ANY_FOLDERS, _LONGEST = "**", 200
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -36,11 +39,28 @@ def path_problem(path: str) -> str | None:
         return "a name that is empty or too long"
     if first_bad_character(path) is not None:
         return "a name with characters that do not print"
-    if "\\" in path or path.startswith("/") or path[1:2] == ":":
-        return "a name with backslashes or a root"
-    if {"", ".", ".."} & set(path.removesuffix("/").split("/")):
+    if "\\" in path or ":" in path or path.startswith("/"):
+        return "a name with backslashes, a colon or a root"
+    segments = path.split("/")
+    if {"", ".", ".."} & set(segments):
         return "a name that leads elsewhere"
+    if any(segment.endswith((".", " ")) for segment in segments):
+        return "a name with a dot or space at an end, where Windows cuts it"
     return None
+
+
+def same_file(path: str) -> str:
+    """The same text for paths that are one file where case or the form of composed letters does not count (Windows,
+    macOS).
+    """
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
+def shown(path: str) -> str:
+    """As much of a name as a message has room for."""
+    return path if len(path) <= _LONGEST else f"{path[:_LONGEST]}…"
 
 
 def below(outer: str, inner: str) -> str:

@@ -11,14 +11,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from signwright.errors import FormatError
+from signwright.errors import FormatError, LimitError
 from signwright.formats.base import Format, FormatOptions, Prepared
 from signwright.formats.registry import format_named
 from signwright.formats.zip import ZipFormat
 from signwright.model.patch import Patch
 from signwright.model.view import View
 from signwright.plan.archive import embed_archive, member_format, prepare_archive
-from signwright.plan.contents import check_contents
+from signwright.plan.contents import Room, check_contents
 from signwright.policy.documents import Inside, MemberRule
 
 #: Nothing is said about members.
@@ -27,16 +27,21 @@ NOTHING_INSIDE = Inside()
 
 def prepare(one: Format, view: View, chain: Sequence[bytes], options: FormatOptions, inside: Inside) -> Prepared:
     """As `signwright.formats.base.Format.prepare`, with the members treated as ``inside`` says."""
-    return _prepare(one, view, chain, options=options, inside=inside, depth=0)
+    prepared = _prepare(one, view, chain, options=options, inside=inside, room=Room(view.size), depth=0)
+    try:
+        prepared.pack()
+    except LimitError as problem:
+        raise FormatError(problem.message, code=problem.code) from problem
+    return prepared
 
 
 def _prepare(
-    one: Format, view: View, chain: Sequence[bytes], *, options: FormatOptions, inside: Inside, depth: int
+    one: Format, view: View, chain: Sequence[bytes], *, options: FormatOptions, inside: Inside, room: Room, depth: int
 ) -> Prepared:
     if not inside.members:
         return one.prepare(view, chain, options)
     if one.name != ZipFormat.name:
-        check_contents(view, inside)
+        check_contents(view, inside, room, depth)
         return one.prepare(view, chain, options)
 
     def member(content: View, rule: MemberRule, given: dict[str, Any], deep: int) -> Prepared:
@@ -47,9 +52,9 @@ def _prepare(
             first = problem.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
             raise FormatError(f"option {where} of format {chosen.name}: {first['msg']}", code="bad-options") from None
-        return _prepare(chosen, content, chain, options=typed, inside=rule, depth=deep)
+        return _prepare(chosen, content, chain, options=typed, inside=rule, room=room, depth=deep)
 
-    return prepare_archive(view, inside, prepare=member, depth=depth)
+    return prepare_archive(view, inside, prepare=member, room=room, depth=depth)
 
 
 def embed(one: Format, view: View, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:

@@ -217,6 +217,11 @@ def test_a_second_end_record_in_the_comment_is_refused() -> None:
     assert code_of(made(SMALL, comment=inner[inner.index(b"PK\x05\x06") :])) == "zip-end"
 
 
+def test_an_end_record_in_the_comment_that_does_not_fit_the_file_is_refused_as_well() -> None:
+    inner = made([("other", b"x")])
+    assert code_of(made(SMALL, comment=inner[inner.index(b"PK\x05\x06") :] + b"more")) == "zip-end"
+
+
 @pytest.mark.parametrize(
     ("where", "field", "value"),
     [(b"PK\x03\x04", 30, b"b"), (b"PK\x03\x04", 8, b"\x00"), (b"PK\x03\x04", 14, b"\xff"), (b"PK\x03\x04", 6, b"\x01")],

@@ -31,7 +31,7 @@ FILES = (
     ("bin/b.exe", OTHER),
     ("end", b"e" * 9),
 )
-EXES = inside(signed("bin/*.exe", "pe"), kept())
+EXES = inside(signed("bin/*.exe", "pe"), kept(), unlisted="keep")
 SHAPES = {
     "deflated": Zip(FILES),
     "stored": Zip(FILES, stored=True),
@@ -219,6 +219,59 @@ def test_limits_are_kept(monkeypatch):
             patch.setattr(contents, limit, 1, raising=False)
             with pytest.raises(FormatError, match=words):
                 prepared(source, EXES)
+
+
+def test_directory_that_could_not_be_rewritten_is_refused_before_the_key_is_used(monkeypatch):
+    monkeypatch.setattr(deep, "MAX_MOVED_DIRECTORY", 300)
+    with pytest.raises(FormatError, match=r"a directory of \d+ bytes, at most 300"):
+        prepared(Zip(FILES).build(), EXES)
+
+
+def test_members_that_unpack_to_far_more_than_the_file_has_are_refused_wherever_they_are(monkeypatch):
+    monkeypatch.setattr(contents, "RATIO", 0)
+    monkeypatch.setattr(contents, "RATIO_FLOOR", len(PROGRAM) + len(OTHER))
+    twice, verified = Zip(FILES).build(), inside({**kept("*.zip"), "members": [signed("bin/*.exe", "pe"), kept()]})
+    assert prepared(twice, EXES).operations
+    three = Zip((*FILES, ("bin/c.exe", PROGRAM))).build()
+    for source, rule in [
+        (three, EXES),
+        (Zip((("in.zip", twice),)).build(), inside(signed("*", "zip", members=[signed("bin/*", "pe"), kept()]))),
+        (Zip((("in.zip", three),), stored=True).build(), verified),
+    ]:
+        with pytest.raises(FormatError, match="unpack to far more"):
+            prepared(source, rule)
+
+
+def test_packed_bytes_of_archives_within_count_as_well(monkeypatch):
+    inner = Zip(FILES).build()
+    source = Zip((("a.zip", inner), ("b.zip", inner)), stored=True).build()
+    rule = inside(signed("*.zip", "zip", members=[signed("bin/*.exe", "pe"), kept()]))
+    one = Zip((("a.zip", inner),), stored=True).build()
+    with zipfile.ZipFile(io.BytesIO(inner)) as opened:
+        packed = sum(info.compress_size for info in opened.infolist() if info.filename.endswith(".exe"))
+    monkeypatch.setattr(deep, "MAX_REPACKED", packed)
+    assert prepared(one, rule).operations
+    with pytest.raises(FormatError, match="packed bytes of members"):
+        prepared(source, rule)
+
+
+def test_members_that_need_more_beside_them_than_can_travel_are_refused_by_the_client_too():
+    signer = identity("rsa2048")
+    jar = sample_for("jar", signer.chain[0])
+    jars = Zip(tuple((f"{number}.jar", jar) for number in range(33))).build()
+    rule = signed("*.jar", "jar")
+    for source, wanted in [
+        (jars, inside(rule)),
+        (Zip((("in.zip", jars),)).build(), inside(signed("*", "zip", members=[rule]))),
+    ]:
+        with pytest.raises(FormatError, match=r"need 99 parts .* at most 64"):
+            signing.prepare(FORMATS["zip"], BytesView(source), signer.chain, FormatOptions(), wanted)
+
+
+def test_state_that_could_not_cross_processes_is_refused_by_the_client_too(monkeypatch):
+    monkeypatch.setattr("signwright.formats.base.MAX_PREPARED", 1000)
+    with pytest.raises(FormatError, match="bytes of facts, at most 1000"):
+        signing.prepare(FORMATS["zip"], BytesView(Zip(FILES).build()), identity().chain, FormatOptions(), EXES)
 
 
 def test_zip_without_rules_for_its_members_is_refused():

@@ -30,6 +30,42 @@ def test_too_few_and_too_many_are_problems_that_name_the_pattern(names, found):
     assert problem == f"*.exe: {found} members, wanted 1 to 2"
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("a.exe", "a.exe"), ("a.exe", "A.EXE"), ("ä.exe", "a\u0308.exe"), ("STRASSE", "straße"), ("x/a", "X/A")],
+)
+def test_names_that_are_one_file_somewhere_are_refused(names):
+    (problem,) = choose(inside(kept()), names).problems
+    assert "it is there twice" in problem
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"), [(("bin", "bin/a"), ()), (("a", "Bin"), ("bin/",)), (("a/b/c", "A/b"), ())]
+)
+def test_file_and_folder_of_one_name_are_refused(names, folders):
+    (problem,) = choose(inside(kept()), names, folders).problems
+    assert "there is a folder of this name as well" in problem
+
+
+@pytest.mark.parametrize("folder", ["../x/", "/etc/", "a:/", "x//", "a./"])
+def test_folder_that_leads_elsewhere_is_refused_also_where_it_is_unlisted(folder):
+    (problem,) = choose(inside(kept(), unlisted="keep"), ["a"], [folder]).problems
+    assert "a name" in problem
+
+
+def test_folders_may_be_listed_as_well_as_meant():
+    assert choose(inside(kept()), ["x/a", "X/b"], ["x/", "x/y/"]).problems == ()
+
+
+def test_names_of_what_is_never_unpacked_to_files_are_only_looked_up():
+    assert choose(inside(kept("a:*")), ["a:x", "a:x"], are_files=False).problems == ()
+
+
+def test_member_in_too_many_folders_is_refused_and_looked_up_by_no_pattern():
+    (problem,) = choose(inside(kept(), unlisted="keep"), ["a/" * 64 + "b"], are_files=False).problems
+    assert "in 64 folders or more" in problem
+
+
 def test_all_problems_are_told_at_once_and_many_are_counted():
     choice = choose(inside(signed("*.exe", "pe", min=1)), ["x", "../y", "x"])
     assert len(choice.problems) == 6

@@ -9,7 +9,7 @@ from signwright.errors import FormatError
 from signwright.formats.registry import FORMATS
 from signwright.model.digest import sha256_hex
 from signwright.plan import contents
-from tests.support.cab_builder import cabinet
+from tests.support.cab_builder import Cab, Folder, cabinet
 from tests.support.deep import inside, kept, prepared, signed
 from tests.support.format_samples import SAMPLES
 from tests.support.pe_builder import Pe
@@ -59,6 +59,29 @@ def test_installer_is_looked_into_down_to_its_cabinet():
     rule = inside({**kept("product.cab"), "members": [signed("**", "pe")]}, unlisted="keep")
     with pytest.raises(FormatError, match=r"product\.cab/.*must be signed before packing"):
         prepared(SAMPLES["msi"](), rule, form="msi")
+
+
+def test_installer_whose_members_are_all_to_be_kept_is_prepared_as_ever():
+    assert prepared(SAMPLES["msi"](), inside(kept()), form="msi").operations
+
+
+def test_file_of_a_cabinet_that_shares_its_bytes_is_under_the_rule_for_its_own_name():
+    size = len(PROGRAM)
+    files = (("a.txt", size, 0, 0), ("b.exe", size, 0, 0))
+    content = Cab((Folder(files=(("a.txt", PROGRAM),), records=files),)).build()
+    rule = inside(VERIFIED, kept("*.txt"))
+    with pytest.raises(FormatError, match=r"^b\.exe: not signed; wanted"):
+        prepared(content, rule, form="cab")
+    with pytest.raises(FormatError, match=r"^b\.exe: no rule names it"):
+        prepared(content, inside(kept("*.txt")), form="cab")
+    assert prepared(content, inside(kept()), form="cab").operations
+
+
+def test_file_that_is_two_containers_is_refused_whichever_is_looked_into_first():
+    both = cab(PROGRAM) + Zip((("fine.txt", b"fine"),)).build()
+    rule = inside({**kept("in.cab"), "members": [kept("*.txt")]}, signed("*.exe", "pe"))
+    with pytest.raises(FormatError, match=r"in\.cab: several containers in one: zip, cab|cab, zip"):
+        prepared(Zip((("a.exe", PROGRAM), ("in.cab", both))).build(), rule)
 
 
 def test_what_is_no_container_and_what_is_too_much_is_refused(monkeypatch):

@@ -51,7 +51,23 @@ def test_every_path_is_named_by_itself_and_by_any_folders(parts):
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "C:/x", "a\\b", "a\nb", "a\u202eb", "x" * 1025],
+    [
+        "",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a//b",
+        "./a",
+        "C:/x",
+        "a\\b",
+        "a\nb",
+        "a\u202eb",
+        "x" * 1025,
+        "a.",
+        "a /b",
+        "a::$DATA",
+        "a/",
+    ],
 )
 def test_name_that_leads_elsewhere_is_a_problem(path):
     assert path_problem(path)
