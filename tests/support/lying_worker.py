@@ -61,8 +61,8 @@ def other_value(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
     parts[0] = whole(task, bytes(64))
 
 
-def repacked(change: Callable[[dict[str, bytes]], None]) -> Lie:
-    """The archive as it was to be, with its members changed behind everybody's back."""
+def repacked(change: Callable[[dict[str, bytes]], None], level: int | None = None) -> Lie:
+    """The archive as it was to be, with its members changed behind everybody's back. ``level``: of the packing."""
 
     def lie(task: Task, _: dict[str, Any], parts: list[bytes]) -> None:
         honest = Patched(task.views[0], Patch.decode(parts[0]))
@@ -72,7 +72,7 @@ def repacked(change: Callable[[dict[str, bytes]], None]) -> Lie:
             infos = {info.filename: info for info in old.infolist()}
             change(members)
             for name, data in members.items():
-                new.writestr(infos.get(name, name), data)
+                new.writestr(infos.get(name, name), data, compresslevel=level)
             new.comment = old.comment
         parts[0] = whole(task, out.getvalue())
 
@@ -95,6 +95,13 @@ def hidden(where: Callable[[CompoundFile], int]) -> Lie:
 
 def behind_signature(file: CompoundFile) -> int:
     return next(sum(list(file.pieces(one))[-1]) for one in file.entries if one.kind and "Digital" in one.text)
+
+
+def touched(program: bytes) -> bytes:
+    """The same program as far as its signature goes: with another checksum in its header."""
+    content = bytearray(program)
+    content[int.from_bytes(content[0x3C:0x40], "little") + 88] ^= 1
+    return bytes(content)
 
 
 def unsigned(program: bytes) -> bytes:
@@ -165,6 +172,8 @@ LIES: dict[str, dict[str, Lie]] = {
         "member-added": repacked(lambda members: members.update({"stray.exe": b"MZ"})),
         "member-gone": repacked(lambda members: members.__delitem__("readme.txt")),
         "vendor-unsigned": repacked(lambda members: members.update({"vendor.dll": unsigned(members["vendor.dll"])})),
+        "vendor-touched": repacked(lambda members: members.update({"vendor.dll": touched(members["vendor.dll"])})),
+        "vendor-packed-anew": repacked(lambda _: None, level=1),
         "vendor-by-us": repacked(lambda members: members.update({"vendor.dll": members["a.exe"]})),
     },
     "read-source": {

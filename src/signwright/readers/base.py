@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -41,12 +42,14 @@ class Reading:
 
     ``stripped_sha256``: hex digest of the content with signatures removed and derived fields neutral: equal before and
     after signing (the strip test). ``warnings``: things that are legal and odd, such as data after the signature.
+    ``kept_sha256``: hex digest of the members that stay as they are, where that was asked (`Keeper`).
     """
 
     format: str
     signatures: tuple[FoundSignature, ...]
     stripped_sha256: str
     warnings: tuple[str, ...] = ()
+    kept_sha256: str | None = None
 
 
 class Reader(Protocol):
@@ -64,6 +67,15 @@ class Reader(Protocol):
 
 #: Codes of `VerificationError` for a signature that stands for nothing alone and is a warning beside another one.
 NOT_COUNTED = frozenset({"weak-digest", "unsigned-entries"})
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """What the `Reader` of an archive offers besides."""
+
+    def kept(self, view: View, signed: Collection[str]) -> str:
+        """Hex digest of every byte of the members that are not at the paths ``signed``. Raises `FormatError`."""
+        ...
 
 
 @runtime_checkable

@@ -158,6 +158,12 @@ def _name(entry: Entry) -> str:
     return name
 
 
+def has(ordered: Sequence[str], name: str) -> bool:
+    """Whether ``name`` is one of these, which are sorted."""
+    at = bisect_left(ordered, name)
+    return at < len(ordered) and ordered[at] == name
+
+
 def has_below(ordered: Sequence[str], folder: str) -> bool:
     """Whether one of these names, which are sorted, begins with ``folder``, which ends with a slash."""
     at = bisect_left(ordered, folder)

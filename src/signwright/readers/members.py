@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from signwright.errors import FormatError, VerificationError
@@ -147,6 +147,15 @@ class ZipReader:
         found, stripped = walk.archive(view)
         return Reading(self.name, tuple(found.signatures), stripped, found.all_warnings())
 
+    def kept(self, view: View, signed: Collection[str]) -> str:
+        """Implements `signwright.readers.base.Keeper`. A strip digest forgives what a signature does not cover, also in
+        a member that is not to be signed: of such a one every byte counts here, as it is packed, and of its header. In
+        an archive within that has a path of ``signed`` in it, that holds for each of its members.
+        """
+        strip = member_strip.Strip()
+        _Walk(self._readers, view.size).kept(view, strip, sorted(signed))
+        return strip.hexdigest()
+
 
 class _Walk:
     """One reading of a file of ``size`` bytes."""
@@ -175,6 +184,22 @@ class _Walk:
             else:
                 strip.take(kind.encode(), digest.encode())
         return found, member_strip.closed(strip, view, archive)
+
+    def kept(
+        self, view: View, strip: member_strip.Strip, signed: Sequence[str], folder: str = "", depth: int = 0
+    ) -> None:
+        """``signed``: in order. See `ZipReader.kept`."""
+        archive = archives.read_archive(view, free=True)
+        for entry, name in zip(archive.entries, member_strip.names_of(archive), strict=True):
+            path = folder + name
+            if member_strip.has_below(signed, f"{path}/") and self._may_open(view, entry, name, depth):
+                self.kept(self._content(view, entry, _ZIP), strip, signed, f"{path}/", depth + 1)
+            elif not member_strip.has(signed, path):
+                strip.take_range(view, entry.local, entry.end)
+
+    def _may_open(self, view: View, entry: Entry, name: str, depth: int) -> bool:
+        small = entry.method == _STORED or entry.size <= MAX_UNPACKED
+        return depth < MAX_DEPTH and small and self._kind(view, entry, name) == _ZIP
 
     def _kind(self, view: View, entry: Entry, name: str) -> str | None:
         """Which reader the member has, if any."""

@@ -161,6 +161,8 @@ def test_operations_of_other_rules_than_the_policy_has_are_refused(
         ("member-gone", "failed", "strip-test", 1),
         ("vendor-unsigned", "failed", "result-mismatch", 1),
         ("vendor-by-us", "failed", "strip-test", 1),
+        ("vendor-touched", "failed", "kept-members", 1),
+        ("vendor-packed-anew", "failed", "kept-members", 1),
         ("other-place", "failed", "result-mismatch", 1),
         ("one-more", "failed", "result-mismatch", 1),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -253,6 +253,42 @@ def test_a_broken_nested_archive_is_opaque_with_a_warning() -> None:
     twice = read(build([Part("inner.zip", build([SIGNED, SIGNED])), SIGNED]))
     assert [one.inner_path for one in twice.signatures] == ["bin/tool.exe"]
     assert twice.warnings[0].startswith("inner.zip: not opened: zip: two members 'bin/tool.exe'")
+
+
+def kept(*parts: Part, signed: Sequence[str] = (PROGRAM.name,), **how: object) -> str:
+    return ZipReader(READERS.values()).kept(BytesView(build(parts, **how)), signed)  # type: ignore[arg-type]
+
+
+def test_members_that_are_kept_are_the_same_whatever_happens_to_others_and_wherever_they_stand() -> None:
+    before = kept(*BEFORE)
+    assert kept(*AFTER) == kept(TEXT, FOLDER, SIGNED.but(described=True), SCRIPT) == before
+    assert kept(*AFTER, order=(3, 2, 0, 1)) == before
+    assert kept(*AFTER, signed=()) != kept(*BEFORE, signed=())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"level": 1},
+        {"flags": 1 << 11 | 2, "local_flags": 1 << 11 | 2},
+        {"described": True},
+        {"deflate": False},
+        {"content": flipped(SIGNED.content, 64 + 88)},
+        {"content": sample("pe")},
+    ],
+    ids=["packing", "hints", "descriptor", "stored", "checksum of a program", "unsigned"],
+)
+def test_every_byte_of_a_member_that_is_kept_counts_also_where_its_signature_covers_it_not(
+    change: dict[str, object],
+) -> None:
+    vendor = SIGNED.but(name="vendor.dll")
+    inner = Part("in.zip", build([PROGRAM, vendor]))
+    changed = Part("in.zip", build([SIGNED, vendor.but(**change)]))
+    assert kept(PROGRAM, vendor) != kept(SIGNED, vendor.but(**change))
+    path = f"in.zip/{PROGRAM.name}"
+    assert kept(inner, signed=[path]) == kept(Part("in.zip", build([SIGNED, vendor])), signed=[path])
+    assert kept(inner, signed=[path]) != kept(changed, signed=[path])
+    assert kept(inner, signed=["in.zip!"]) != kept(Part("in.zip", build([SIGNED, vendor])), signed=["in.zip!"])
 
 
 def nested(depth: int, *, deflate: bool = False) -> bytes:

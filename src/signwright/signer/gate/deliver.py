@@ -17,6 +17,7 @@ from signwright.envelopes.base import SignerContext
 from signwright.envelopes.templates import template_named
 from signwright.errors import VerificationError
 from signwright.formats.registry import FORMATS
+from signwright.formats.zip import ZipFormat
 from signwright.model.digest import sha256_hex
 from signwright.model.operation import Operation
 from signwright.model.patch import Patch, Patched
@@ -26,7 +27,7 @@ from signwright.policy.policy import spki_sha256
 from signwright.policy.rules.approvals import people_who
 from signwright.readers.base import FoundSignature
 from signwright.readers.raw import MAX_VALUE, RawReader
-from signwright.signer.gate.derive import Derived
+from signwright.signer.gate.derive import Derived, signed_paths
 from signwright.signer.gate.keyholder import Signed
 from signwright.signer.gate.outcome import SignedArtifact
 from signwright.signer.gate.policy import GateKeys
@@ -130,7 +131,8 @@ class Delivery:
         if case.key.family == "raw":
             return _read_raw(found, patch, public_key=base64.b64decode(case.key.public_key))
         detached = bool(chosen.detached_suffix)
-        return self._workers.read_result(descriptor, reader=chosen.name, patch=patch, detached=detached)
+        signed = signed_paths(found.prepared.operations) if chosen.name == ZipFormat.name else None
+        return self._workers.read_result(descriptor, reader=chosen.name, patch=patch, detached=detached, signed=signed)
 
     def receipt(
         self,
@@ -231,6 +233,8 @@ def _check_result(
     if there != wanted:
         what = "a signature that nobody ordered" if there - wanted else "no longer a signature that was to stay"
         raise VerificationError(f"the reader finds {what}", code="result-mismatch")
+    if reading.result.kept_sha256 != found.before.members_sha256:
+        raise VerificationError("a member that was to stay as it is has changed", code="kept-members")
 
 
 def _placed(signature: FoundSignature) -> tuple[str, bytes]:

@@ -37,11 +37,12 @@ from signwright.statements.models import RequestedArtifact, Subject
 class Before:
     """What the independent reader found in an artifact before it was signed. ``stripped_sha256``: of its content;
     ``kept``: paths and values of the signatures that are to stay: with the option ``existing: append`` the artifact's
-    own, and those of members that are not signed.
+    own, and those of members that are not signed; ``members_sha256``: of an archive, every byte of those members.
     """
 
     stripped_sha256: str
     kept: tuple[tuple[str, bytes], ...] = ()
+    members_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +128,22 @@ async def _before(
         # An archive stays what it is, but for the members that are signed.
         archive = chosen.name == ZipFormat.name
         kept = archive or requested.options.get("existing") == "append"
-        reading = await asyncio.to_thread(workers.read_source, descriptor, reader=chosen.name, kept=kept)
+        signed = signed_paths(requested.operations) if archive else None
+        reading = await asyncio.to_thread(workers.read_source, descriptor, reader=chosen.name, kept=kept, signed=signed)
     finally:
         os.close(descriptor)
     signatures = reading.signatures if kept else ()
     if archive:
         inside = _rule(case, subject, requested) or NOTHING_INSIDE
-        signed = {operation.inner_path for operation in requested.operations}
-        replaced = {path for path in signed if may_replace(inside, path)}
+        replaced = {path for path in signed or () if may_replace(inside, path)}
         signatures = tuple(found for found in signatures if found.inner_path not in replaced)
-    return Before(reading.stripped_sha256, tuple((found.inner_path, found.signature_value) for found in signatures))
+    values = tuple((found.inner_path, found.signature_value) for found in signatures)
+    return Before(reading.stripped_sha256, values, reading.kept_sha256)
+
+
+def signed_paths(operations: Sequence[Operation]) -> list[str]:
+    """Of the members of an archive that are signed."""
+    return sorted({operation.inner_path for operation in operations})
 
 
 def _rule(case: Case, subject: Subject, requested: RequestedArtifact) -> ArtifactRule | None:

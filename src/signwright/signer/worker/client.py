@@ -55,6 +55,7 @@ class _Reading(Strict):
     format: Name
     stripped_sha256: _Sha256
     warnings: Many[_Text]
+    kept_sha256: _Sha256 | None = None
     signatures: Many[_Signature]
 
 
@@ -141,21 +142,35 @@ class Workers:
             raise FormatError("the worker's patch speaks of other bytes than were prepared", code="worker-answer")
         return made
 
-    def read_source(self, artifact: int, *, reader: str, kept: bool) -> Reading:
-        """Have a fresh worker read ``artifact`` by the independent reader before it is signed.
+    def read_source(self, artifact: int, *, reader: str, kept: bool, signed: Sequence[str] | None = None) -> Reading:
+        """Have a fresh worker read ``artifact`` by the independent reader before it is signed. ``signed``: paths of the
+        members of an archive that will be; None for other files.
 
         ``kept``: whether its signatures stay in it; then one that does not hold is an error. Otherwise such a file has
         a reading without signatures.
         """
-        frame = self._run("read-source", {"reader": reader, "kept": kept}, parts=(), artifact=artifact, patch=None)
-        return _reading(_validated(_SourceAnswer, _json(frame.message)).source, frame.parts)
+        message: dict[str, object] = {"reader": reader, "kept": kept, "signed": _paths(signed)}
+        frame = self._run("read-source", message, parts=(), artifact=artifact, patch=None)
+        reading = _reading(_validated(_SourceAnswer, _json(frame.message)).source, frame.parts)
+        return _with_kept(reading, signed)
 
-    def read_result(self, artifact: int, *, reader: str, patch: Patch, detached: bool = False) -> ResultReading:
+    def read_result(
+        self,
+        artifact: int,
+        *,
+        reader: str,
+        patch: Patch,
+        detached: bool = False,
+        signed: Sequence[str] | None = None,
+    ) -> ResultReading:
         """Have a fresh worker read ``artifact`` with ``patch`` over it by the independent reader.
 
-        ``detached``: the patch turns the artifact into a signature about it.
+        ``detached``: the patch turns the artifact into a signature about it. ``signed``: as in `read_source`.
         """
-        return self._read({"reader": reader, "detached": detached}, artifact, patch)
+        message: dict[str, object] = {"reader": reader, "detached": detached, "signed": _paths(signed)}
+        found = self._read(message, artifact, patch)
+        _with_kept(found.result, signed)
+        return found
 
     def read(self, artifact: int, *, reader: str) -> ResultReading:
         """Read ``artifact`` as it is."""
@@ -221,7 +236,17 @@ def _reading(row: _Reading, parts: Sequence[bytes]) -> Reading:
         found = tuple(_signature(signature, parts) for signature in row.signatures)
     except (IndexError, MalformedError) as problem:
         raise FormatError("the worker's answer names parts or times that are none", code="worker-answer") from problem
-    return Reading(row.format, found, row.stripped_sha256, tuple(row.warnings))
+    return Reading(row.format, found, row.stripped_sha256, tuple(row.warnings), row.kept_sha256)
+
+
+def _paths(signed: Sequence[str] | None) -> list[str] | None:
+    return None if signed is None else list(signed)
+
+
+def _with_kept(reading: Reading, signed: Sequence[str] | None) -> Reading:
+    if (signed is None) != (reading.kept_sha256 is None):
+        raise FormatError("the worker's answer has no digest of what is kept, or an unasked one", code="worker-answer")
+    return reading
 
 
 def _signature(row: _Signature, parts: Sequence[bytes]) -> FoundSignature:

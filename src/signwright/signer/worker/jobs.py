@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -23,7 +24,7 @@ from signwright.model.times import format_time
 from signwright.model.view import View, blocks
 from signwright.plan import signing
 from signwright.policy.documents import Inside
-from signwright.readers.base import NOT_COUNTED, FoundSignature, Reader, Reading, Stripper
+from signwright.readers.base import NOT_COUNTED, FoundSignature, Keeper, Reader, Reading, Stripper
 from signwright.readers.registry import READERS
 from signwright.signer.worker.task import Job, Task
 
@@ -61,20 +62,22 @@ def embed(task: Task) -> Frame:
 
 
 def read(task: Task) -> Frame:
-    """``reader``, ``patch``, ``detached`` → the reading of the result.
+    """``reader``, ``patch``, ``detached``, ``signed`` → the reading of the result.
 
-    ``detached``: the result is a signature about view 0 and not a changed view 0.
+    ``detached``: the result is a signature about view 0 and not a changed view 0. ``signed``: paths of the members of
+    an archive that are signed; null for other files.
     """
     reader = _reader(task)
     source, result = task.views[0], _current(task)
     reading = reader.read(result, source if task.message.get("detached") is True else None)
+    reading = _with_kept(task, reader, result, reading)
     parts: list[bytes] = []
     message = {"sha256": _sha256(result), "size": result.size, "result": _reading(reading, parts)}
     return Frame(message, tuple(parts))
 
 
 def read_source(task: Task) -> Frame:
-    """``reader``, ``kept`` → the reading of view 0 before it is signed.
+    """``reader``, ``kept``, ``signed`` (as in `read`) → the reading of view 0 before it is signed.
 
     ``kept``: its signatures stay where they are, so each has to hold, or to be one that counts for nothing beside
     another. Otherwise they go, and one that does not hold, or does not even parse, is none: in the result no such one
@@ -90,6 +93,7 @@ def read_source(task: Task) -> Frame:
         if not isinstance(reader, Stripper) or (kept and problem.code not in NOT_COUNTED):
             raise
         reading = Reading(reader.name, (), reader.stripped(view))
+    reading = _with_kept(task, reader, view, reading)
     parts: list[bytes] = []
     return Frame({"source": _reading(reading, parts)}, tuple(parts))
 
@@ -139,6 +143,16 @@ def _reader(task: Task) -> Reader:
     return READERS[name]
 
 
+def _with_kept(task: Task, reader: Reader, view: View, reading: Reading) -> Reading:
+    """``reading`` with the digest of what is kept, where the message says which members are not."""
+    signed = task.message.get("signed")
+    if signed is None:
+        return reading
+    if not isinstance(reader, Keeper) or not isinstance(signed, list) or any(type(path) is not str for path in signed):
+        raise UsageError("signed is no list of paths in an archive", code="worker-usage")
+    return replace(reading, kept_sha256=reader.kept(view, signed))
+
+
 def _index(task: Task, field: str) -> int:
     value = task.message.get(field, 0)
     if type(value) is not int or not 0 <= value <= len(task.parts):
@@ -177,6 +191,7 @@ def _reading(reading: Reading, parts: list[bytes]) -> dict[str, object]:
         "format": reading.format,
         "stripped_sha256": reading.stripped_sha256,
         "warnings": list(reading.warnings),
+        "kept_sha256": reading.kept_sha256,
         "signatures": [_signature(found, parts) for found in reading.signatures],
     }
 
