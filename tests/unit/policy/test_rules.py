@@ -157,6 +157,54 @@ def test_parameters_that_are_not_derived_repeat_their_options(
     assert rules(World(), artifacts=[artifact]) == reasons
 
 
+_X, _Y = {"description": "x", "url": "u"}, {"description": "y", "url": "v"}
+
+
+def _member(rule_of: str, path: str, parameters: dict[str, Any]) -> set[str]:
+    """What is found wrong with an operation on the member at ``path`` of an artifact of format ``rule_of``, for which
+    the policy has programs signed, and others in archives within.
+    """
+    world = with_rule(with_rule(World(), modes=("artifact",)), "release", modes=("artifact",))
+    signed = d.MemberRule(path="*.exe", action="sign", format="pe", options=_X)
+    deeper = d.MemberRule(
+        path="*.zip", action="sign", format="zip", members=(signed.model_copy(update={"options": _Y}),)
+    )
+    hidden = d.MemberRule(
+        path="*.msi", action="sign", format="msi", members=(d.MemberRule(path="*", action="sign", format="cab"),)
+    )
+    kept = d.MemberRule(
+        path="*", action="keep", format="cab", members=(d.MemberRule(path="*", action="sign", format="cab"),)
+    )
+    rule = d.ArtifactRule(name="*", format=rule_of, members=(signed, deeper, hidden, kept))
+    operation = world.operation(b"artifact", str(parameters.pop("template", "authenticode-pe")), **parameters)
+    one = operation.model_copy(update={"inner_path": path})
+    artifact = RequestedArtifact(size=8, format=rule_of, operations=(one,))
+    return rules(with_files(world, rules=(rule,)), artifacts=[artifact])
+
+
+@pytest.mark.parametrize(
+    ("form", "path", "parameters", "reasons"),
+    [
+        ("zip", "a.exe", {}, set()),
+        ("zip", "a.exe", _X, set()),
+        ("zip", "a.exe", _Y, set()),
+        ("zip", "a.exe", {**_X, "url": "v"}, {"operation-option"}),
+        ("zip", "a.exe", {"url": "w"}, {"operation-option"}),
+        ("zip", "", {}, {"operation-format"}),
+        ("zip", "a.cab", {"template": "authenticode-cab"}, {"operation-format"}),
+        ("msi", "a.exe", {}, {"operation-format"}),
+        ("msi", "", {}, {"operation-format"}),
+        ("msi", "", {"template": "authenticode-msi"}, set()),
+        ("jar", "a.exe", {}, {"operation-format"}),
+    ],
+    ids=str,
+)
+def test_members_of_an_archive_are_signed_as_one_rule_of_the_policy_says_and_those_of_others_are_not(
+    form: str, path: str, parameters: dict[str, Any], reasons: set[str]
+) -> None:
+    assert _member(form, path, dict(parameters)) == reasons
+
+
 # ── submitter, scan, approvals ────────────────────────────────────────────────────────────────────────────────────
 
 

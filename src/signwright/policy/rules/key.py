@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from signwright.envelopes.templates import TEMPLATES
 from signwright.model.operation import Parameter
@@ -11,6 +11,9 @@ from signwright.policy.documents import Inside, SigningPolicy
 from signwright.policy.facts import Facts
 from signwright.policy.policy import Policy
 from signwright.policy.rules.reason import Reason
+
+#: The one format whose members are signed in their places: nothing is signed within others.
+_ARCHIVE = "zip"
 
 
 def operations_fit_the_key(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
@@ -48,25 +51,32 @@ def operations_fit_their_artifacts(policy: Policy, rule: SigningPolicy, facts: F
         rule.artifact_configuration
     ]
     for subject, artifact in zip(facts.request.subjects, facts.request.predicate.artifacts, strict=True):
-        members = list(_signed(r for r in configuration.rules if r.format == artifact.format))
+        rules = [r for r in configuration.rules if r.format == artifact.format == _ARCHIVE]
+        members = [one for r in rules for one in _signed(r)]
         for operation in artifact.operations:
             template = TEMPLATES.get(operation.template)
             if template is None:
                 continue  # `operations_fit_the_key` has said so
-            wanted = members if operation.inner_path else [(artifact.format, artifact.options)]
+            is_member = operation.inner_path and artifact.format == _ARCHIVE
+            wanted = members if is_member else [(artifact.format, artifact.options)]
             fits = [options for form, options in wanted if form in template.formats]
             if not fits:
                 found = f"template {template.name!r} for {subject.name!r} {operation.inner_path!r} as {artifact.format}"
                 yield Reason("operation-format", "deny", found, f"one of {', '.join(template.formats)}", "submitter")
-            for name, value in sorted(operation.parameters.items()):
-                given = [options.get(name) for options in fits]
-                if not any(type(one) is type(value) and one == value for one in given):
-                    found = f"{name} = {value!r} for {subject.name!r}"
-                    yield Reason("operation-option", "deny", found, f"its option, {given!r}", "submitter")
+            told = sorted(operation.parameters.items())
+            wrong = ([row for row in told if not _same(options.get(row[0]), row[1])] for options in fits)
+            for name, value in min(wrong, key=len, default=told):
+                found, given = f"{name} = {value!r} for {subject.name!r}", [options.get(name) for options in fits]
+                yield Reason("operation-option", "deny", found, f"its option, {given!r}", "submitter")
 
 
-def _signed(rules: Iterable[Inside]) -> Iterator[tuple[str | None, Mapping[str, Parameter]]]:
+def _same(option: Parameter | None, value: Parameter) -> bool:
+    return type(option) is type(value) and option == value
+
+
+def _signed(rule: Inside) -> Iterator[tuple[str | None, Mapping[str, Parameter]]]:
     """Format and options of every member that is to be signed, in archives within archives as well."""
-    for rule in rules:
-        yield from ((member.format, member.options) for member in rule.members if member.action == "sign")
-        yield from _signed(rule.members)
+    for member in rule.members:
+        if member.action == "sign":
+            yield member.format, member.options
+            yield from _signed(member) if member.format == _ARCHIVE else ()
