@@ -9,6 +9,8 @@ the archive itself is not signed, so that no digest depends on a signature.
 from __future__ import annotations
 
 import hashlib
+import io
+import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from signwright.formats.zip_patch import MAX_MOVED_DIRECTORY, Edit, open_zip, re
 from signwright.formats.zip_records import ChangedMember
 from signwright.model.operation import Name, Operation, Strict
 from signwright.model.patch import Patch, Patched
-from signwright.model.view import BytesView, View, Window, blocks
+from signwright.model.view import FileView, View, Window, blocks
 from signwright.plan.beside import beside_problems
 from signwright.plan.choice import choose, refuse
 from signwright.plan.contents import MAX_DEPTH, MAX_UNPACKED, NOT_LISTED, NOWHERE, Room, content_problems
@@ -41,6 +43,8 @@ MAX_SIGNED = 64
 #: Packed bytes of deflated members that are packed anew, together: they travel in the patch.
 MAX_REPACKED = 24 << 20
 _DEFLATED, _HEAD = 8, 8
+#: Where a record of the directory has the file's mode, for programs that are not of Windows.
+_MODE = 40
 
 #: Prepare a member: (its content, its rule, options of its format, how deep it is).
 PrepareMember = Callable[[View, MemberRule, dict[str, Any], int], Prepared]
@@ -149,6 +153,8 @@ def _look(
     content = _content(view, archive, member)
     if member.method == 0 and _crc(content) != member.crc:
         raise FormatError("its checksum differs from the directory", offset=member.header, code="zip-checksum")
+    if rule.action != "keep" and stat.S_ISLNK(int.from_bytes(view.read(member.entry + _MODE, 2), "little")):
+        raise FormatError("a symbolic link, which is no file of its own", offset=member.entry, code="zip-link")
     if rule.action == "sign":
         member_format(rule)
         _check_kind(member.name, content, rule)
@@ -223,7 +229,10 @@ def _content(view: View, archive: ZipArchive, member: Member) -> View:
             offset=member.header,
             code="too-large",
         )
-    return BytesView(b"".join(archive.read(member)))
+    content = io.BytesIO()  # no second copy, as joining pieces would make
+    for piece in archive.read(member):
+        content.write(piece)
+    return FileView(content)
 
 
 def _together(view: View, seen: _Seen, *, counted: int) -> Prepared:

@@ -7,6 +7,7 @@ what is to be signed in there is signed before it is packed.
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from signwright.containers.base import Archive, ArchiveLimits
@@ -15,7 +16,7 @@ from signwright.containers.cfb_archive import CfbArchive
 from signwright.containers.registry import CONTAINERS, claimed
 from signwright.containers.zip import ZipArchive
 from signwright.errors import FormatError, LimitError
-from signwright.model.view import BytesView, View
+from signwright.model.view import FileView, View
 from signwright.plan.beside import beside_problems
 from signwright.plan.choice import choose, refuse
 from signwright.plan.paths import below, shown
@@ -103,15 +104,13 @@ class _Look:
             self.container(view, rule, path, depth + 1)
 
     def _content(self, archive: Archive, member: Any) -> View:
-        pieces: list[bytes] = []
-        size = 0
+        content = io.BytesIO()
         for piece in archive.read(member):
-            size += len(piece)
             self._room.take(len(piece))
-            if size > MAX_UNPACKED:
+            if content.tell() + len(piece) > MAX_UNPACKED:
                 raise FormatError(f"more than {MAX_UNPACKED} bytes to be looked into", code="too-large")
-            pieces.append(piece)
-        return BytesView(b"".join(pieces))
+            content.write(piece)
+        return FileView(content)
 
 
 def _names(archive: Archive, member: Any) -> list[str]:

@@ -19,6 +19,7 @@ from signwright.plan.contents import MAX_DEPTH
 from signwright.readers.registry import READERS
 from tests.support.deep import inside, kept, patch_for, prepared, sign_inside, signed
 from tests.support.format_samples import SAMPLES, sample_for
+from tests.support.member_zips import Part, build
 from tests.support.pe_builder import Pe
 from tests.support.signed_files import identity, sign
 from tests.support.zip_builder import Zip
@@ -205,6 +206,15 @@ def test_member_whose_checksum_is_wrong_is_refused():
     content[content.index(PROGRAM) + 200] ^= 1
     with pytest.raises(FormatError, match="checksum"):
         prepared(bytes(content), inside(signed("*", "pe")))
+
+
+@pytest.mark.parametrize("action", ["sign", "verify"])
+def test_symbolic_link_is_neither_signed_nor_taken_for_signed(action):
+    link = Part("a.exe", sign(FORMATS["pe"], PROGRAM), external=0o120777 << 16)
+    listed = [sha256_hex(identity().chain[0])]
+    rule = {"path": "*.exe", "action": action, "format": "pe", "signers": listed}
+    with pytest.raises(FormatError, match=r"a\.exe: a symbolic link"):
+        prepared(build([link]), inside(rule))
 
 
 def test_limits_are_kept(monkeypatch):

@@ -186,22 +186,27 @@ def _sha256(view: View) -> str:
 
 
 def _reading(reading: Reading, parts: list[bytes]) -> dict[str, object]:
-    """As plain data; byte strings go to ``parts`` and are named by their index there."""
+    """As plain data; byte strings go to ``parts``, equal ones once, and are named by their index there: the members of
+    an archive have most of their certificates in common.
+    """
+    there: dict[bytes, int] = {}
     return {
         "format": reading.format,
         "stripped_sha256": reading.stripped_sha256,
         "warnings": list(reading.warnings),
         "kept_sha256": reading.kept_sha256,
-        "signatures": [_signature(found, parts) for found in reading.signatures],
+        "signatures": [_signature(found, parts, there) for found in reading.signatures],
     }
 
 
-def _signature(found: FoundSignature, parts: list[bytes]) -> dict[str, object]:
+def _signature(found: FoundSignature, parts: list[bytes], there: dict[bytes, int]) -> dict[str, object]:
     def part(content: bytes | None) -> int | None:
         if content is None:
             return None
-        parts.append(content)
-        return len(parts) - 1
+        if content not in there:
+            there[content] = len(parts)
+            parts.append(content)
+        return there[content]
 
     if len(found.certificates) > 64:
         raise FormatError("a signature with more than 64 certificates")

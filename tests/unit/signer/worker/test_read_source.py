@@ -9,10 +9,11 @@ import pytest
 
 from signwright.errors import FormatError, LimitError, SignwrightError, UsageError, VerificationError
 from signwright.model.framing import Frame
-from signwright.model.view import View
+from signwright.model.view import BytesView, View
 from signwright.readers.base import Reading
 from signwright.signer.worker.jobs import JOBS
 from signwright.signer.worker.task import Task
+from tests.support.member_zips import Part, build, sample
 
 STRIPPED = "ab" * 32
 
@@ -116,3 +117,29 @@ def test_asker_says_whether_signatures_stay(known: pytest.MonkeyPatch, message: 
     with pytest.raises(UsageError) as refusal:
         asked(known, WithStripped(None), **message)
     assert refusal.value.code == "worker-usage"
+
+
+def archive_task(**message: object) -> Frame:
+    parts = [Part(f"{number}.exe", sample("pe", signed=True)) for number in range(500)]
+    view: View = BytesView(build(parts))
+    return JOBS["read-source"](Task(Frame({"reader": "zip", "kept": True, **message}), [view]))  # type: ignore[list-item]
+
+
+def test_members_of_an_archive_send_what_they_have_in_common_once() -> None:
+    frame = archive_task(signed=["0.exe"])
+    source = frame.message["source"]
+    assert isinstance(source, dict)
+    assert len(source["signatures"]) == 500
+    assert len(frame.parts) == len(set(frame.parts)) <= 10
+    assert len(str(source["kept_sha256"])) == 64
+
+
+@pytest.mark.parametrize("signed", ["0.exe", [1], {"0.exe": True}, 0])
+def test_paths_that_are_signed_are_a_list_of_texts(signed: object) -> None:
+    with pytest.raises(UsageError):
+        archive_task(signed=signed)
+
+
+def test_only_an_archive_keeps_members(known: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError):
+        asked(known, Reader(None), kept=True, signed=[])
