@@ -171,7 +171,9 @@ def _look(
             raise FormatError(f"{words}; {NOT_LISTED}", code="not-listed")
         seen.verified += 1
     if rule.members:
-        seen.problems += [below(member.name, problem) for problem in content_problems(content, rule, room, depth + 1)]
+        seen.problems += [
+            below(member.name, problem) for problem in content_problems(content, rule, room, rule.format, depth + 1)
+        ]
 
 
 def _to_be_signed(content: View, rule: MemberRule, prepare: PrepareMember, depth: int) -> Prepared | None:

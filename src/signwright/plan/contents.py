@@ -29,6 +29,8 @@ MAX_UNPACKED = 64 << 20
 RATIO, RATIO_FLOOR = 100, 128 << 20
 #: Containers within containers.
 MAX_DEPTH = 4
+#: Formats whose members are read where they stand: in a JAR, classes may differ in case alone.
+_NEVER_UNPACKED = frozenset({"jar", "msi"})
 #: What errors say that are about no place in the file.
 NOWHERE = " (at offset 0)"
 
@@ -49,17 +51,17 @@ class Room:
             raise FormatError("members unpack to far more bytes than the file has", code="archive-ratio")
 
 
-def check_contents(view: View, inside: Inside, room: Room, depth: int = 0) -> None:
-    """Raise `FormatError` with every member that is not as ``inside`` wants it, each with its path. ``depth``: how many
-    containers are around this one.
+def check_contents(view: View, inside: Inside, room: Room, form: str | None, depth: int = 0) -> None:
+    """Raise `FormatError` with every member that is not as ``inside`` wants it, each with its path. ``form``: name of
+    the container's format, where a rule says so; ``depth``: how many containers are around this one.
     """
-    refuse(content_problems(view, inside, room, depth))
+    refuse(content_problems(view, inside, room, form, depth))
 
 
-def content_problems(view: View, inside: Inside, room: Room, depth: int) -> list[str]:
+def content_problems(view: View, inside: Inside, room: Room, form: str | None, depth: int) -> list[str]:
     """The same as words. Raises `FormatError` for no container."""
     look = _Look(room)
-    look.container(view, inside, "", depth)
+    look.container(view, inside, "", form, depth)
     return look.problems
 
 
@@ -70,14 +72,15 @@ class _Look:
         self.problems: list[str] = []
         self._room = room
 
-    def container(self, view: View, inside: Inside, path: str, depth: int) -> None:
+    def container(self, view: View, inside: Inside, path: str, form: str | None, depth: int) -> None:
         if depth >= MAX_DEPTH:
             raise FormatError(f"containers in more than {MAX_DEPTH} others", code="archive-depth")
         archive = _opened(view)
         members = [(member, _names(archive, member)) for member in archive.members if not member.is_folder]
         folders = [member.name.replace("\\", "/") for member in archive.members if member.is_folder]
         names = [name for _, all_of_it in members for name in all_of_it]
-        choice = choose(inside, names, folders, are_files=not isinstance(archive, CfbArchive))
+        are_files = form not in _NEVER_UNPACKED and not isinstance(archive, CfbArchive)
+        choice = choose(inside, names, folders, are_files=are_files)
         self.problems += [below(path, problem) for problem in choice.problems]
         if isinstance(archive, ZipArchive):
             self.problems += [below(path, problem) for problem in beside_problems(view, archive, inside)]
@@ -101,7 +104,7 @@ class _Look:
                 wanted = "must be signed before packing" if rule.action == "sign" else NOT_LISTED
                 self.problems.append(f"{shown(path)}: {words}; {wanted}")
         if rule.members:
-            self.container(view, rule, path, depth + 1)
+            self.container(view, rule, path, rule.format, depth + 1)
 
     def _content(self, archive: Archive, member: Any) -> View:
         content = io.BytesIO()

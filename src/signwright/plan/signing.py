@@ -41,7 +41,7 @@ def _prepare(
     if not inside.members:
         return one.prepare(view, chain, options)
     if one.name != ZipFormat.name:
-        check_contents(view, inside, room, depth)
+        check_contents(view, inside, room, one.name, depth)
         return one.prepare(view, chain, options)
 
     def member(content: View, rule: MemberRule, given: dict[str, Any], deep: int) -> Prepared:

@@ -65,6 +65,17 @@ def test_installer_whose_members_are_all_to_be_kept_is_prepared_as_ever():
     assert prepared(SAMPLES["msi"](), inside(kept()), form="msi").operations
 
 
+def test_classes_of_a_jar_may_differ_in_case_alone_and_files_of_other_archives_may_not():
+    manifest = b"Manifest-Version: 1.0\r\n\r\n"
+    jar = Zip((("META-INF/MANIFEST.MF", manifest), ("a.class", b"a"), ("A.class", b"A"))).build()
+    assert prepared(jar, inside(kept()), form="jar").operations
+    rule = {**kept("in.jar"), "members": [kept()]}
+    source = Zip((("a.exe", PROGRAM), ("in.jar", jar))).build()
+    assert prepared(source, inside({**rule, "format": "jar"}, signed("*.exe", "pe"))).operations
+    with pytest.raises(FormatError, match=r"in\.jar/A\.class: it is there twice"):
+        prepared(source, inside(rule, signed("*.exe", "pe")))
+
+
 def test_file_of_a_cabinet_that_shares_its_bytes_is_under_the_rule_for_its_own_name():
     size = len(PROGRAM)
     files = (("a.txt", size, 0, 0), ("b.exe", size, 0, 0))
