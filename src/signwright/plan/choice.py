@@ -50,13 +50,13 @@ def choose(inside: Inside, names: Sequence[str], folders: Sequence[str] = (), *,
 
 def _name_problems(names: Sequence[str], folders: Sequence[str]) -> Iterator[str]:
     """Names that lead elsewhere, and those that are one for some file systems, where one member replaces another."""
-    there = sorted(map(same_file, [*names, *folders]))
+    keys = [same_file(name) for name in names]
+    there = sorted([*keys, *map(same_file, folders)])
     for name in (*names, *(folder.removesuffix("/") for folder in folders)):
         if why := path_problem(name):
             yield f"{shown(name)!r}: {why}"
     seen: set[str] = set()
-    for name in names:
-        key = same_file(name)
+    for name, key in zip(names, keys, strict=True):
         if key in seen:
             yield f"{shown(name)}: it is there twice, at least where case does not count"
         if _has_below(there, f"{key}/"):
