@@ -271,7 +271,7 @@ def _find_directory(view: View) -> Directory:
         raise FormatError(f"zip: {found} that fit the file", offset=view.size, code="zip-end")
     end = position = ends[0]
     if END in view.read(end + _END.size, view.size - end - _END.size):  # where many programs begin to look
-        raise FormatError("zip: another end record in the comment", offset=end, code="zip-end")
+        raise FormatError("zip: another end record in the comment", offset=end, code="ambiguous-end")
     _, disk, first_disk, here, count, size, offset, _ = _END.unpack(view.read(position, _END.size))
     wide = _find_end64(view, position)
     if wide is not None:

@@ -219,7 +219,7 @@ def test_a_second_end_record_in_the_comment_is_refused() -> None:
 
 def test_an_end_record_in_the_comment_that_does_not_fit_the_file_is_refused_as_well() -> None:
     inner = made([("other", b"x")])
-    assert code_of(made(SMALL, comment=inner[inner.index(b"PK\x05\x06") :] + b"more")) == "zip-end"
+    assert code_of(made(SMALL, comment=inner[inner.index(b"PK\x05\x06") :] + b"more")) == "ambiguous-end"
 
 
 @pytest.mark.parametrize(
