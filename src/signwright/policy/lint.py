@@ -126,3 +126,7 @@ def _signing_policy(policy: Policy, rule: SigningPolicy, address: str, *, now: d
         yield f"{address}: files of any name are taken"
     if rule.kind == "release" and any(r.members and r.unlisted == "keep" for r in configuration.rules):
         yield f"{address}: members of archives that no rule names are left as they are"
+    for form in sorted({r.format for r in configuration.rules}):
+        if len({r.model_dump_json(include={"members"}) for r in configuration.rules if r.format == form}) > 1:
+            words = f"the name of a {form} file, which the submitter chooses, decides between rules for its members"
+            yield f"{address}: {words}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from signwright.policy.documents import Organisation, Quorum
+from signwright.policy.documents import ArtifactConfiguration, ArtifactRule, MemberRule, Organisation, Quorum
 from signwright.policy.lint import weaknesses
 from signwright.policy.policy import Policy
 from tests.support.roots import Keepers
@@ -88,3 +88,31 @@ def test_wide_window_is_told(strong: Policy, minutes: int, told: int) -> None:
     quorum = Quorum(outside=1, local=0, window_minutes=minutes)
     policy = replace(strong, services=strong.services.model_copy(update={"quorum": quorum}))
     assert len([line for line in about_root(policy) if "window_minutes" in line]) == told
+
+
+def with_archives(policy: Policy, *rules: ArtifactRule) -> Policy:
+    """Every signing policy takes files of these rules and no others."""
+    project = policy.projects["default"]
+    configuration = ArtifactConfiguration(rules=rules)
+    configurations = dict.fromkeys(project.artifact_configurations, configuration)
+    return replace(policy, projects={"default": project.model_copy(update={"artifact_configurations": configurations})})
+
+
+def archive(name: str, *paths: str, **more: Any) -> ArtifactRule:
+    members = tuple(MemberRule(path=path, action="keep") for path in paths)
+    return ArtifactRule(name=name, format="zip", members=members, **more)
+
+
+def about_members(policy: Policy) -> set[str]:
+    return {line.partition(": ")[2] for line in weaknesses(policy, now=NOW) if "members" in line}
+
+
+def test_rules_for_members_between_which_a_file_name_decides_are_told(strong: Policy) -> None:
+    assert about_members(with_archives(strong, archive("a-*", "x"), archive("b-*", "x"))) == set()
+    (line,) = about_members(with_archives(strong, archive("a-*", "x"), archive("b-*", "x", "y")))
+    assert "the name of a zip file" in line
+
+
+def test_release_of_archives_with_members_that_nobody_names_is_told(strong: Policy) -> None:
+    (line,) = about_members(with_archives(strong, archive("a-*", "x", unlisted="keep")))
+    assert "no rule names" in line
