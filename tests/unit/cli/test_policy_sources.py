@@ -151,6 +151,27 @@ def test_check_refuses_a_format_that_nobody_writes_and_a_key_that_may_not_sign_i
     assert "default/test-raw: key" not in said
 
 
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ("[]", "format zip wants rules for members"),
+        ('[{path: "*.exe", action: sign}]', "*.exe: sign as which format?"),
+        ('[{path: "*.dll", action: verify}]', "*.dll: verify wants signers"),
+        ('[{path: "*", action: sign, format: pe, options: {existing: replace}}]', "existing stands beside options"),
+        ('[{path: "*", action: sign, format: pe, min: 2, max: 1}]', "*: min is above max"),
+        ('[{path: "a.zip", action: sign, format: zip}]', "a.zip: format zip wants rules for members"),
+        ('[{path: "*", action: sign, format: tarball}]', "no format 'tarball'"),
+    ],
+)
+def test_check_refuses_rules_for_members_that_could_not_be_kept(home, capsys, members, words):
+    _, folder = home
+    programs = "  programs:\n    files: list\n    rules:\n"
+    rule = f'    - name: "*.zip"\n      format: zip\n      members: {members}\n'
+    edit(home, "projects/default.yaml", programs, programs + rule)
+    assert run(["policy", "check", str(folder)]) == 3
+    assert words in capsys.readouterr().err
+
+
 def test_sources_elsewhere_are_held_against_the_trust_file_of_the_home(home, capsys, tmp_path):
     _, folder = home
     sources = tmp_path / "checkout" / "policy"
