@@ -10,8 +10,10 @@ from pathlib import Path
 from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.signer.worker.pool import WorkerPool
-from tests.support.gates import CountingKeyholder, GateSite, Release, organisation
+from tests.support.gates import CountingKeyholder, GateSite, Release, now_utc, organisation
 from tests.support.world import World
+
+TWO_MINUTES = timedelta(minutes=2)
 
 
 def with_ending_exceptions(world: World, ends: datetime) -> World:
@@ -24,10 +26,9 @@ def with_ending_exceptions(world: World, ends: datetime) -> World:
 def test_release_that_was_signed_under_an_exception_is_refused_after_its_end(tmp_path: Path, pool: WorkerPool) -> None:
     """Everything else stays good: approvals, scan, policy, and a request that was approved while it still held."""
     world = organisation()
-    started = world.now  # no earlier: a policy from ahead of the gate's clock is not taken
-    ends = started + timedelta(minutes=2)
-    clock = [started]
-    site = GateSite(tmp_path, world=with_ending_exceptions(world, ends), now=lambda: clock[0])
+    ends = world.now + TWO_MINUTES
+    passed = [timedelta(0)]
+    site = GateSite(tmp_path, world=with_ending_exceptions(world, ends), now=lambda: now_utc() + passed[0])
 
     async def scenario() -> None:
         async with site.run(pool) as (_, courier):
@@ -37,7 +38,7 @@ def test_release_that_was_signed_under_an_exception_is_refused_after_its_end(tmp
             one = await waiting.sign(approvals=[waiting.approval("alice")])
             assert {row["rule"] for row in one.message["reasons"]} == {"approvals"}  # type: ignore[union-attr]
             used = site.keyholder.operations
-            clock[0] = ends
+            passed[0] = TWO_MINUTES
             refused = await waiting.sign()
             assert refused.message["outcome"] == "denied", refused.message
             assert {row["rule"] for row in refused.message["reasons"]} == {"exception"}  # type: ignore[union-attr]
@@ -53,10 +54,10 @@ def test_release_that_was_signed_under_an_exception_is_refused_after_its_end(tmp
 def test_keyholder_that_sees_the_end_first_refuses_the_gates_order(tmp_path: Path, pool: WorkerPool) -> None:
     """The gate's clock is behind: the second decision stands for itself."""
     world = organisation()
-    started = world.now  # no earlier: a policy from ahead of the gate's clock is not taken
-    ends = started + timedelta(minutes=2)
-    site = GateSite(tmp_path, world=with_ending_exceptions(world, ends), now=lambda: started)
-    site.keyholder = CountingKeyholder(site.world, site.root_sha256, now=lambda: ends)
+    ends = world.now + TWO_MINUTES
+    site = GateSite(tmp_path, world=with_ending_exceptions(world, ends))
+    # Both clocks run: a policy comes into force at the time that its witnesses gave it.
+    site.keyholder = CountingKeyholder(site.world, site.root_sha256, now=lambda: now_utc() + TWO_MINUTES)
 
     async def scenario() -> None:
         async with site.run(pool) as (_, courier):

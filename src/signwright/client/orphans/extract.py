@@ -97,6 +97,8 @@ def signatures_in(path: str, view: View, look: Look) -> Iterator[Found]:
     file that may hold more than could be read.
     """
     reader = recognize(view)
+    if reader is not None and reader.name == "zip":
+        reader = None  # each of its members is looked at by itself
     if reader is not None and reader.name == "pe":
         yield from _of_pe(path, view, look)
     elif _SIGNED_DATA in view.read(0, min(20, view.size)):
