@@ -22,6 +22,7 @@ from types import FrameType
 from signwright.cli.console import say
 from signwright.cli.home import Home, HomeFile
 from signwright.cli.processes import PROCESSES, Process, command_of, environment_of
+from signwright.client.files import replace_file
 from signwright.errors import SignwrightError, UnavailableError
 
 READY_SECONDS = 120.0
@@ -130,7 +131,7 @@ class Supervisor:
                 start_new_session=True,
             )
         child.started = time.monotonic()
-        replace_text(self._home.run / f"{child.name}.pid", f"{child.running.pid}\n")
+        replace_file(self._home.run / f"{child.name}.pid", f"{child.running.pid}\n".encode())
         threading.Thread(target=_listen, args=(child, child.running, log), daemon=True).start()
 
     def _restart_ended(self) -> None:
@@ -210,7 +211,8 @@ def main(arguments: Sequence[str]) -> int:
             signal.signal(number, supervisor.stop)
         ready_file = home.run / "up.ready"
         supervisor.run(
-            on_ready=lambda: replace_text(ready_file, described.url + "\n"), can_serve=can_serve(home, described)
+            on_ready=lambda: replace_file(ready_file, f"{described.url}\n".encode()),
+            can_serve=can_serve(home, described),
         )
     except SignwrightError as problem:
         say(f"error: {problem.message}")
@@ -221,13 +223,6 @@ def main(arguments: Sequence[str]) -> int:
         (home.run / "up.pid").unlink(missing_ok=True)
         (home.run / "up.ready").unlink(missing_ok=True)
     return 0
-
-
-def replace_text(file: Path, text: str) -> None:
-    """Readers find what was there before, or all of ``text`` in UTF-8, never a part of it."""
-    draft = file.with_name(file.name + ".new")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)
 
 
 if __name__ == "__main__":

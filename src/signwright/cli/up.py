@@ -16,7 +16,8 @@ from signwright.cli.down import running_pid
 from signwright.cli.home import Home, HomeFile, home_of
 from signwright.cli.installed import carries_media, is_installed
 from signwright.cli.processes import PYTHON
-from signwright.cli.supervisor import READY_SECONDS, Supervisor, can_serve, replace_text
+from signwright.cli.supervisor import READY_SECONDS, Supervisor, can_serve
+from signwright.client.files import replace_file
 from signwright.errors import ConflictError, UnavailableError
 
 
@@ -55,7 +56,7 @@ def _foreground(home: Home, described: HomeFile) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)
     pid_file = home.run / "up.pid"
-    replace_text(pid_file, f"{os.getpid()}\n")
+    replace_file(pid_file, f"{os.getpid()}\n".encode())
     say(f"starting {home.folder}; Ctrl-C stops it")
     try:
         supervisor.run(on_ready=lambda: result(f"ready {described.url}"), can_serve=can_serve(home, described))
@@ -78,7 +79,7 @@ def _detach(home: Home, described: HomeFile) -> None:
             stderr=output,
             start_new_session=True,
         )
-    replace_text(home.run / "up.pid", f"{child.pid}\n")
+    replace_file(home.run / "up.pid", f"{child.pid}\n".encode())
     deadline = time.monotonic() + READY_SECONDS + 30
     while not ready.exists():
         if child.poll() is not None:
