@@ -80,6 +80,20 @@ def organisation(**changes: Any) -> World:
     return world
 
 
+def taking(world: World, *rules: d.ArtifactRule, **changes: Any) -> World:
+    """The same organisation, whose policies for programs take files of these rules and no others. ``changes``: of these
+    policies.
+    """
+    project: d.Project = world.documents()["projects/default"]  # type: ignore[assignment]
+    configurations = {**project.artifact_configurations, "programs": d.ArtifactConfiguration(rules=rules)}
+    policies = {
+        name: one.model_copy(update=changes if one.artifact_configuration == "programs" else {})
+        for name, one in project.signing_policies.items()
+    }
+    update = {"artifact_configurations": configurations, "signing_policies": policies}
+    return world.with_documents(projects_default=project.model_copy(update=update))
+
+
 class Courier:
     """Honest unless an entry of ``lies`` (errand name → answer) says otherwise."""
 

@@ -21,15 +21,13 @@ from signwright.model.view import BytesView
 from signwright.policy import documents as d
 from signwright.policy.documents import Inside
 from signwright.readers.registry import READERS
-from signwright.signer.start import signer_command
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.models import Request, RequestedArtifact, parse_statement
 from tests.support.deep import inside, kept, prepared, signed
-from tests.support.gates import GateSite, organisation, sha256
+from tests.support.gates import GateSite, organisation, sha256, taking
 from tests.support.pe_builder import Pe
 from tests.support.pki import Identity
 from tests.support.signed_files import identity, sign
-from tests.support.workers import ROOT, worker_environment
 from tests.support.zip_builder import Zip
 
 PROGRAM = Pe(overlay=b"ours").build()
@@ -48,26 +46,10 @@ def archive(comment: bytes = b"", **members: bytes) -> bytes:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[GateSite]:
-    world = organisation()
-    project = world.documents()["projects/default"]
-    assert isinstance(project, d.Project)
     rule = d.ArtifactRule(name="*.zip", format="zip", members=RULES.members)
-    configurations = {**project.artifact_configurations, "programs": d.ArtifactConfiguration(rules=(rule,))}
-    policies = {
-        name: one.model_copy(update={"modes": ("artifact",)} if one.artifact_configuration == "programs" else {})
-        for name, one in project.signing_policies.items()
-    }
-    changed = project.model_copy(update={"artifact_configurations": configurations, "signing_policies": policies})
-    made = GateSite(tmp_path, world=world.with_documents(projects_default=changed))
+    made = GateSite(tmp_path, world=taking(organisation(), rule, modes=("artifact",)))
     yield made
     made.close()
-
-
-@pytest.fixture(scope="module")
-def lying_pool() -> Iterator[WorkerPool]:
-    command = signer_command("tests.support.lying_worker", [], environment=worker_environment(), extra_path=[ROOT])
-    with WorkerPool(command) as started:
-        yield started
 
 
 def asked(

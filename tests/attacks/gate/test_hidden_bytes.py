@@ -14,31 +14,16 @@ import pytest
 from signwright.formats.msi import MsiFormat, MsiOptions
 from signwright.model.view import BytesView
 from signwright.policy import documents as d
-from signwright.signer.start import signer_command
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.models import RequestedArtifact
 from tests.support.cfb_builder import Cfb
-from tests.support.gates import GateSite, organisation, sha256
-from tests.support.workers import ROOT, worker_environment
-
-
-@pytest.fixture(scope="module")
-def lying_pool() -> Iterator[WorkerPool]:
-    command = signer_command("tests.support.lying_worker", [], environment=worker_environment(), extra_path=[ROOT])
-    with WorkerPool(command) as started:
-        yield started
+from tests.support.gates import GateSite, organisation, sha256, taking
 
 
 @pytest.fixture
 def installers(tmp_path: Path) -> Iterator[GateSite]:
     """A site that signs installers for tests."""
-    world = organisation()
-    project = world.documents()["projects/default"]
-    assert isinstance(project, d.Project)
-    rules = (d.ArtifactRule(name="*", format="msi"),)
-    configurations = {**project.artifact_configurations, "programs": d.ArtifactConfiguration(rules=rules)}
-    changed = project.model_copy(update={"artifact_configurations": configurations})
-    site = GateSite(tmp_path, world=world.with_documents(projects_default=changed))
+    site = GateSite(tmp_path, world=taking(organisation(), d.ArtifactRule(name="*", format="msi")))
     yield site
     site.close()
 

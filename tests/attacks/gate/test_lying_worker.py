@@ -6,24 +6,14 @@ nothing is handed out that a reader did not find as it was made.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from signwright.formats.registry import FORMATS
 from signwright.model.view import BytesView
-from signwright.signer.start import signer_command
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.models import RequestedArtifact
 from tests.support.gates import GateSite, Release, pe_program, sha256
-from tests.support.workers import ROOT, worker_environment
-
-
-@pytest.fixture(scope="module")
-def lying_pool() -> Iterator[WorkerPool]:
-    command = signer_command("tests.support.lying_worker", [], environment=worker_environment(), extra_path=[ROOT])
-    with WorkerPool(command) as started:
-        yield started
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from signwright.readers.registry import READERS
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.models import Request, RequestedArtifact, parse_statement
 from tests.support.format_samples import SAMPLES
-from tests.support.gates import GateSite, organisation, sha256
+from tests.support.gates import GateSite, organisation, sha256, taking
 from tests.support.pe_builder import Pe
 from tests.support.signed_files import envelope_of, identity
 
@@ -31,13 +31,8 @@ NO_CMS = b"this is no signature at all, but it stands where one would stand"
 @pytest.fixture
 def windows(tmp_path: Path) -> Iterator[GateSite]:
     """A site that signs every kind of Windows file for tests."""
-    world = organisation()
-    project = world.documents()["projects/default"]
-    assert isinstance(project, d.Project)
-    rules = tuple(d.ArtifactRule(name="*", format=name) for name in NAMES)
-    configurations = {**project.artifact_configurations, "programs": d.ArtifactConfiguration(rules=rules)}
-    changed = project.model_copy(update={"artifact_configurations": configurations})
-    site = GateSite(tmp_path, world=world.with_documents(projects_default=changed))
+    rules = (d.ArtifactRule(name="*", format=name) for name in NAMES)
+    site = GateSite(tmp_path, world=taking(organisation(), *rules))
     yield site
     site.close()
 
