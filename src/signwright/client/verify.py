@@ -15,7 +15,7 @@ from signwright.envelopes.templates import template_named
 from signwright.errors import SignwrightError, VerificationError
 from signwright.model.digest import Digest, sha256_hex
 from signwright.model.times import parse_time
-from signwright.model.view import View, blocks
+from signwright.model.view import View, sha256_of
 from signwright.readers import chain
 from signwright.readers.base import FoundSignature, Reading
 from signwright.statements.bundle import ReceiptBundle, open_envelope
@@ -223,7 +223,7 @@ def _file(evidence: Evidence, reading: Reading, receipt: Statement[Receipt]) -> 
     wanted = receipt.subjects[0].digest.sha256
     if said.mode == "digest" and wanted in said.envelopes_sha256:
         return None, "holds the receipt's signature (digest mode: the signer never had the file itself)"
-    found = _sha256(evidence.view)
+    found = sha256_of(evidence.view)
     if found != wanted:
         raise VerificationError(f"SHA-256 {found}; the receipt is for {wanted}", code="wrong-file")
     if said.content_sha256 is not None and said.content_sha256 != reading.stripped_sha256:
@@ -322,10 +322,3 @@ def _authorisation(
         return None, f"counted again under policy version {found.policy.version}: {who}{scans}"
 
     story.step("authorisation", counted)
-
-
-def _sha256(view: View) -> str:
-    digest = hashlib.sha256()
-    for block in blocks(view, 0, view.size):
-        digest.update(block)
-    return digest.hexdigest()

@@ -44,7 +44,7 @@ from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.model.digest import Digest
 from signwright.model.operation import Parameter, Strict
 from signwright.model.patch import Patch
-from signwright.model.view import View, blocks
+from signwright.model.view import View, sha256_of
 
 MAX_KEPT = 512 << 10
 #: An existing signature that is replaced, and the stream beside it.
@@ -151,7 +151,7 @@ class MsiFormat:
         streams = find_streams(file)
         if streams.signature is None:
             raise FormatError("the file has no signature stream", code="not-signed")
-        source = _sha256(view)
+        source = sha256_of(view)
         present = [entry for entry in (streams.signature, streams.extended) if entry is not None]
         editor = Editor(file, present)
         for entry in present:
@@ -285,7 +285,7 @@ class _Beside:
 
     def _run(self) -> None:
         try:
-            self._found = _sha256(self._view)
+            self._found = sha256_of(self._view)
         except Exception as problem:  # noqa: BLE001 - carried to the caller's thread
             self._failure = problem
 
@@ -306,12 +306,6 @@ class _Beside:
 def _feed(running: hashlib._Hash, parts: Iterator[bytes]) -> None:
     for part in parts:
         running.update(part)
-
-
-def _sha256(view: View) -> str:
-    running = hashlib.sha256()
-    _feed(running, blocks(view, 0, view.size))
-    return running.hexdigest()
 
 
 def _facts(file: CompoundFile, streams: Streams) -> dict[str, Parameter]:

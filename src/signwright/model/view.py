@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol
@@ -81,6 +82,14 @@ def check_range(offset: int, length: int, size: int) -> None:
     """Raise `FormatError` unless ``offset`` and ``length`` lie inside ``size``."""
     if offset < 0 or length < 0 or offset + length > size:
         raise FormatError(f"{length} bytes wanted, the artifact ends at {size}", offset=max(offset, 0))
+
+
+def sha256_of(view: View) -> str:
+    """Lower-case hex SHA-256 of all its bytes, read once."""
+    digest = hashlib.sha256()
+    for block in blocks(view, 0, view.size):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def blocks(view: View, offset: int, length: int, block: int = BLOCK) -> Iterator[bytes]:

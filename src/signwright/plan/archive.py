@@ -8,8 +8,6 @@ the archive itself is not signed, so that no digest depends on a signature.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import stat
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -28,10 +26,10 @@ from signwright.formats.zip_patch import MAX_MOVED_DIRECTORY, Edit, open_zip, re
 from signwright.formats.zip_records import ChangedMember
 from signwright.model.operation import Name, Operation, Strict
 from signwright.model.patch import Patch, Patched
-from signwright.model.view import FileView, View, Window, blocks
+from signwright.model.view import View, Window, blocks, sha256_of
 from signwright.plan.beside import beside_problems
 from signwright.plan.choice import choose, refuse
-from signwright.plan.contents import MAX_DEPTH, MAX_UNPACKED, NOT_LISTED, NOWHERE, Room, content_problems
+from signwright.plan.contents import MAX_DEPTH, MAX_UNPACKED, NOT_LISTED, NOWHERE, Room, content_problems, unpacked
 from signwright.plan.paths import MAX_PATH, below, shown
 from signwright.plan.signed import Standing, standing
 from signwright.policy.documents import Inside, MemberRule
@@ -46,8 +44,8 @@ _DEFLATED, _HEAD = 8, 8
 #: Where a record of the directory has the file's mode, for programs that are not of Windows.
 _MODE = 40
 
-#: Prepare a member: (its content, its rule, options of its format, how deep it is).
-PrepareMember = Callable[[View, MemberRule, dict[str, Any], int], Prepared]
+#: Prepare a member: (its content, its rule, its format, options of that, how deep it is).
+PrepareMember = Callable[[View, MemberRule, Format, dict[str, Any], int], Prepared]
 #: The patch for a member that was prepared, from its envelopes.
 EmbedMember = Callable[[View, Prepared, Sequence[bytes]], Patch]
 
@@ -156,9 +154,9 @@ def _look(
     if rule.action != "keep" and stat.S_ISLNK(int.from_bytes(view.read(member.entry + _MODE, 2), "little")):
         raise FormatError("a symbolic link, which is no file of its own", offset=member.entry, code="zip-link")
     if rule.action == "sign":
-        member_format(rule)
+        chosen = _format(rule)
         _check_kind(member.name, content, rule)
-        one = _to_be_signed(content, rule, prepare, depth)
+        one = _to_be_signed(content, rule, chosen, prepare, depth)
         if one is not None:
             seen.problems += [str(reason) for reason in metadata_problems(rule, member.name, one.facts)]
             seen.prepared.append((member.name, one))
@@ -176,13 +174,15 @@ def _look(
         ]
 
 
-def _to_be_signed(content: View, rule: MemberRule, prepare: PrepareMember, depth: int) -> Prepared | None:
+def _to_be_signed(
+    content: View, rule: MemberRule, chosen: Format, prepare: PrepareMember, depth: int
+) -> Prepared | None:
     """None for what a listed signer has signed, which stays as it is. Only what is signed is read for its signers."""
     options: dict[str, Any] = dict(rule.options)
     if "existing" in options:
         raise FormatError("what becomes of old signatures is no option of a member", code="bad-options")
     try:
-        one = prepare(content, rule, options, depth + 1)
+        one = prepare(content, rule, chosen, options, depth + 1)
     except FormatError as problem:
         if problem.code != "already-signed":
             raise
@@ -193,7 +193,7 @@ def _to_be_signed(content: View, rule: MemberRule, prepare: PrepareMember, depth
             raise FormatError(
                 f"{words}; wanted no signature, or one by a listed signer", code="already-signed"
             ) from None
-        one = prepare(content, rule, {**options, "existing": rule.existing}, depth + 1)
+        one = prepare(content, rule, chosen, {**options, "existing": rule.existing}, depth + 1)
     if not one.final:
         raise FormatError("it needs operations that follow from signatures, which are not built", code="derived")
     return one
@@ -209,7 +209,7 @@ def _check_kind(name: str, content: View, rule: MemberRule) -> None:
         )
 
 
-def member_format(rule: MemberRule) -> Format:
+def _format(rule: MemberRule) -> Format:
     """What a member is to be signed as; raises `FormatError` for none that signs within a file."""
     chosen = format_named(rule.format or "")
     if chosen.detached_suffix:
@@ -231,10 +231,7 @@ def _content(view: View, archive: ZipArchive, member: Member) -> View:
             offset=member.header,
             code="too-large",
         )
-    content = io.BytesIO()  # no second copy, as joining pieces would make
-    for piece in archive.read(member):
-        content.write(piece)
-    return FileView(content)
+    return unpacked(archive, member)
 
 
 def _together(view: View, seen: _Seen, *, counted: int) -> Prepared:
@@ -261,7 +258,7 @@ def _together(view: View, seen: _Seen, *, counted: int) -> Prepared:
     signed, verified = len(rows), seen.verified
     return Prepared(
         format=ZipFormat.name,
-        source_sha256=_sha256(view),
+        source_sha256=sha256_of(view),
         source_size=view.size,
         operations=tuple(operations),
         facts={"members": counted, "signed": signed, "verified": verified, "kept": counted - signed - verified},
@@ -324,10 +321,3 @@ def _deflated(content: View) -> tuple[int, bytes]:
         crc = zlib.crc32(block, crc)
         out.append(engine.compress(block))
     return crc, b"".join((*out, engine.flush()))
-
-
-def _sha256(view: View) -> str:
-    digest = hashlib.sha256()
-    for block in blocks(view, 0, view.size):
-        digest.update(block)
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from signwright.errors import FormatError
 from signwright.plan.paths import MAX_SEGMENTS, matches, path_problem, same_file, shown
 from signwright.policy.documents import Inside, MemberRule
+from signwright.readers.member_strip import has_below
 
 _SHOWN = 50
 
@@ -59,14 +59,9 @@ def _name_problems(names: Sequence[str], folders: Sequence[str]) -> Iterator[str
     for name, key in zip(names, keys, strict=True):
         if key in seen:
             yield f"{shown(name)}: it is there twice, at least where case does not count"
-        if _has_below(there, f"{key}/"):
+        if has_below(there, f"{key}/"):
             yield f"{shown(name)}: there is a folder of this name as well"
         seen.add(key)
-
-
-def _has_below(there: Sequence[str], folder: str) -> bool:
-    at = bisect_left(there, folder)
-    return at < len(there) and there[at].startswith(folder)
 
 
 def rule_number(inside: Inside, path: str) -> int | None:

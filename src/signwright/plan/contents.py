@@ -75,7 +75,7 @@ class _Look:
     def container(self, view: View, inside: Inside, path: str, form: str | None, depth: int) -> None:
         if depth >= MAX_DEPTH:
             raise FormatError(f"containers in more than {MAX_DEPTH} others", code="archive-depth")
-        archive = _opened(view)
+        archive = opened(view)
         members = [(member, _names(archive, member)) for member in archive.members if not member.is_folder]
         folders = [member.name.replace("\\", "/") for member in archive.members if member.is_folder]
         names = [name for _, all_of_it in members for name in all_of_it]
@@ -91,7 +91,7 @@ class _Look:
             if not wanted:
                 continue
             try:
-                content = self._content(archive, member)
+                content = unpacked(archive, member, self._room)
                 for name, rule in wanted:
                     self._member(content, rule, name, depth)
             except (FormatError, LimitError) as problem:
@@ -106,14 +106,19 @@ class _Look:
         if rule.members:
             self.container(view, rule, path, rule.format, depth + 1)
 
-    def _content(self, archive: Archive, member: Any) -> View:
-        content = io.BytesIO()
-        for piece in archive.read(member):
-            self._room.take(len(piece))
-            if content.tell() + len(piece) > MAX_UNPACKED:
-                raise FormatError(f"more than {MAX_UNPACKED} bytes to be looked into", code="too-large")
-            content.write(piece)
-        return FileView(content)
+
+def unpacked(archive: Archive, member: Any, room: Room | None = None) -> View:
+    """A member in memory, without the second copy that joining pieces would make. ``room``: what it is taken from, None
+    where that is done already. Raises `FormatError` (``too-large``, ``archive-ratio``).
+    """
+    content = io.BytesIO()
+    for piece in archive.read(member):
+        if room is not None:
+            room.take(len(piece))
+        if content.tell() + len(piece) > MAX_UNPACKED:
+            raise FormatError(f"more than {MAX_UNPACKED} bytes to be looked into", code="too-large")
+        content.write(piece)
+    return FileView(content)
 
 
 def _names(archive: Archive, member: Any) -> list[str]:
@@ -126,7 +131,8 @@ def _names(archive: Archive, member: Any) -> list[str]:
 NOT_LISTED = "wanted a signature by a listed signer"
 
 
-def _opened(view: View) -> Archive:
+def opened(view: View) -> Archive:
+    """The one container that ``view`` is. Raises `FormatError`."""
     places = claimed(view)
     if len(places) > 1:
         raise FormatError(f"several containers in one: {', '.join(place.kind for place in places)}", code="polyglot")

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from signwright.containers.base import Archive, ArchiveLimits
-from signwright.containers.registry import CONTAINERS
+from signwright.containers.base import Archive
 from signwright.errors import FormatError, LimitError, VerificationError
 from signwright.formats.base import Format
 from signwright.formats.registry import FORMATS
 from signwright.formats.zip import ZipFormat
 from signwright.model.digest import sha256_hex
-from signwright.model.view import BytesView, View
-from signwright.plan.contents import MAX_DEPTH, MAX_UNPACKED
+from signwright.model.view import View
+from signwright.plan.contents import MAX_DEPTH, opened, unpacked
 from signwright.policy.documents import ArtifactRule, MemberRule
 from signwright.readers.registry import READERS
 
@@ -53,12 +52,8 @@ def rule_from(view: View, name: str) -> ArtifactRule:
 
 
 def _member_rules(view: View, depth: int) -> tuple[MemberRule, ...]:
-    container = CONTAINERS["zip"]
-    place = container.claims(view)
-    if place is None:
-        raise FormatError("no archive that is read", code="no-container")
     try:
-        archive = container.open(view, place, ArchiveLimits())
+        archive = opened(view)
         found = {m.name: _treatment(archive, m, depth) for m in archive.members if not m.is_folder}
     except LimitError as problem:
         raise FormatError(problem.message, code=problem.code) from problem
@@ -67,13 +62,12 @@ def _member_rules(view: View, depth: int) -> tuple[MemberRule, ...]:
 
 def _treatment(archive: Archive, member: object, depth: int) -> Treatment:
     name = str(getattr(member, "name"))  # noqa: B009 - members of containers are of many types
-    content, size = [], 0
-    for piece in archive.read(member):
-        size += len(piece)
-        if size > MAX_UNPACKED:
-            return Treatment("keep")
-        content.append(piece)
-    view = BytesView(b"".join(content))
+    try:
+        view = unpacked(archive, member)
+    except FormatError as problem:
+        if problem.code != "too-large":
+            raise
+        return Treatment("keep")
     chosen = _format_of(view, name)
     if chosen is None:
         return Treatment("keep")

@@ -17,7 +17,7 @@ from signwright.formats.registry import format_named
 from signwright.formats.zip import ZipFormat
 from signwright.model.patch import Patch
 from signwright.model.view import View
-from signwright.plan.archive import embed_archive, member_format, prepare_archive
+from signwright.plan.archive import embed_archive, prepare_archive
 from signwright.plan.contents import Room, check_contents
 from signwright.policy.documents import Inside, MemberRule
 
@@ -27,6 +27,8 @@ NOTHING_INSIDE = Inside()
 
 def prepare(one: Format, view: View, chain: Sequence[bytes], options: FormatOptions, inside: Inside) -> Prepared:
     """As `signwright.formats.base.Format.prepare`, with the members treated as ``inside`` says."""
+    if not inside.members:
+        return one.prepare(view, chain, options)
     prepared = _prepare(one, view, chain, options=options, inside=inside, room=Room(view.size), depth=0)
     try:
         prepared.pack()
@@ -44,8 +46,7 @@ def _prepare(
         check_contents(view, inside, room, one.name, depth)
         return one.prepare(view, chain, options)
 
-    def member(content: View, rule: MemberRule, given: dict[str, Any], deep: int) -> Prepared:
-        chosen = member_format(rule)
+    def member(content: View, rule: MemberRule, chosen: Format, given: dict[str, Any], deep: int) -> Prepared:
         try:
             typed = chosen.options.model_validate(given)
         except ValidationError as problem:

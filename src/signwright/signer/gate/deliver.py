@@ -17,7 +17,6 @@ from signwright.envelopes.base import SignerContext
 from signwright.envelopes.templates import template_named
 from signwright.errors import VerificationError
 from signwright.formats.registry import FORMATS
-from signwright.formats.zip import ZipFormat
 from signwright.model.digest import sha256_hex
 from signwright.model.operation import Operation
 from signwright.model.patch import Patch, Patched
@@ -27,7 +26,7 @@ from signwright.policy.policy import spki_sha256
 from signwright.policy.rules.approvals import people_who
 from signwright.readers.base import FoundSignature
 from signwright.readers.raw import MAX_VALUE, RawReader
-from signwright.signer.gate.derive import Derived, signed_paths
+from signwright.signer.gate.derive import Derived, signed_members
 from signwright.signer.gate.keyholder import Signed
 from signwright.signer.gate.outcome import SignedArtifact
 from signwright.signer.gate.policy import GateKeys
@@ -131,7 +130,7 @@ class Delivery:
         if case.key.family == "raw":
             return _read_raw(found, patch, public_key=base64.b64decode(case.key.public_key))
         detached = bool(chosen.detached_suffix)
-        signed = signed_paths(found.prepared.operations) if chosen.name == ZipFormat.name else None
+        signed = signed_members(chosen.name, found.prepared.operations)
         return self._workers.read_result(descriptor, reader=chosen.name, patch=patch, detached=detached, signed=signed)
 
     def receipt(

@@ -74,8 +74,9 @@ async def derived(case: Case, *, errands: Errands, workers: Workers, limits: Lim
             sha256 = subject.digest.sha256
             artifact = await errands.fetch(sha256, requested.size, seconds=limits.fetch_seconds)
             stack.callback(artifact.close)
-            prepared = await _prepare(case, subject, requested, artifact=artifact, workers=workers)
-            before = await _before(case, subject, requested, artifact=artifact, workers=workers)
+            rule = _rule(case, subject, requested)
+            prepared = await _prepare(case, subject, requested, rule=rule, artifact=artifact, workers=workers)
+            before = await _before(requested, rule=rule, artifact=artifact, workers=workers)
             found.append(Derived(artifact, prepared, before))
         check_room([content for one in found for content in one.prepared.contents])
         yield found
@@ -93,7 +94,13 @@ def check_room(contents: Sequence[bytes]) -> None:
 
 
 async def _prepare(
-    case: Case, subject: Subject, requested: RequestedArtifact, *, artifact: Artifact, workers: Workers
+    case: Case,
+    subject: Subject,
+    requested: RequestedArtifact,
+    *,
+    rule: ArtifactRule | None,
+    artifact: Artifact,
+    workers: Workers,
 ) -> Prepared:
     descriptor = artifact.read_only()
     try:
@@ -103,7 +110,7 @@ async def _prepare(
             format_name=requested.format,
             options=requested.options,
             chain=case.opened.chain_of(case.rule),
-            inside=_rule(case, subject, requested),
+            inside=rule,
         )
     finally:
         os.close(descriptor)
@@ -112,13 +119,13 @@ async def _prepare(
     if not prepared.final:
         raise DeniedError(f"{subject.name!r}: it needs derived operations, which are not built", code="derived")
     _compare(subject.name, requested.operations, prepared.operations)
-    _check_metadata(_rule(case, subject, requested), subject, prepared)
+    _check_metadata(rule, subject, prepared)
     await asyncio.to_thread(_check_contents, prepared)
     return prepared
 
 
 async def _before(
-    case: Case, subject: Subject, requested: RequestedArtifact, *, artifact: Artifact, workers: Workers
+    requested: RequestedArtifact, *, rule: ArtifactRule | None, artifact: Artifact, workers: Workers
 ) -> Before:
     chosen = FORMATS[requested.format]
     if chosen.detached_suffix:
@@ -126,24 +133,22 @@ async def _before(
     descriptor = artifact.read_only()
     try:
         # An archive stays what it is, but for the members that are signed.
-        archive = chosen.name == ZipFormat.name
-        kept = archive or requested.options.get("existing") == "append"
-        signed = signed_paths(requested.operations) if archive else None
+        signed = signed_members(chosen.name, requested.operations)
+        kept = signed is not None or requested.options.get("existing") == "append"
         reading = await asyncio.to_thread(workers.read_source, descriptor, reader=chosen.name, kept=kept, signed=signed)
     finally:
         os.close(descriptor)
     signatures = reading.signatures if kept else ()
-    if archive:
-        inside = _rule(case, subject, requested) or NOTHING_INSIDE
-        replaced = {path for path in signed or () if may_replace(inside, path)}
+    if signed is not None:
+        replaced = {path for path in signed if may_replace(rule or NOTHING_INSIDE, path)}
         signatures = tuple(found for found in signatures if found.inner_path not in replaced)
     values = tuple((found.inner_path, found.signature_value) for found in signatures)
     return Before(reading.stripped_sha256, values, reading.kept_sha256)
 
 
-def signed_paths(operations: Sequence[Operation]) -> list[str]:
-    """Of the members of an archive that are signed."""
-    return sorted({operation.inner_path for operation in operations})
+def signed_members(form: str, operations: Sequence[Operation]) -> list[str] | None:
+    """Paths of the members of an archive that are signed; None for a file that is signed itself."""
+    return sorted({operation.inner_path for operation in operations}) if form == ZipFormat.name else None
 
 
 def _rule(case: Case, subject: Subject, requested: RequestedArtifact) -> ArtifactRule | None:

@@ -7,7 +7,6 @@ as it was handed in, never a signed state of it: what is signed is that view wit
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +20,7 @@ from signwright.formats.registry import FORMATS
 from signwright.model.framing import Frame
 from signwright.model.patch import Patch, Patched, compose, sealed
 from signwright.model.times import format_time
-from signwright.model.view import View, blocks
+from signwright.model.view import View, sha256_of
 from signwright.plan import signing
 from signwright.policy.documents import Inside
 from signwright.readers.base import NOT_COUNTED, FoundSignature, Keeper, Reader, Reading, Stripper
@@ -72,7 +71,7 @@ def read(task: Task) -> Frame:
     reading = reader.read(result, source if task.message.get("detached") is True else None)
     reading = _with_kept(task, reader, result, reading)
     parts: list[bytes] = []
-    message = {"sha256": _sha256(result), "size": result.size, "result": _reading(reading, parts)}
+    message = {"sha256": sha256_of(result), "size": result.size, "result": _reading(reading, parts)}
     return Frame(message, tuple(parts))
 
 
@@ -105,7 +104,7 @@ def inspect(task: Task) -> Frame:
         {
             "formats": [name for name, known in FORMATS.items() if known.recognizes(view)],
             "readers": [name for name, known in READERS.items() if known.recognizes(view)],
-            "sha256": _sha256(view),
+            "sha256": sha256_of(view),
             "size": view.size,
         }
     )
@@ -176,13 +175,6 @@ def _part(task: Task, field: str) -> bytes:
 def _current(task: Task) -> View:
     patch = _patch(task)
     return task.views[0] if patch is None else Patched(task.views[0], patch)
-
-
-def _sha256(view: View) -> str:
-    digest = hashlib.sha256()
-    for block in blocks(view, 0, view.size):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def _reading(reading: Reading, parts: list[bytes]) -> dict[str, object]:
