@@ -32,8 +32,8 @@ from signwright.client.ssh_keys import load_person_key, make_key_files
 from signwright.client.trust import load_trust
 from signwright.model.digest import sha256_hex
 from signwright.model.framing import Frame, encode_frame, read_frame
-from signwright.policy.changes import documents_of
 from signwright.policy.documents import People, Person
+from signwright.policy.weakening import documents_of
 from signwright.statements.bundle import ReceiptBundle
 from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.transparency.proof import TlogProof

@@ -111,7 +111,8 @@ def show_change(current: Policy, draft: Policy) -> None:
 
 def differences(current: Policy, draft: Policy) -> list[Change]:
     """Who gains or loses what, with the policy root. A keeper who is also enrolled as a person is called by name."""
-    from signwright.policy.changes import changes, compared
+    from signwright.policy.changes import changes
+    from signwright.policy.weakening import compared
     from signwright.statements.keys import verifying_key
 
     rows = [(n, text) for policy in (current, draft) for n, p in policy.people.people.items() for text in p.keys]
@@ -127,7 +128,7 @@ def differences(current: Policy, draft: Policy) -> list[Change]:
 
 def waiting_words(current: Policy, draft: Policy, *, now: datetime) -> Iterable[str]:
     """From when on a change that weakens counts; nothing for one that does not."""
-    from signwright.policy.changes import waiting_parts
+    from signwright.policy.weakening import waiting_parts
 
     parts = waiting_parts(current, draft)
     if not parts:

@@ -75,7 +75,7 @@ def diff(folder: Path | None, home: Path | None, trust: Path | None, output: str
 @click.option("--next", "following", is_flag=True, help="the version that keepers are signing, and who is missing")
 def show(folder: Path | None, home: Path | None, trust: Path | None, output: str | None, following: bool) -> None:
     """The signed policy: version, who may approve, which signing policies."""
-    from signwright.policy.changes import documents_of
+    from signwright.policy.weakening import documents_of
 
     sources = policy_folder(folder, home)
     current = signed_last(sources, trust, home)

@@ -112,7 +112,7 @@ def new(
     from signwright.client.partial import write_partial
     from signwright.client.policy_files import check_draft
     from signwright.client.root_next import FILE, begin_root, changed_root, read_root
-    from signwright.policy.changes import documents_of
+    from signwright.policy.weakening import documents_of
 
     sources = policy_folder(folder, home)
     current = signed_last(sources, trust, home)

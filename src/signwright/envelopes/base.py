@@ -47,31 +47,23 @@ class Template(Protocol):
     Every method raises `MalformedError` for an operation whose parameters it does not know, one by one.
     """
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def family(self) -> str: ...
-
-    @property
-    def purpose(self) -> str: ...
+    name: str
+    family: str
+    purpose: str
 
     @property
     def formats(self) -> tuple[str, ...]:
         """Formats of artifacts that may be signed with it: whoever may sign one kind of file may not sign another."""
-        ...
 
     @property
     def timestamped(self) -> bool:
         """Whether the envelope has a place for an RFC 3161 token (over the signature value)."""
-        ...
 
     @property
     def check_content(self) -> Callable[[Operation, bytes], None] | None:
         """Of a template whose content must be seen to be signed safely: raises `MalformedError` for content that is not
         of its purpose. The content travels along and hashes to the operation's digest, which the caller has checked.
         """
-        ...
 
     def to_be_signed(self, operation: Operation, context: SignerContext) -> ToBeSigned: ...
 
@@ -81,7 +73,6 @@ class Template(Protocol):
         """``value``: as the key gave it (RSA: big-endian integer; ECDSA: DER SEQUENCE of r and s); ``token``: RFC 3161,
         over that value; ``content``: what `check_content` saw.
         """
-        ...
 
 
 def check_seen(template: Template, operation: Operation, content: bytes) -> None:

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 from signwright.errors import DeniedError, VerificationError
 from signwright.model.times import format_time, parse_time
-from signwright.policy.changes import waiting_parts
 from signwright.policy.following import window
 from signwright.policy.policy import Policy, check_role
+from signwright.policy.weakening import waiting_parts
 from signwright.statements.dsse import Envelope
 from signwright.statements.models import Halt, Resume, Role, Statement, parse_statement
 from signwright.transparency.intent import PolicyLeaf, read_leaf

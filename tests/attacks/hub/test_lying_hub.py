@@ -20,7 +20,7 @@ from signwright.cli.demo.lying_hub import Job
 from signwright.cli.demo.lying_witness import LyingWitness
 from signwright.client.ssh_keys import load_person_key, make_key_files
 from signwright.model.times import format_time
-from signwright.policy.changes import documents_of
+from signwright.policy.weakening import documents_of
 from signwright.policy.write import draft_policy
 from signwright.statements.dsse import Envelope
 from signwright.statements.models import Request, SeenCheckpoint, parse_statement

@@ -16,7 +16,7 @@ from signwright.cli.policy_edit import add_entry, add_item
 from signwright.client.hub import PolicyParts
 from signwright.client.policy_files import read_signed, write_signed
 from signwright.errors import UsageError
-from signwright.policy.changes import documents_of
+from signwright.policy.weakening import documents_of
 from tests.support.receipts import SignedWorld
 from tests.support.world import ssh_line
 

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from signwright.model.operation import Strict
 from signwright.policy import documents as d
-from signwright.policy.changes import changes, waiting_parts
+from signwright.policy.changes import changes
+from signwright.policy.weakening import waiting_parts
 from signwright.statements.sshsig import SshPublicKey
 from tests.support.world import World, ssh_line
 
