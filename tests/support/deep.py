@@ -8,7 +8,7 @@ from typing import Any
 from signwright.envelopes.templates import template_named
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.registry import FORMATS
-from signwright.model.patch import Patch, Patched, sealed
+from signwright.model.patch import Patch, Patched, compose, sealed
 from signwright.model.view import BytesView
 from signwright.plan import signing
 from signwright.policy.documents import Inside
@@ -38,20 +38,38 @@ def prepared(source: bytes, rule: Inside, signer: Identity | None = None, form: 
     return Prepared.unpack(made.pack())
 
 
-def patch_for(source: bytes, rule: Inside, signer: Identity | None = None) -> Patch:
-    """The sealed patch of an archive."""
-    signer = signer or identity()
-    made = prepared(source, rule, signer)
+def envelopes_for(made: Prepared, signer: Identity) -> list[bytes]:
+    """One for each operation."""
     contents = list(made.contents)
-    envelopes = [
+    return [
         envelope_of(o, signer, None, contents.pop(0) if template_named(o.template).check_content else b"")
         for o in made.operations
     ]
+
+
+def patch_for(
+    source: bytes, rule: Inside, signer: Identity | None = None, form: str = "zip", **options: object
+) -> Patch:
+    """The sealed patch of an archive, in as many waves as it takes."""
+    signer, one = signer or identity(), FORMATS[form]
+    typed = one.options.model_validate(options)
     view = BytesView(source)
-    return sealed(view, signing.embed(FORMATS["zip"], view, made, envelopes))
+    made = Prepared.unpack(signing.prepare(one, view, signer.chain, typed, rule).pack())
+    patch = sealed(view, signing.embed(view, made, envelopes_for(made, signer)))
+    planned = made.later
+    for wave in range(1, 1 + max((each.wave for each in planned), default=0)):
+        current = Patched(view, patch)
+        paths = [each.inner_path for each in planned if each.wave == wave]
+        made = signing.prepare_again(one, current, signer.chain, typed, rule, paths)
+        made = Prepared.unpack(made.pack())
+        assert [each.inner_path for each in made.operations] == paths
+        patch = compose(patch, sealed(current, signing.embed(current, made, envelopes_for(made, signer))))
+    return patch
 
 
-def sign_inside(source: bytes, rule: Inside, signer: Identity | None = None) -> bytes:
-    """The archive with its members signed."""
-    patch = patch_for(source, rule, signer)
+def sign_inside(
+    source: bytes, rule: Inside, signer: Identity | None = None, form: str = "zip", **options: object
+) -> bytes:
+    """The archive with its members signed, and itself where it is of a format that is."""
+    patch = patch_for(source, rule, signer, form, **options)
     return Patched(BytesView(source), patch).read(0, patch.result_size)

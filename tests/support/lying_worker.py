@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -110,6 +111,31 @@ def unsigned(program: bytes) -> bytes:
     return result.read(0, result.size)
 
 
+def in_later_waves(lie: Lie) -> Lie:
+    """Honest as long as nothing of the artifact is signed."""
+
+    def later(task: Task, message: dict[str, Any], parts: list[bytes]) -> None:
+        if task.message.get("patch") is not None:
+            lie(task, message, parts)
+
+    return later
+
+
+def other_content(_: Task, __: dict[str, Any], parts: list[bytes]) -> None:
+    """A signature file about another class than the archive has, with the digest to it."""
+    content = json.loads(parts[0])
+    parts[1] = parts[1].replace(b"Digest: ", b"Digest: A", 1)
+    content["operations"][0]["digest"] = f"sha256:{hashlib.sha256(parts[1]).hexdigest()}"
+    parts[0] = json.dumps(content).encode()
+
+
+def any_digest(_: Task, __: dict[str, Any], parts: list[bytes]) -> None:
+    """Each time another one."""
+    content = json.loads(parts[0])
+    content["operations"][0]["digest"] = f"sha256:{os.urandom(32).hex()}"
+    parts[0] = json.dumps(content).encode()
+
+
 def read(**changes: Callable[[Any], Any]) -> Lie:
     def lie(_: Task, message: dict[str, Any], __: list[bytes]) -> None:
         message |= {name: change(message[name]) for name, change in changes.items()}
@@ -156,7 +182,14 @@ LIES: dict[str, dict[str, Lie]] = {
     "prepare": {
         "other-bytes": prepared(source_sha256=flipped),
         "other-size": prepared(source_size=lambda size: size + 1),
-        "not-final": prepared(final=lambda _: False),
+        "nothing-later": prepared(later=lambda _: []),
+        "more-later": prepared(later=lambda rows: [*rows, {**rows[-1], "wave": rows[-1]["wave"] + 1}]),
+        "other-later": prepared(later=lambda rows: [{**rows[0], "inner_path": "a/B.class"}, *rows[1:]]),
+        "any-digest": in_later_waves(any_digest),
+        "later-digest": in_later_waves(prepared(operations=lambda o: [{**o[0], "digest": flipped(o[0]["digest"])}])),
+        "later-content": in_later_waves(other_content),
+        "other-path": in_later_waves(prepared(operations=lambda rows: [{**rows[0], "inner_path": "native/lib.dll"}])),
+        "two-operations": in_later_waves(prepared(operations=lambda rows: [*rows, *rows])),
         "other-operation": prepared(operations=lambda rows: [{**rows[0], "digest": flipped(rows[0]["digest"])}]),
         "other-member": prepared(operations=lambda rows: [{**rows[0], "inner_path": "readme.txt"}]),
         "other-outer": prepared(operations=lambda rows: [{**rows[0], "inner_path": ""}]),
@@ -174,6 +207,11 @@ LIES: dict[str, dict[str, Lie]] = {
         "vendor-unsigned": repacked(lambda members: members.update({"vendor.dll": unsigned(members["vendor.dll"])})),
         "vendor-touched": repacked(lambda members: members.update({"vendor.dll": touched(members["vendor.dll"])})),
         "vendor-packed-anew": repacked(lambda _: None, level=1),
+        "class-changed": repacked(lambda members: members.update({"a/B.class": b"run me"})),
+        "class-changed-later": in_later_waves(repacked(lambda members: members.update({"a/B.class": b"run me"}))),
+        "library-unsigned-later": in_later_waves(
+            repacked(lambda members: members.update({"native/lib.dll": unsigned(members["native/lib.dll"])}))
+        ),
         "vendor-by-us": repacked(lambda members: members.update({"vendor.dll": members["a.exe"]})),
     },
     "read-source": {

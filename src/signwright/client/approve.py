@@ -42,6 +42,8 @@ from signwright.statements.writing import statement_payload
 Word = Literal["approve", "deny", "release"]
 #: How many earlier requests are looked at to find the last release.
 LOOK_BACK = 100
+#: What an approver is told of an operation whose digest nobody knows yet.
+DERIVED = "a digest that follows from signatures inside it; the signer's two workers derive it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +158,12 @@ def _read(
         inside = artifact_rule(configuration, plain.name, chosen.name)
         options = options_of(chosen, artifact.options)
         prepared = prepare(chosen, FileView(file), chain=chain, options=options, inside=inside)
-    if prepared.operations != artifact.operations:
+    if (prepared.operations, prepared.later) != (artifact.operations, artifact.derived):
         raise VerificationError(
             f"{plain.name}: its operations are not those of the request", code="wrong-operations", hint="do not approve"
         )
     facts = {**prepared.facts, **{f"signs {m.path}": _words(m) for m in prepared.members}}
+    facts |= {f"then signs {one.inner_path or plain.name}": DERIVED for one in artifact.derived}
     return ReviewedFile(plain.name, plain.sha256, plain.size, plain.format, plain.options, facts)
 
 

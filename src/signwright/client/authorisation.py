@@ -15,13 +15,13 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from signwright.errors import MalformedError, VerificationError
+from signwright.errors import DeniedError, MalformedError, VerificationError
 from signwright.model.base64text import strict_base64
 from signwright.model.operation import Operation
 from signwright.model.times import parse_time
 from signwright.policy.decide import decide
 from signwright.policy.facts import Facts, gather
-from signwright.policy.intent import intent_leaf, requested_operations
+from signwright.policy.intent import intent_leaf, wave_operations
 from signwright.policy.policy import Policy, open_policy
 from signwright.policy.rules.approvals import people_who
 from signwright.statements.bundle import Authorisation, Wave, open_envelope
@@ -114,11 +114,15 @@ def recount(authorisation: Authorisation, intents: Sequence[LoggedIntent], *, po
 
 
 def _are_the_approved_operations(facts: Facts, intent: LoggedIntent) -> None:
-    """Direct operations: what was logged and signed is, byte for byte, what the approved request lists."""
-    if intent.operations != requested_operations(facts.request.predicate):
+    """Direct operations: what was logged and signed is, byte for byte, what the approved request lists; derived ones:
+    but for their digests.
+    """
+    try:
+        wave_operations(facts.request.predicate, intent.leaf.wave, intent.operations)
+    except (DeniedError, MalformedError) as problem:
         raise VerificationError(
             f"intent {intent.index} logs other operations than the approved request", code="wrong-operations"
-        )
+        ) from problem
 
 
 def _is_the_same(policy: Policy, facts: Facts, intent: LoggedIntent) -> None:

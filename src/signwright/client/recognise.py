@@ -95,10 +95,7 @@ def prepare(
     chosen: Format, view: View, *, chain: Sequence[bytes], options: FormatOptions, inside: Inside | None
 ) -> Prepared:
     """One pass over the file. ``inside``: its rule, None where none fits, which is refused later. `FormatError`."""
-    prepared = signing.prepare(chosen, view, chain, options, inside or signing.NOTHING_INSIDE)
-    if not prepared.final:
-        raise FormatError(f"format {chosen.name} needs operations that follow from signatures, which is not built yet")
-    return prepared
+    return signing.prepare(chosen, view, chain, options, inside or signing.NOTHING_INSIDE)
 
 
 def describe_options(model: type[BaseModel]) -> list[tuple[str, str, str]]:

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from signwright.client.files import Draft, check_output, draft, hash_file, open_input
 from signwright.client.hub import Hub, RequestView
+from signwright.client.members import reader_of
 from signwright.client.raw import ReceiptKeyReader
 from signwright.client.recognise import format_named, options_of, prepare
 from signwright.client.trust import TrustFile
@@ -29,7 +30,6 @@ from signwright.model.patch import Patch, apply_patch, sealed
 from signwright.model.spoken import request_id
 from signwright.model.view import FileView
 from signwright.policy.policy import Policy
-from signwright.readers.registry import READERS
 from signwright.statements.bundle import ReceiptBundle, open_envelope
 from signwright.statements.models import Request, RequestedArtifact, Statement, parse_statement
 from signwright.statements.receipt import Receipt
@@ -245,7 +245,7 @@ def _checks(
     """An independent look at what was written; raises `VerificationError` for the first check that fails."""
     if trusted.trust is None:
         return []
-    read = ReceiptKeyReader(bundle).read if chosen.name == "raw" else READERS[chosen.name].read
+    read = ReceiptKeyReader(bundle).read if chosen.name == "raw" else reader_of(chosen.name, bundle)
     content = FileView(source) if chosen.detached_suffix else None
     evidence = Evidence(FileView(result), content, read, bundle)
     checks = verify(evidence, trusted.trust, at=trusted.now)

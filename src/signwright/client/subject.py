@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from signwright.client.members import reader_of
 from signwright.client.raw import ReceiptKeyReader
 from signwright.client.verify import Evidence
 from signwright.errors import FormatError, LimitError, MalformedError, SignwrightError, UsageError
@@ -131,7 +132,7 @@ def _read_as(
     if name is None or name not in READERS:
         known = ", ".join(sorted(READERS))
         return _refuse(f"a file of no format that is read ({known}), and no detached signature lies beside it")
-    return READERS[name].read
+    return reader_of(name, bundle)
 
 
 def _refuse(message: str) -> Callable[[View, View | None], Reading]:

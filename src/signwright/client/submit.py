@@ -138,7 +138,7 @@ def _prepared(
             prepared = prepare(chosen, view, chain=chain, options=options, inside=inside)
         except FormatError as problem:
             raise _about(path, problem) from problem
-    if mode == "digest" and prepared.contents:
+    if mode == "digest" and (prepared.contents or prepared.later):
         raise UsageError(
             f"{path}: with these options the signer must see content, which wants artifact mode", code="no-digest-mode"
         )
@@ -180,7 +180,11 @@ def _sign(
 ) -> Envelope:
     artifacts = tuple(
         RequestedArtifact(
-            size=f.prepared.source_size, format=f.format.name, options=f.options, operations=f.prepared.operations
+            size=f.prepared.source_size,
+            format=f.format.name,
+            options=f.options,
+            operations=f.prepared.operations,
+            derived=f.prepared.later,
         )
         for f in files
     )

@@ -211,6 +211,7 @@ def _conditions(said: Receipt) -> str:
         f"profile {said.profile}, key {said.key_protection}, sandbox {said.sandbox}, "
         f"witnesses outside {said.witnesses_outside} / local {said.witnesses_local}, timestamp {said.timestamp}"
         + ("" if said.content_seen else ", content NOT seen by the signer")
+        + (", digests DERIVED by the signer from inner signatures" if said.derived else "")
         + (f", exceptions: {', '.join(said.exceptions)}" if said.exceptions else "")
     )
 
@@ -228,7 +229,8 @@ def _file(evidence: Evidence, reading: Reading, receipt: Statement[Receipt]) -> 
         raise VerificationError(f"SHA-256 {found}; the receipt is for {wanted}", code="wrong-file")
     if said.content_sha256 is not None and said.content_sha256 != reading.stripped_sha256:
         raise VerificationError("without its signature the file is not the approved content", code="strip-test")
-    return None, f"SHA-256 {found[:16]}…, the one of the receipt; without signature the approved content"
+    content = "what it was with its members signed" if said.derived else "the approved content"
+    return None, f"SHA-256 {found[:16]}…, the one of the receipt; without signature {content}"
 
 
 def _log(bundle: ReceiptBundle, trust: TrustFile, receipt: Statement[Receipt]) -> tuple[list[LoggedIntent], str]:
@@ -238,10 +240,11 @@ def _log(bundle: ReceiptBundle, trust: TrustFile, receipt: Statement[Receipt]) -
         leaf = intent.leaf
         found = (leaf.request, leaf.key, leaf.policy_sha256, leaf.kind, leaf.trial, leaf.mode, leaf.wave)
         wanted = (said.request, said.key, said.policy_sha256, said.kind, said.trial, said.mode, number)
-        if found != wanted or hashlib.sha256(intent.operations).hexdigest() != leaf.operations_sha256:
+        is_other = found != wanted or leaf.derived != (number > 0) or leaf.attempt != intents[0].leaf.attempt
+        if is_other or hashlib.sha256(intent.operations).hexdigest() != leaf.operations_sha256:
             raise VerificationError(f"intent {intent.index} is not the one of this receipt", code="wrong-intent")
-        conditions = (leaf.profile, leaf.sandbox, leaf.key_protection, leaf.exceptions, leaf.content_seen, leaf.derived)
-        told = (said.profile, said.sandbox, said.key_protection, said.exceptions, said.content_seen, said.derived)
+        conditions = (leaf.profile, leaf.sandbox, leaf.key_protection, leaf.exceptions, leaf.content_seen)
+        told = (said.profile, said.sandbox, said.key_protection, said.exceptions, said.content_seen)
         if conditions != told:
             raise VerificationError(f"intent {intent.index} and receipt tell of other conditions", code="wrong-intent")
     if tuple(intent.index for intent in intents) != said.intents:
@@ -254,7 +257,10 @@ def _log(bundle: ReceiptBundle, trust: TrustFile, receipt: Statement[Receipt]) -
 
 def _operation(reading: Reading, said: Receipt, intents: Sequence[LoggedIntent]) -> tuple[None, str]:
     """What the signature covers is what the witnessed intent named for this artifact."""
-    rows = [row for intent in intents for row in open_operations(intent.operations) if row.artifact == said.artifact]
+    waves = [[row for row in open_operations(i.operations) if row.artifact == said.artifact] for i in intents]
+    rows = [row for wave in waves for row in wave]
+    if said.derived != any(waves[1:]):
+        raise VerificationError("the receipt and the log differ in what is derived", code="wrong-intent")
     named = {(row.digest, template_named(row.template).purpose, row.inner_path) for row in rows}
     ours = [s for s in reading.signatures if sha256_hex(s.envelope) in said.envelopes_sha256]
     if not ours or {(str(s.content_digest), s.purpose, s.inner_path) for s in ours} != named:

@@ -2,7 +2,7 @@
 """The contract of a format.
 
 A format works in waves: ``prepare`` names the operations it can name now, ``embed`` turns their envelopes into a patch.
-While a digest depends on an earlier signature, ``Prepared.final`` is false and ``prepare`` runs again on
+While a digest depends on an earlier signature, ``Prepared.later`` has its operation, and ``prepare`` runs again on
 ``Patched(view, patch)``; `signwright.formats.waves` drives this and composes the patches.
 """
 
@@ -16,7 +16,7 @@ from pydantic import Field, PrivateAttr, StringConstraints
 from signwright.envelopes.base import MAX_SEEN
 from signwright.envelopes.templates import template_named
 from signwright.errors import LimitError, MalformedError
-from signwright.model.operation import Many, Name, Operation, Parameter, Strict
+from signwright.model.operation import DerivedOperation, Many, Name, Operation, Parameter, Strict
 from signwright.model.patch import Patch
 from signwright.model.view import View
 
@@ -40,7 +40,8 @@ class PreparedMember(Strict):
 class Prepared(Strict):
     """Everything ``embed`` needs, as plain data: it crosses processes (JSON, at most `MAX_PREPARED` bytes).
 
-    ``source_sha256``: of the bytes that ``prepare`` read; ``facts``: what a policy may look at (product name,
+    ``source_sha256``: of the bytes that ``prepare`` read; ``later``: operations of later waves, counted from this one;
+    ``facts``: what a policy may look at (product name,
     subsystem); ``members``: of a container, those that are to be signed;
     ``state``: private to the format. Beside the JSON travel ``contents``, one for each operation whose content its
     template must see, in order, and ``tables``, private to the format as well; together at most `MAX_BESIDE` bytes.
@@ -50,12 +51,16 @@ class Prepared(Strict):
     source_sha256: str
     source_size: int = Field(ge=0)
     operations: Many[Operation]
-    final: bool = True
+    later: Many[DerivedOperation] = ()
     facts: dict[Name, Parameter] = Field(default_factory=dict)
     members: Many[PreparedMember] = ()
     state: dict[str, Any] = Field(default_factory=dict)
     _contents: tuple[bytes, ...] = PrivateAttr(default=())
     _tables: tuple[bytes, ...] = PrivateAttr(default=())
+
+    @property
+    def final(self) -> bool:
+        return not self.later
 
     @property
     def contents(self) -> tuple[bytes, ...]:

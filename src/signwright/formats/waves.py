@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 
 from signwright.errors import FormatError
 from signwright.formats.base import Format, FormatOptions, Prepared
+from signwright.model.operation import MAX_WAVES
 from signwright.model.patch import Patch, Patched, compose, sealed
 from signwright.model.view import View
-
-MAX_WAVES = 8
 
 #: One envelope for each operation of a wave, in order. ``wave`` counts from 0.
 Sign = Callable[[int, Prepared], Sequence[bytes]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -13,6 +13,7 @@ from signwright.errors import MalformedError
 from signwright.model.digest import Digest
 from signwright.model.times import parse_time
 
+MAX_WAVES = 8
 #: Values of an operation's parameters: JSON scalars only, so that they mean the same everywhere.
 Parameter = Annotated[str, StringConstraints(max_length=2048)] | bool | int
 
@@ -46,21 +47,34 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Operation(Strict):
+class Planned(Strict):
     """``inner_path``: "" for the artifact itself, else the member's path with ``/`` between containers.
 
-    ``template``: a function of `signwright.envelopes.templates`; ``parameters``: its arguments; ``digest``: of the
-    content that the template signs, in the digest algorithm of the signature.
+    ``template``: a function of `signwright.envelopes.templates`; ``parameters``: its arguments.
     """
 
     inner_path: Annotated[str, StringConstraints(max_length=1024)] = ""
     template: Name
     parameters: dict[Name, Parameter] = Field(default_factory=dict)
+
+
+class Operation(Planned):
+    """``digest``: of the content that the template signs, in the digest algorithm of the signature."""
+
     digest: DigestText
 
     @property
     def content_digest(self) -> Digest:
         return Digest.parse(self.digest)
+
+
+class DerivedOperation(Planned):
+    """An operation whose digest follows from signatures of earlier waves, and is all that is not known of it before.
+    ``wave``: that of the direct operations is 0.
+    """
+
+    wave: int = Field(ge=1, lt=MAX_WAVES)
+    algorithm: Literal["sha256", "sha384", "sha512"]
 
 
 def operation_list(operations: Iterable[tuple[int, Operation]]) -> bytes:

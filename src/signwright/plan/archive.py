@@ -2,17 +2,20 @@
 """Sign members of a zip archive: each by its own format, and the archive written around them.
 
 Members that do not change keep every byte. One that does keeps its packing, its place, and what its headers say of
-times and rights; a stored one is changed in place, a deflated one is packed anew, in memory. Operations are direct:
-the archive itself is not signed, so that no digest depends on a signature.
+times and rights; a stored one is changed in place, a deflated one is packed anew, in memory.
+
+Innermost first: what has nothing to be signed inside is signed in the first wave, by direct operations, and an archive
+that is signed itself (a JAR, a package) in the wave after the last one of its members, by an operation that is derived:
+its digest follows from their signatures.
 """
 
 from __future__ import annotations
 
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -24,12 +27,21 @@ from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.formats.zip import ZipFormat
 from signwright.formats.zip_patch import MAX_MOVED_DIRECTORY, Edit, open_zip, read_directory, zip_plan, zip_splices
 from signwright.formats.zip_records import ChangedMember
-from signwright.model.operation import Name, Operation, Strict
+from signwright.model.operation import MAX_WAVES, DerivedOperation, Name, Operation, Parameter, Planned, Strict
 from signwright.model.patch import Patch, Patched
 from signwright.model.view import View, Window, blocks, sha256_of
 from signwright.plan.beside import beside_problems
-from signwright.plan.choice import choose, refuse
-from signwright.plan.contents import MAX_DEPTH, MAX_UNPACKED, NOT_LISTED, NOWHERE, Room, content_problems, unpacked
+from signwright.plan.choice import choose, refuse, rule_number
+from signwright.plan.contents import (
+    MAX_DEPTH,
+    MAX_UNPACKED,
+    NEVER_UNPACKED,
+    NOT_LISTED,
+    NOWHERE,
+    Room,
+    content_problems,
+    unpacked,
+)
 from signwright.plan.paths import MAX_PATH, below, shown
 from signwright.plan.signed import Standing, standing
 from signwright.policy.documents import Inside, MemberRule
@@ -44,8 +56,11 @@ _DEFLATED, _HEAD = 8, 8
 #: Where a record of the directory has the file's mode, for programs that are not of Windows.
 _MODE = 40
 
+Placed = TypeVar("Placed", bound=Planned)
 #: Prepare a member: (its content, its rule, its format, options of that, how deep it is).
 PrepareMember = Callable[[View, MemberRule, Format, dict[str, Any], int], Prepared]
+#: Prepare a member in a later wave: (its content, its rule, its format, paths in it, "" for itself).
+PrepareAgain = Callable[[View, MemberRule, Format, Sequence[str]], Prepared]
 #: The patch for a member that was prepared, from its envelopes.
 EmbedMember = Callable[[View, Prepared, Sequence[bytes]], Patch]
 
@@ -70,23 +85,27 @@ class ArchiveState(Strict):
 
 @dataclass(slots=True)
 class _Seen:
-    """What `prepare_archive` has found so far."""
+    """What has been found so far. ``prepared``: name, format and what was prepared of each member to be signed."""
 
-    prepared: list[tuple[str, Prepared]]
+    prepared: list[tuple[str, str, Prepared]]
     problems: list[str]
     verified: int = 0
 
 
-def prepare_archive(view: View, inside: Inside, *, prepare: PrepareMember, room: Room, depth: int = 0) -> Prepared:
+def prepare_archive(
+    view: View, inside: Inside, *, prepare: PrepareMember, room: Room, depth: int = 0, around: Prepared | None = None
+) -> Prepared:
     """Every operation of every member that is to be signed. Raises `FormatError` with all problems at once, each with
-    the path of its member. ``room``: of the whole artifact.
+    the path of its member. ``room``: of the whole artifact; ``around``: the archive as its own format prepared it,
+    where it is to be signed itself: after its members, and as it is where no member is to be signed.
     """
     if depth >= MAX_DEPTH:
         raise FormatError(f"archives in more than {MAX_DEPTH} others", code="archive-depth")
     archive = open_zip(view)
     members = [member for member in archive.members if not member.is_folder]
     folders = [member.name for member in archive.members if member.is_folder]
-    choice = choose(inside, [member.name for member in members], folders)
+    are_files = around is None or around.format not in NEVER_UNPACKED
+    choice = choose(inside, [member.name for member in members], folders, are_files=are_files)
     seen = _Seen([], [*choice.problems, *beside_problems(view, archive, inside)])
     for member, rule in zip(members, choice.rules, strict=True):
         if rule is not None and (rule.action != "keep" or rule.members):
@@ -94,6 +113,44 @@ def prepare_archive(view: View, inside: Inside, *, prepare: PrepareMember, room:
                 _look(view, archive, member, rule=rule, seen=seen, prepare=prepare, room=room, depth=depth)
             except (FormatError, LimitError) as problem:
                 seen.problems.append(f"{shown(member.name)}: {problem.message.removesuffix(NOWHERE)}")
+    if not seen.prepared and not seen.problems:
+        if around is not None:
+            return around
+        seen.problems.append("no member is to be signed")
+    _check_room(archive, seen, room)
+    return _together(view, seen, counted=len(members), around=around)
+
+
+def prepare_members_again(
+    view: View, inside: Inside, paths: Collection[str], *, prepare: PrepareAgain, room: Room
+) -> Prepared:
+    """The operations of the members at ``paths``, which are signed themselves and whose own members were signed in
+    earlier waves. Nothing else is looked at: all of it was before the first wave. Raises `FormatError`.
+    """
+    archive = open_zip(view)
+    seen, left = _Seen([], []), set(paths)
+    for member in archive.members:
+        here = {path for path in left if path == member.name or path.startswith(f"{member.name}/")}
+        if not here:
+            continue
+        number = rule_number(inside, member.name)
+        if number is None or inside.members[number].action != "sign":
+            raise FormatError(f"{shown(member.name)}: no rule has it signed", code="derived")
+        rule = inside.members[number]
+        within = [path[len(member.name) + 1 :] for path in sorted(here)]
+        chosen = _format(rule)
+        one = prepare(_content(view, archive, member), rule, chosen, within)
+        seen.prepared.append((member.name, chosen.name, one))
+        room.repacked += member.packed if member.method == _DEFLATED else 0
+        left -= here
+    if left or not seen.prepared:
+        raise FormatError(f"no member {shown(min(left, default=''))}", code="derived")
+    _check_room(archive, seen, room)
+    return _together(view, seen, counted=len(archive.members))
+
+
+def _check_room(archive: ZipArchive, seen: _Seen, room: Room) -> None:
+    """Refuse what was found, with what goes beyond the limits."""
     if len(seen.prepared) > MAX_SIGNED:
         seen.problems.append(f"{len(seen.prepared)} members to be signed, at most {MAX_SIGNED}")
     if archive.directory.size > MAX_MOVED_DIRECTORY:
@@ -102,10 +159,7 @@ def prepare_archive(view: View, inside: Inside, *, prepare: PrepareMember, room:
         seen.problems.append(
             f"{room.repacked} packed bytes of members to be signed, at most {MAX_REPACKED}: store them"
         )
-    if not seen.prepared and not seen.problems:
-        seen.problems.append("no member is to be signed")
     refuse(seen.problems)
-    return _together(view, seen, counted=len(members))
 
 
 def embed_archive(view: View, prepared: Prepared, envelopes: Sequence[bytes], *, embed: EmbedMember) -> Patch:
@@ -159,7 +213,7 @@ def _look(
         one = _to_be_signed(content, rule, chosen, prepare, depth)
         if one is not None:
             seen.problems += [str(reason) for reason in metadata_problems(rule, member.name, one.facts)]
-            seen.prepared.append((member.name, one))
+            seen.prepared.append((member.name, chosen.name, one))
             room.repacked += member.packed if member.method == _DEFLATED else 0
             return
         seen.verified += 1
@@ -194,8 +248,6 @@ def _to_be_signed(
                 f"{words}; wanted no signature, or one by a listed signer", code="already-signed"
             ) from None
         one = prepare(content, rule, chosen, {**options, "existing": rule.existing}, depth + 1)
-    if not one.final:
-        raise FormatError("it needs operations that follow from signatures, which are not built", code="derived")
     return one
 
 
@@ -234,40 +286,62 @@ def _content(view: View, archive: ZipArchive, member: Member) -> View:
     return unpacked(archive, member)
 
 
-def _together(view: View, seen: _Seen, *, counted: int) -> Prepared:
+def _together(view: View, seen: _Seen, *, counted: int, around: Prepared | None = None) -> Prepared:
     operations: list[Operation] = []
+    later: list[DerivedOperation] = []
     rows: list[SignedMember] = []
     listed: list[PreparedMember] = []
-    beside = sum(len(one.contents) + len(one.tables) for _, one in seen.prepared)
+    beside = sum(len(one.contents) + len(one.tables) for *_, one in seen.prepared)
     if beside > MAX_BESIDE_PARTS:
         raise FormatError(
             f"members to be signed that need {beside} parts beside what is prepared, at most {MAX_BESIDE_PARTS}",
             code="too-large",
             hint="fewer members of kinds that are archives themselves",
         )
-    for name, one in seen.prepared:
-        for operation in one.operations:
-            path = below(name, operation.inner_path)
-            if len(path) > MAX_PATH:
-                raise FormatError(f"a path of {len(path)} characters, at most {MAX_PATH}", code="too-large")
-            operations.append(operation.model_copy(update={"inner_path": path}))
-        inner = [m.model_copy(update={"path": below(name, m.path)}) for m in one.members]
-        listed += inner or [PreparedMember(path=name, format=one.format, facts=one.facts)]
+    for name, form, one in seen.prepared:
+        operations += (_placed(name, operation) for operation in one.operations)
+        later += (_placed(name, operation) for operation in one.later)
+        listed += (m.model_copy(update={"path": below(name, m.path)}) for m in one.members)
+        if not all(operation.inner_path for operation in (*one.operations, *one.later)):
+            listed.append(PreparedMember(path=name, format=form, facts=one.facts))
         counts = {"contents": len(one.contents), "tables": len(one.tables)}
         rows.append(SignedMember(name=name, format=one.format, prepared=one.model_dump(mode="json"), **counts))
     signed, verified = len(rows), seen.verified
+    facts: dict[str, Parameter] = {"members": counted, "signed": signed, "verified": verified}
+    facts["kept"] = counted - signed - verified
+    if around is not None:
+        wave = 1 + max((operation.wave for operation in later), default=0)
+        later += (_following(operation, wave) for operation in around.operations)
+        facts |= around.facts
     return Prepared(
         format=ZipFormat.name,
         source_sha256=sha256_of(view),
         source_size=view.size,
         operations=tuple(operations),
-        facts={"members": counted, "signed": signed, "verified": verified, "kept": counted - signed - verified},
+        later=tuple(later),
+        facts=facts,
         members=tuple(listed),
         state=ArchiveState(members=rows).model_dump(mode="json"),
     ).beside(
-        contents=[part for _, one in seen.prepared for part in one.contents],
-        tables=[part for _, one in seen.prepared for part in one.tables],
+        contents=[part for *_, one in seen.prepared for part in one.contents],
+        tables=[part for *_, one in seen.prepared for part in one.tables],
     )
+
+
+def _placed(name: str, operation: Placed) -> Placed:
+    """The same with the path as it is from the archive that has ``name``."""
+    path = below(name, operation.inner_path)
+    if len(path) > MAX_PATH:
+        raise FormatError(f"a path of {len(path)} characters, at most {MAX_PATH}", code="too-large")
+    return operation.model_copy(update={"inner_path": path})
+
+
+def _following(operation: Operation, wave: int) -> DerivedOperation:
+    """What may be said of an operation before the signatures that its digest follows from."""
+    if wave >= MAX_WAVES:
+        raise FormatError(f"signatures of {wave} others, one within another; at most {MAX_WAVES - 1}", code="too-deep")
+    told = operation.model_dump(exclude={"digest"})
+    return DerivedOperation.model_validate({**told, "wave": wave, "algorithm": operation.content_digest.algorithm})
 
 
 def _members(prepared: Prepared) -> Iterator[tuple[str, Prepared]]:

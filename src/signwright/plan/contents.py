@@ -30,7 +30,7 @@ RATIO, RATIO_FLOOR = 100, 128 << 20
 #: Containers within containers.
 MAX_DEPTH = 4
 #: Formats whose members are read where they stand: in a JAR, classes may differ in case alone.
-_NEVER_UNPACKED = frozenset({"jar", "msi"})
+NEVER_UNPACKED = frozenset({"jar", "msi"})
 #: What errors say that are about no place in the file.
 NOWHERE = " (at offset 0)"
 
@@ -79,7 +79,7 @@ class _Look:
         members = [(member, _names(archive, member)) for member in archive.members if not member.is_folder]
         folders = [member.name.replace("\\", "/") for member in archive.members if member.is_folder]
         names = [name for _, all_of_it in members for name in all_of_it]
-        are_files = form not in _NEVER_UNPACKED and not isinstance(archive, CfbArchive)
+        are_files = form not in NEVER_UNPACKED and not isinstance(archive, CfbArchive)
         choice = choose(inside, names, folders, are_files=are_files)
         self.problems += [below(path, problem) for problem in choice.problems]
         if isinstance(archive, ZipArchive):

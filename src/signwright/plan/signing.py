@@ -7,6 +7,7 @@ This is what clients and workers call in place of a format's own methods. Everyt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,7 +18,7 @@ from signwright.formats.registry import format_named
 from signwright.formats.zip import ZipFormat
 from signwright.model.patch import Patch
 from signwright.model.view import View
-from signwright.plan.archive import embed_archive, prepare_archive
+from signwright.plan.archive import embed_archive, prepare_archive, prepare_members_again
 from signwright.plan.contents import Room, check_contents
 from signwright.policy.documents import Inside, MemberRule
 
@@ -25,45 +26,97 @@ from signwright.policy.documents import Inside, MemberRule
 NOTHING_INSIDE = Inside()
 
 
+#: Formats of archives that are signed themselves, and whose members can be signed before.
+_SIGNED_ARCHIVES = frozenset({"jar", "nuget"})
+
+
 def prepare(one: Format, view: View, chain: Sequence[bytes], options: FormatOptions, inside: Inside) -> Prepared:
-    """As `signwright.formats.base.Format.prepare`, with the members treated as ``inside`` says."""
+    """As `signwright.formats.base.Format.prepare`, with the members treated as ``inside`` says. Where members are to be
+    signed it is of format ``zip``, whatever the file is; then ``later`` has what is to be signed after them.
+    """
     if not inside.members:
         return one.prepare(view, chain, options)
-    prepared = _prepare(one, view, chain, options=options, inside=inside, room=Room(view.size), depth=0)
+    return _packable(_First(chain, Room(view.size)).prepare(one, view, options, inside, depth=0))
+
+
+def prepare_again(
+    one: Format,
+    view: View,
+    chain: Sequence[bytes],
+    options: FormatOptions,
+    inside: Inside,
+    paths: Sequence[str],
+) -> Prepared:
+    """In a later wave: what is to be signed of ``view``, in which everything of earlier waves is. ``paths``: of the
+    wave's operations, as `prepare` named them.
+    """
+    return _packable(_again(one, view, chain, options, inside, paths, Room(view.size)))
+
+
+def embed(view: View, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
+    """As `signwright.formats.base.Format.embed`. ``view``: what was prepared."""
+    if prepared.format == ZipFormat.name:
+        return embed_archive(view, prepared, envelopes, embed=embed)
+    return format_named(prepared.format).embed(prepared, envelopes)
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first wave."""
+
+    chain: Sequence[bytes]
+    room: Room
+
+    def prepare(self, one: Format, view: View, options: FormatOptions, inside: Inside, *, depth: int) -> Prepared:
+        if not inside.members:
+            return one.prepare(view, self.chain, options)
+        if one.name == ZipFormat.name:
+            return prepare_archive(view, inside, prepare=self._member, room=self.room, depth=depth)
+        around = one.prepare(view, self.chain, options)
+        if one.name not in _SIGNED_ARCHIVES:
+            check_contents(view, inside, self.room, one.name, depth)
+            return around
+        found = prepare_archive(view, inside, prepare=self._member, room=self.room, depth=depth, around=around)
+        if found.later and getattr(options, "existing", "") == "append":
+            raise FormatError("old signatures would not hold once members are signed", code="bad-options")
+        return found
+
+    def _member(self, content: View, rule: MemberRule, chosen: Format, given: dict[str, Any], deep: int) -> Prepared:
+        return self.prepare(chosen, content, _typed(chosen, given), rule, depth=deep)
+
+
+def _again(
+    one: Format,
+    view: View,
+    chain: Sequence[bytes],
+    options: FormatOptions,
+    inside: Inside,
+    paths: Sequence[str],
+    room: Room,
+) -> Prepared:
+    def member(content: View, rule: MemberRule, chosen: Format, within: Sequence[str]) -> Prepared:
+        existing = {} if rule.existing == "refuse" else {"existing": rule.existing}
+        typed = _typed(chosen, {**rule.options, **existing})
+        return _again(chosen, content, chain, typed, rule, within, room)
+
+    if list(paths) == [""]:
+        return one.prepare(view, chain, options)
+    return prepare_members_again(view, inside, paths, prepare=member, room=room)
+
+
+def _typed(chosen: Format, given: dict[str, Any]) -> FormatOptions:
+    try:
+        return chosen.options.model_validate(given)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise FormatError(f"option {where} of format {chosen.name}: {first['msg']}", code="bad-options") from None
+
+
+def _packable(prepared: Prepared) -> Prepared:
+    """Raises `FormatError` for what could not cross processes."""
     try:
         prepared.pack()
     except LimitError as problem:
         raise FormatError(problem.message, code=problem.code) from problem
     return prepared
-
-
-def _prepare(
-    one: Format, view: View, chain: Sequence[bytes], *, options: FormatOptions, inside: Inside, room: Room, depth: int
-) -> Prepared:
-    if not inside.members:
-        return one.prepare(view, chain, options)
-    if one.name != ZipFormat.name:
-        check_contents(view, inside, room, one.name, depth)
-        return one.prepare(view, chain, options)
-
-    def member(content: View, rule: MemberRule, chosen: Format, given: dict[str, Any], deep: int) -> Prepared:
-        try:
-            typed = chosen.options.model_validate(given)
-        except ValidationError as problem:
-            first = problem.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise FormatError(f"option {where} of format {chosen.name}: {first['msg']}", code="bad-options") from None
-        return _prepare(chosen, content, chain, options=typed, inside=rule, room=room, depth=deep)
-
-    return prepare_archive(view, inside, prepare=member, room=room, depth=depth)
-
-
-def embed(one: Format, view: View, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
-    """As `signwright.formats.base.Format.embed`. ``view``: what was prepared."""
-    if one.name == ZipFormat.name:
-        return embed_archive(view, prepared, envelopes, embed=_embed_member)
-    return one.embed(prepared, envelopes)
-
-
-def _embed_member(view: View, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
-    return embed(format_named(prepared.format), view, prepared, envelopes)

@@ -41,6 +41,7 @@ RULES: tuple[Rule, ...] = (
     submitter.submitter_is_allowed,
     submitter.quota_is_left,
     artifacts.mode_is_listed,
+    artifacts.derived_is_allowed,
     artifacts.artifacts_fit_the_configuration,
     artifacts.options_are_listed,
     key.operations_fit_the_key,

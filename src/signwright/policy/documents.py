@@ -232,6 +232,8 @@ class OptionRule(Strict):
 
 
 class SigningPolicy(Strict):
+    """``derived``: whether operations may follow from signatures, so that people approve them without their digests."""
+
     kind: Kind
     key: Name
     artifact_configuration: Name
@@ -242,6 +244,7 @@ class SigningPolicy(Strict):
     timestamp: Literal["required", "none"] = "required"
     hold: Literal["qa"] | None = None
     options: dict[Name, OptionRule] = Field(default_factory=dict)
+    derived: Literal["refuse", "allow"] = "refuse"
     max_request_age_hours: int = Field(default=24, ge=1, le=168)
     retention_days: int = Field(default=365, ge=0)
     max_per_day: int | None = Field(default=None, ge=1)

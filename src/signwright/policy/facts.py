@@ -71,7 +71,7 @@ class VerifiedFreshness:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """``submitter``: KeyId that signed the request, or None; ``now``: the deciding process's own clock;
-    ``freshness``: the one with the highest number.
+    ``freshness``: the one with the highest number; ``wave``: the one that is to be signed.
     """
 
     request: Statement[Request]
@@ -82,6 +82,14 @@ class Facts:
     counters: Counters = Counters()
     ignored: tuple[str, ...] = ()
     freshness: VerifiedFreshness | None = None
+    wave: int = 0
+
+    @property
+    def wanted(self) -> int:
+        """How many operations of this wave and later ones the request names."""
+        artifacts = self.request.predicate.artifacts
+        direct = 0 if self.wave else sum(len(artifact.operations) for artifact in artifacts)
+        return direct + sum(one.wave >= self.wave for artifact in artifacts for one in artifact.derived)
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -99,6 +107,7 @@ def gather(
     now: datetime,
     counters: Counters = Counters(),
     revoked: frozenset[str] = frozenset(),
+    wave: int = 0,
 ) -> Facts:
     """Verify each envelope against ``policy`` and keep what holds. Raises only for a request that does not parse.
 
@@ -122,6 +131,7 @@ def gather(
         counters=counters,
         ignored=tuple(ignored),
         freshness=freshness,
+        wave=wave,
     )
 
 

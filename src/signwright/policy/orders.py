@@ -18,12 +18,13 @@ from typing import Protocol
 from signwright.envelopes.base import MAX_SEEN, SignerContext, ToBeSigned, check_seen
 from signwright.envelopes.templates import template_named
 from signwright.errors import DeniedError, KeystoreError, LimitError, MalformedError
+from signwright.model.operation import Operation
 from signwright.model.times import parse_time
 from signwright.policy.decide import decide
 from signwright.policy.documents import Key, SigningPolicy
 from signwright.policy.facts import Counters, Facts, gather
 from signwright.policy.following import Consistency, LogMemory, logged_leaf
-from signwright.policy.intent import intent_leaf, requested_operations
+from signwright.policy.intent import intent_leaf, wave_operations
 from signwright.policy.policy import Policy, spki_sha256
 from signwright.statements.dsse import Envelope, parse_envelope
 from signwright.statements.keys import verify_envelope
@@ -44,27 +45,22 @@ class Memory(LogMemory, Protocol):
 
     def first_leaf(self) -> int:
         """Index of the leaf that logs the start of this process; raises `DeniedError` before there is one."""
-        ...
 
     def revoked(self) -> frozenset[str]:
         """What the newest freshness statement ever accepted revokes."""
-        ...
 
     def freshness(self, *, created: int) -> int:
         """The highest number of a freshness statement that was read in the log at or after the time ``created``; 0 for
         none. Seconds since the epoch.
         """
-        ...
 
     def attempts(self, request: str, wave: int) -> int:
         """The highest attempt ever claimed, 0 before the first."""
-        ...
 
     def is_claimed(self, leaf_index: int) -> bool: ...
 
     def used(self, name: str, hour: int) -> int:
         """Operations under ``name`` in hour ``hour`` since the epoch and the 24 before: at least 24 h in all."""
-        ...
 
 
 class OpenKey(Protocol):
@@ -159,14 +155,15 @@ def check_order(policy: Policy, memory: Memory, frame: OrderFrame, *, profile: i
     rule = policy.signing_policy(request.project, request.signing_policy)
     if rule is None:
         raise DeniedError(f"no signing policy {request.project}/{request.signing_policy}", code="signing-policy")
-    facts = _facts(policy, memory, frame, rule, now=now)
+    operations = wave_operations(request, order.wave, frame.operations)
+    facts = _facts(policy, memory, frame, rule, wave=order.wave, now=now)
     if facts.request.digest != order.request:
         raise DeniedError("the order is for another request", code="wrong-request")
     _authorised(policy, facts)
     leaf = _intent(policy, facts, frame, order, profile=profile)
     checkpoint, newest = _logged(policy, memory, frame, facts, order=order, leaf=leaf, now=now)
     check_attempt(memory, order.request, wave=order.wave, attempt=order.attempt, leaf_index=order.leaf_index)
-    contents = _to_be_signed(policy.key_of(rule), request, frame.contents, parse_time(leaf.signing_time))
+    contents = _to_be_signed(policy.key_of(rule), operations, frame.contents, parse_time(leaf.signing_time))
     used = tuple((name, len(contents)) for name in _counted(policy, request, rule))
     claim = Claim(
         order.leaf_index, order.request, order.wave, order.attempt, used, int(newest.timestamp()), _freshness(facts)
@@ -192,7 +189,9 @@ def _counted(policy: Policy, request: Request, rule: SigningPolicy) -> tuple[str
     return f"key {spki_sha256(policy.key_of(rule))}", f"policy {request.project}/{request.signing_policy}"
 
 
-def _facts(policy: Policy, memory: Memory, frame: OrderFrame, rule: SigningPolicy, *, now: datetime) -> Facts:
+def _facts(
+    policy: Policy, memory: Memory, frame: OrderFrame, rule: SigningPolicy, *, wave: int, now: datetime
+) -> Facts:
     request = parse_statement(frame.request, Request).predicate
     hour = int(now.timestamp()) // 3600
     counters = Counters(*(memory.used(name, hour) for name in _counted(policy, request, rule)))
@@ -204,6 +203,7 @@ def _facts(policy: Policy, memory: Memory, frame: OrderFrame, rule: SigningPolic
         now=now,
         counters=counters,
         revoked=memory.revoked(),
+        wave=wave,
     )
     if facts.ignored:
         raise DeniedError("; ".join(facts.ignored), code="unverified-statement")
@@ -226,9 +226,6 @@ def _authorised(policy: Policy, facts: Facts) -> None:
 def _intent(policy: Policy, facts: Facts, frame: OrderFrame, order: Order, *, profile: int) -> IntentLeaf:
     """The leaf is the one that these facts make; only sandbox and signing time are the gate's word."""
     leaf = parse_intent(frame.leaf)
-    # Derived operations are not built: everything signed is a direct operation of the approved request.
-    if frame.operations != requested_operations(facts.request.predicate):
-        raise DeniedError("the operations are not those of the request", code="wrong-operations")
     expected = intent_leaf(
         policy,
         facts,
@@ -242,8 +239,6 @@ def _intent(policy: Policy, facts: Facts, frame: OrderFrame, order: Order, *, pr
     if expected.encode() != frame.leaf:
         differs = sorted(k for k, v in expected.model_dump().items() if v != leaf.model_dump()[k])
         raise DeniedError(f"the logged intent says something else about: {', '.join(differs)}", code="wrong-intent")
-    if order.wave != 0:
-        raise DeniedError("a second wave holds derived operations, which are not built", code="derived")
     return leaf
 
 
@@ -290,6 +285,8 @@ def check_attempt(memory: Memory, request: str, *, wave: int, attempt: int, leaf
         raise DeniedError(f"intent {leaf_index} was logged before this keyholder started", code="intent-too-old")
     if memory.is_claimed(leaf_index):
         raise DeniedError(f"intent {leaf_index} was used before", code="intent-used")
+    if wave and memory.attempts(request, wave - 1) != attempt:
+        raise DeniedError(f"wave {wave} of attempt {attempt} without the one before it", code="wrong-wave")
     before = memory.attempts(request, wave)
     if not before < attempt <= MAX_ATTEMPTS:
         raise DeniedError(
@@ -313,23 +310,24 @@ def check_key(approved: Approved, key: OpenKey | None) -> None:
         )
 
 
-def _to_be_signed(key: Key, request: Request, seen: Sequence[bytes], time: datetime) -> tuple[ToBeSigned, ...]:
-    """Built here, from the operations of the approved request, which `_intent` found in the witnessed leaf. ``seen``:
-    the content of each operation that must be seen, in order.
+def _to_be_signed(
+    key: Key, operations: Sequence[Operation], seen: Sequence[bytes], time: datetime
+) -> tuple[ToBeSigned, ...]:
+    """Built here, from the operations that the approved request names and the witnessed leaf has. ``seen``: the content
+    of each operation that must be seen, in order.
     """
     left = list(seen)
     chain = tuple(base64.b64decode(certificate) for certificate in key.chain)
     context = SignerContext(chain, base64.b64decode(key.public_key), time)
     contents = []
-    for artifact in request.artifacts:
-        for operation in artifact.operations:
-            template = template_named(operation.template)
-            if template.family != key.family or template.purpose not in key.purposes:
-                asked = f"template {template.name!r} ({template.family}, {template.purpose})"
-                raise DeniedError(f"{asked} on a key of family {key.family}", code="key-family")
-            if template.check_content is not None:
-                check_seen(template, operation, left.pop(0) if left else b"")
-            contents.append(template.to_be_signed(operation, context))
+    for operation in operations:
+        template = template_named(operation.template)
+        if template.family != key.family or template.purpose not in key.purposes:
+            asked = f"template {template.name!r} ({template.family}, {template.purpose})"
+            raise DeniedError(f"{asked} on a key of family {key.family}", code="key-family")
+        if template.check_content is not None:
+            check_seen(template, operation, left.pop(0) if left else b"")
+        contents.append(template.to_be_signed(operation, context))
     if left:
         raise DeniedError(f"{len(left)} contents that no operation is about", code="wrong-content")
     return tuple(contents)

@@ -71,10 +71,12 @@ NOT_COUNTED = frozenset({"weak-digest", "unsigned-entries"})
 
 @runtime_checkable
 class Keeper(Protocol):
-    """What the `Reader` of an archive offers besides."""
+    """What the `Reader` of archives offers besides."""
 
-    def kept(self, view: View, signed: Collection[str]) -> str:
-        """Hex digest of every byte of the members that are not at the paths ``signed``. Raises `FormatError`."""
+    def read_members(self, view: View, signed: Collection[str]) -> Reading:
+        """As `Reader.read`, of an archive whose members at the paths ``signed`` are signed, also where these lead into
+        archives that are signed themselves. ``kept_sha256`` is of every byte of all other members.
+        """
         ...
 
 

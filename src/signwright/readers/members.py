@@ -21,7 +21,7 @@ from signwright.model.text import first_bad_character
 from signwright.model.view import FileView, View, Window, blocks
 from signwright.readers import member_strip
 from signwright.readers import zip as archives
-from signwright.readers.base import FoundSignature, Reader, Reading
+from signwright.readers.base import FoundSignature, Reader, Reading, Stripper
 from signwright.readers.zip import Archive, Entry
 
 #: Bytes of a deflated member that is opened, unpacked into memory; a stored one is read where it stands.
@@ -143,25 +143,29 @@ class ZipReader:
         """
         if content is not None:
             raise FormatError("members of a zip carry their signatures inside, there is no content beside it")
-        walk = _Walk(self._readers, view.size)
-        found, stripped = walk.archive(view)
+        found, stripped = _Walk(self._readers, view.size).archive(view)
         return Reading(self.name, tuple(found.signatures), stripped, found.all_warnings())
 
-    def kept(self, view: View, signed: Collection[str]) -> str:
+    def read_members(self, view: View, signed: Collection[str]) -> Reading:
         """Implements `signwright.readers.base.Keeper`. A strip digest forgives what a signature does not cover, also in
-        a member that is not to be signed: of such a one every byte counts here, as it is packed, and of its header. In
-        an archive within that has a path of ``signed`` in it, that holds for each of its members.
+        a member that is not to be signed: of such a one every byte counts in ``kept_sha256``, as it is packed, and of
+        its header. In an archive within that has a path of ``signed`` in it, that holds for each of its members.
         """
+        ordered = sorted(signed)
+        found, stripped = _Walk(self._readers, view.size, ordered).archive(view)
         strip = member_strip.Strip()
-        _Walk(self._readers, view.size).kept(view, strip, sorted(signed))
-        return strip.hexdigest()
+        _Walk(self._readers, view.size, ordered).kept(view, strip)
+        return Reading(
+            self.name, tuple(found.signatures), stripped, found.all_warnings(), kept_sha256=strip.hexdigest()
+        )
 
 
 class _Walk:
-    """One reading of a file of ``size`` bytes."""
+    """One reading of a file of ``size`` bytes. ``signed``: paths of the members that are signed, in order."""
 
-    def __init__(self, readers: Mapping[str, Reader], size: int) -> None:
+    def __init__(self, readers: Mapping[str, Reader], size: int, signed: Sequence[str] = ()) -> None:
         self._readers = readers
+        self._signed = signed
         #: How many bytes may still be unpacked, of all members and of scripts.
         self._left = max(_RATIO_FLOOR, _RATIO * size)
         self._left_of_scripts = max(_SCRIPT_FLOOR, _SCRIPT_RATIO * size)
@@ -174,7 +178,7 @@ class _Walk:
         base = member_strip.uncounted(view, archive)
         strip, found = member_strip.opened(view, archive, base), _Found()
         for entry, name in zip(archive.entries, names, strict=True):
-            kind = self._kind(view, entry, name)
+            kind = self._kind(view, entry, folder + name)
             if kind == _ZIP and member_strip.has_below(ordered, f"{name}/"):
                 raise FormatError("zip: an archive and a folder of one name", offset=entry.local, code="name-twice")
             digest = self._opened(view, entry, folder + name, kind=kind, found=found, depth=depth)
@@ -185,27 +189,29 @@ class _Walk:
                 strip.take(kind.encode(), digest.encode())
         return found, member_strip.closed(strip, view, archive)
 
-    def kept(
-        self, view: View, strip: member_strip.Strip, signed: Sequence[str], folder: str = "", depth: int = 0
-    ) -> None:
-        """``signed``: in order. See `ZipReader.kept`."""
+    def kept(self, view: View, strip: member_strip.Strip, folder: str = "", depth: int = 0) -> None:
+        """See `ZipReader.read_members`."""
         archive = archives.read_archive(view, free=True)
         for entry, name in zip(archive.entries, member_strip.names_of(archive), strict=True):
             path = folder + name
-            if member_strip.has_below(signed, f"{path}/") and self._may_open(view, entry, name, depth):
-                self.kept(self._content(view, entry, _ZIP), strip, signed, f"{path}/", depth + 1)
-            elif not member_strip.has(signed, path):
+            if member_strip.has_below(self._signed, f"{path}/") and self._may_open(view, entry, path, depth):
+                self.kept(self._content(view, entry, _ZIP), strip, f"{path}/", depth + 1)
+            elif not member_strip.has(self._signed, path):
                 strip.take_range(view, entry.local, entry.end)
 
-    def _may_open(self, view: View, entry: Entry, name: str, depth: int) -> bool:
+    def _may_open(self, view: View, entry: Entry, path: str, depth: int) -> bool:
         small = entry.method == _STORED or entry.size <= MAX_UNPACKED
-        return depth < MAX_DEPTH and small and self._kind(view, entry, name) == _ZIP
+        return depth < MAX_DEPTH and small and self._kind(view, entry, path) == _ZIP
 
-    def _kind(self, view: View, entry: Entry, name: str) -> str | None:
-        """Which reader the member has, if any."""
-        if entry.flags & _ENCRYPTED or entry.method not in (_STORED, _DEFLATED) or not entry.size or name[-1] == "/":
+    def _kind(self, view: View, entry: Entry, path: str) -> str | None:
+        """Which reader the member has, if any. An archive in which something is signed is a zip, also where it will be
+        signed itself: what it has of its own signature counts like everything else in it.
+        """
+        if entry.flags & _ENCRYPTED or entry.method not in (_STORED, _DEFLATED) or not entry.size or path[-1] == "/":
             return None
-        kind = kind_of(name, lambda: _head(view, entry))
+        kind = kind_of(path.rpartition("/")[2], lambda: _head(view, entry))
+        if kind in _SIGNED_ZIPS and member_strip.has_below(self._signed, f"{path}/"):
+            return _ZIP
         return kind if kind == _ZIP or kind in self._readers else None
 
     def _opened(
@@ -240,7 +246,13 @@ class _Walk:
             return None
         if kind in _UNPACKING:
             self._charge(_unpacked_size(archives.read_archive(content, free=True)))
-        reading = reader.read(content)
+        try:
+            reading = reader.read(content)
+        except (FormatError, VerificationError):
+            # An old signature that does not hold and gives way to the one that is made.
+            if not isinstance(reader, Stripper) or not member_strip.has(self._signed, path):
+                raise
+            return reader.stripped(content)
         found.sign(path, reading.signatures)
         for warning in reading.warnings if reading.signatures else ():
             found.warn(path, warning)

@@ -12,7 +12,17 @@ from typing import Annotated, Generic, Literal, TypeVar, cast
 from pydantic import Field, StringConstraints
 
 from signwright.errors import MalformedError, SignwrightError
-from signwright.model.operation import Many, Name, Operation, Parameter, Sha256Text, Strict, Time
+from signwright.model.operation import (
+    MAX_WAVES,
+    DerivedOperation,
+    Many,
+    Name,
+    Operation,
+    Parameter,
+    Sha256Text,
+    Strict,
+    Time,
+)
 from signwright.statements.dsse import Envelope, statement_digest
 from signwright.statements.parse import strict_json, validate_model
 
@@ -49,12 +59,15 @@ class SourceRevision(Strict):
 
 
 class RequestedArtifact(Strict):
-    """One artifact of a request, in the order of the subjects. ``operations``: as the client derived them."""
+    """One artifact of a request, in the order of the subjects. ``operations``: as the client derived them;
+    ``derived``: those that follow from them.
+    """
 
     size: int = Field(ge=0)
     format: Name
     options: dict[Name, Parameter] = Field(default_factory=dict)
     operations: Many[Operation] = Field(min_length=1)
+    derived: Many[DerivedOperation] = ()
 
 
 class Request(Strict):
@@ -218,7 +231,7 @@ class Order(Strict):
     """Gate to keyholder: sign this wave. Subjects: the request; what it names travels beside."""
 
     request: Sha256Text
-    wave: int = Field(ge=0, lt=8)
+    wave: int = Field(ge=0, lt=MAX_WAVES)
     attempt: int = Field(ge=1, le=3)
     policy_sha256: Sha256Text
     operations_sha256: Sha256Text

@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -67,8 +68,14 @@ class Keyholder:
 
 @pytest.fixture
 def keyholder(tmp_path: Path) -> Iterator[Keyholder]:
-    identity = default_pki().code_signing("p256")
-    signer = SignerWorld(identity)
+    with serving(tmp_path, World()) as held:
+        yield held
+
+
+@contextmanager
+def serving(tmp_path: Path, world: World) -> Iterator[Keyholder]:
+    """A keyholder under the policy of ``world``."""
+    signer = SignerWorld(default_pki().code_signing("p256"), world)
     marks = tmp_path / "marks"
     secret = tmp_path / "secret"
     secret.write_text("x")

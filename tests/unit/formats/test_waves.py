@@ -10,10 +10,12 @@ import pytest
 
 from signwright.errors import FormatError
 from signwright.formats.base import FormatOptions, Prepared
-from signwright.formats.waves import MAX_WAVES, sign_in_waves
-from signwright.model.operation import Operation
+from signwright.formats.waves import sign_in_waves
+from signwright.model.operation import MAX_WAVES, DerivedOperation, Operation
 from signwright.model.patch import Patch, Patched, Splice
 from signwright.model.view import BytesView, View
+
+LATER = DerivedOperation(template="raw", wave=1, algorithm="sha256")
 
 
 class Toy:
@@ -44,7 +46,7 @@ class Toy:
             operations=(
                 Operation(inner_path="inner" if not signed else "", template="raw", digest=f"sha256:{digest}"),
             ),
-            final=signed == 1,
+            later=() if signed else (LATER,),
         )
 
     def embed(self, prepared: Prepared, envelopes: Sequence[bytes]) -> Patch:
@@ -80,7 +82,7 @@ def test_format_that_never_becomes_final_is_stopped() -> None:
             digest = hashlib.sha256(content).hexdigest()
             operations = (Operation(inner_path=f"part{view.size}", template="raw", digest=f"sha256:{digest}"),)
             return Prepared(
-                format="toy", source_sha256=digest, source_size=view.size, operations=operations, final=False
+                format="toy", source_sha256=digest, source_size=view.size, operations=operations, later=(LATER,)
             )
 
     with pytest.raises(FormatError) as problem:

@@ -319,7 +319,7 @@ def test_state_that_was_changed_on_its_way_is_refused(change):
     source = Zip(FILES).build()
     made = bent(source, **change(prepared(source, EXES).state["members"]))
     with pytest.raises(FormatError):
-        signing.embed(FORMATS["zip"], BytesView(source), made, [b"0"] * 2)  # type: ignore[arg-type]
+        signing.embed(BytesView(source), made, [b"0"] * 2)  # type: ignore[arg-type]
 
 
 def test_format_takes_no_options():

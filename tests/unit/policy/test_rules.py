@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from signwright.model.operation import DerivedOperation
 from signwright.model.times import format_time
 from signwright.policy import documents as d
 from signwright.policy.decide import decide
@@ -195,7 +196,10 @@ def _member(rule_of: str, path: str, parameters: dict[str, Any]) -> set[str]:
         ("msi", "a.exe", {}, {"operation-format"}),
         ("msi", "", {}, {"operation-format"}),
         ("msi", "", {"template": "authenticode-msi"}, set()),
-        ("jar", "a.exe", {}, {"operation-format"}),
+        ("jar", "a.exe", {}, set()),
+        ("jar", "a.exe", {"url": "w"}, {"operation-option"}),
+        ("jar", "", {}, {"operation-format"}),
+        ("cab", "a.exe", {}, {"operation-format"}),
     ],
     ids=str,
 )
@@ -203,6 +207,38 @@ def test_members_of_an_archive_are_signed_as_one_rule_of_the_policy_says_and_tho
     form: str, path: str, parameters: dict[str, Any], reasons: set[str]
 ) -> None:
     assert _member(form, path, dict(parameters)) == reasons
+
+
+LATER = DerivedOperation(template="authenticode-pe", wave=1, algorithm="sha256")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "mode", "reasons"),
+    [
+        ("allow", "artifact", set()),
+        ("refuse", "artifact", {"derived"}),
+        ("allow", "digest", {"derived"}),
+    ],
+)
+def test_operations_that_follow_from_signatures_want_a_policy_that_allows_them(
+    allowed: str, mode: str, reasons: set[str]
+) -> None:
+    world = with_rule(World(), derived=allowed, modes=("artifact", "digest"), scan=d.ScanRule(required=False))
+    artifact = RequestedArtifact(size=8, format="pe", operations=(world.operation(b"artifact"),), derived=(LATER,))
+    assert rules(world, artifacts=[artifact], mode=mode) & {"derived"} == reasons
+
+
+def test_operations_that_follow_are_counted_and_fit_key_and_format_like_all_others() -> None:
+    world = with_rule(World(), derived="allow", max_per_day=2)
+    own = world.operation(b"artifact")
+
+    def asked(*later: DerivedOperation) -> set[str]:
+        return rules(world, artifacts=[RequestedArtifact(size=8, format="pe", operations=(own,), derived=later)])
+
+    assert asked(LATER) == set()
+    assert asked(LATER, LATER.model_copy(update={"wave": 2})) == {"policy-quota"}
+    assert asked(LATER.model_copy(update={"template": "raw"})) >= {"key-family", "operation-format"}
+    assert asked(LATER.model_copy(update={"parameters": {"turbo": True}})) == {"operation-option"}
 
 
 # ── submitter, scan, approvals ────────────────────────────────────────────────────────────────────────────────────

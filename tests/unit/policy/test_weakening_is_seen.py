@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from signwright.model.operation import Strict
 from signwright.policy import documents as d
-from signwright.policy.changes import changes, compared, waiting_parts
+from signwright.policy.changes import changes
 from signwright.policy.policy import Policy
+from signwright.policy.weakening import compared, waiting_parts
 from signwright.statements.models import PolicyRoot, Role
 from signwright.statements.writing import public_text
 from tests.support.world import World, ssh_line
@@ -217,6 +218,7 @@ WEAKER: dict[str, Callable[[Any], list[Any]] | None] = {
     "MemberRule.metadata": _to({}, {"company_name": ("Example Ltd", "*")}, {"product_name": ("Example Ltd",)}),
     "MemberRule.members": _MEMBERS,
     "MemberRule.unlisted": _to("keep"),
+    "SigningPolicy.derived": _to("allow"),
     "ArtifactRule.metadata": _to({}, {"company_name": ("Example Ltd", "*")}, {"product_name": ("Example Ltd",)}),
     "ArtifactConfiguration.files": _to("one"),
     "ArtifactConfiguration.rules": _both(_with(d.ArtifactRule(name="?", format="raw")), _twin(max=10_000)),

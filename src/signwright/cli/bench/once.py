@@ -138,7 +138,7 @@ def _members() -> Tools:
     inside, one = Inside(members=(programs,), unlisted="keep"), ZipFormat()
     return Tools(
         prepare=lambda view, chain: signing.prepare(one, view, chain, FormatOptions(), inside),
-        embed=lambda view, prepared, envelopes: signing.embed(one, view, prepared, envelopes),
+        embed=signing.embed,
         template=template_named,
     )
 

@@ -57,15 +57,29 @@ def attempt_back(look: Look[IntentLeaf | KeyOperationLeaf]) -> str | None:
 
 def signed_again(look: Look[IntentLeaf | KeyOperationLeaf]) -> str | None:
     before = look.history.uses.get(OpenIntent(leaf=look.leaf).use)
-    if before is None or before.signed is None:
+    if before is None or before.signed is None or _was_not_followed(look):
         return None
     return f"a new intent for what intent {before.signed} signed"
+
+
+def _was_not_followed(look: Look[IntentLeaf | KeyOperationLeaf]) -> bool:
+    """What was signed came to nothing, because the wave after it was not: all of it is tried once more."""
+    leaf = look.leaf
+    after = look.history.uses.get(f"{leaf.request}/{leaf.wave + 1}") if isinstance(leaf, IntentLeaf) else None
+    return after is not None and after.signed is None
+
+
+def _follows(look: Look[IntentLeaf]) -> bool:
+    """A later wave of the attempt that a custodian has confirmed as a whole."""
+    leaf = look.leaf
+    before = look.history.uses.get(f"{leaf.request}/{leaf.wave - 1}")
+    return before is not None and before.signed is not None and before.attempt == leaf.attempt
 
 
 def no_custodian(look: Look[IntentLeaf]) -> str | None:
     """Where the monitor was told what custodians have to confirm."""
     kinds = {"release": ("release",), "required": ("release", "test")}.get(look.site.custodian or "", ())
-    if look.leaf.kind not in kinds or look.leaf.request in look.history.confirmed:
+    if look.leaf.kind not in kinds or look.leaf.request in look.history.confirmed or _follows(look):
         return None
     return f"no custodian confirmed this {look.leaf.kind} since its last intent"
 
@@ -73,7 +87,7 @@ def no_custodian(look: Look[IntentLeaf]) -> str | None:
 def custodian_skipped(look: Look[IntentLeaf]) -> str | None:
     """Where it was not told: the log itself says that others were confirmed, or that it is an air gap."""
     leaf, history = look.leaf, look.history
-    if look.site.custodian is not None or leaf.request in history.confirmed:
+    if look.site.custodian is not None or leaf.request in history.confirmed or _follows(look):
         return None
     if leaf.kind in history.confirmed_kinds:
         return f"no custodian confirmed this {leaf.kind}; others of its kind were confirmed before"

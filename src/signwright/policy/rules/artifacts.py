@@ -26,6 +26,14 @@ def mode_is_listed(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterato
         )
 
 
+def derived_is_allowed(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
+    del policy
+    request = facts.request.predicate
+    if any(a.derived for a in request.artifacts) and (rule.derived, request.mode) != ("allow", "artifact"):
+        found = f"operations that follow from signatures, in {request.mode} mode"
+        yield Reason("derived", "deny", found, "artifact mode under a policy with derived: allow", "policy keepers")
+
+
 def artifacts_fit_the_configuration(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
     request = facts.request.predicate
     configuration = policy.projects[request.project].artifact_configurations[rule.artifact_configuration]

@@ -12,15 +12,15 @@ from signwright.policy.facts import Facts
 from signwright.policy.policy import Policy
 from signwright.policy.rules.reason import Reason
 
-#: The one format whose members are signed in their places: nothing is signed within others.
-_ARCHIVE = "zip"
+#: Formats whose members are signed in their places: nothing is signed within others.
+_ARCHIVES = frozenset({"zip", "jar", "nuget", "msix"})
 
 
 def operations_fit_the_key(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
     key = policy.key_of(rule)
     if key.disabled:
         yield Reason("key-disabled", "deny", f"key {rule.key!r} is disabled", "a key in service", "policy keepers")
-    asked = {operation.template for artifact in facts.request.predicate.artifacts for operation in artifact.operations}
+    asked = {one.template for a in facts.request.predicate.artifacts for one in (*a.operations, *a.derived)}
     for name in sorted(asked):
         template = TEMPLATES.get(name)
         if template is None:
@@ -35,9 +35,8 @@ def operations_fit_the_key(policy: Policy, rule: SigningPolicy, facts: Facts) ->
 
 def key_quota_is_left(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
     key = policy.key_of(rule)
-    wanted = sum(len(a.operations) for a in facts.request.predicate.artifacts)
-    if key.max_per_day is not None and facts.counters.key + wanted > key.max_per_day:
-        found = f"{facts.counters.key} used, {wanted} more asked"
+    if key.max_per_day is not None and facts.counters.key + facts.wanted > key.max_per_day:
+        found = f"{facts.counters.key} used, {facts.wanted} more asked"
         yield Reason("key-quota", "deny", found, f"at most {key.max_per_day} in 24 h", "policy keepers")
 
 
@@ -51,14 +50,13 @@ def operations_fit_their_artifacts(policy: Policy, rule: SigningPolicy, facts: F
         rule.artifact_configuration
     ]
     for subject, artifact in zip(facts.request.subjects, facts.request.predicate.artifacts, strict=True):
-        rules = [r for r in configuration.rules if r.format == artifact.format == _ARCHIVE]
+        rules = [r for r in configuration.rules if r.format == artifact.format in _ARCHIVES]
         members = [one for r in rules for one in _signed(r)]
-        for operation in artifact.operations:
+        for operation in (*artifact.operations, *artifact.derived):
             template = TEMPLATES.get(operation.template)
             if template is None:
                 continue  # `operations_fit_the_key` has said so
-            is_member = operation.inner_path and artifact.format == _ARCHIVE
-            wanted = members if is_member else [(artifact.format, artifact.options)]
+            wanted = members if operation.inner_path and rules else [(artifact.format, artifact.options)]
             fits = [options for form, options in wanted if form in template.formats]
             if not fits:
                 found = f"template {template.name!r} for {subject.name!r} {operation.inner_path!r} as {artifact.format}"
@@ -79,4 +77,4 @@ def _signed(rule: Inside) -> Iterator[tuple[str | None, Mapping[str, Parameter]]
     for member in rule.members:
         if member.action == "sign":
             yield member.format, member.options
-            yield from _signed(member) if member.format == _ARCHIVE else ()
+            yield from _signed(member) if member.format in _ARCHIVES else ()

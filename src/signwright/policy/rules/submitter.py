@@ -33,7 +33,6 @@ def submitter_is_allowed(policy: Policy, rule: SigningPolicy, facts: Facts) -> I
 
 def quota_is_left(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
     del policy
-    wanted = sum(len(a.operations) for a in facts.request.predicate.artifacts)
-    if rule.max_per_day is not None and facts.counters.signing_policy + wanted > rule.max_per_day:
-        found = f"{facts.counters.signing_policy} used, {wanted} more asked"
+    if rule.max_per_day is not None and facts.counters.signing_policy + facts.wanted > rule.max_per_day:
+        found = f"{facts.counters.signing_policy} used, {facts.wanted} more asked"
         yield Reason("policy-quota", "deny", found, f"at most {rule.max_per_day} in 24 h", "policy keepers")

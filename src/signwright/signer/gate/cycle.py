@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The story of one request in the gate: verify, derive, log, sign, deliver. One wave of direct operations.
+"""The story of one request in the gate: verify, derive, log, sign, deliver.
 
-After the intent is in the log, whatever happens leaves a result leaf: *signed*, *failed* (the key was not used, or what
+Operations whose digests follow from signatures come in waves after the direct ones, each with an intent of its own.
+After an intent is in the log, whatever happens leaves a result leaf: *signed*, *failed* (the key was not used, or what
 it signed was not delivered) or *unknown* (nobody can say). A result leaf rides with the next group of the log: it is
 durable before the answer, in the same transaction as the stored result, and is cosigned with the next round.
 """
@@ -17,20 +18,21 @@ from datetime import datetime
 from functools import partial
 
 from signwright.errors import DeniedError, SignwrightError
+from signwright.model.operation import Operation, operation_list
 from signwright.model.times import format_time
 from signwright.policy.following import AIR_GAP_PROFILE
-from signwright.policy.intent import intent_leaf, requested_operations
+from signwright.policy.intent import intent_leaf, wave_operations
 from signwright.policy.policy import spki_sha256
 from signwright.signer.gate import deliver, outcome
 from signwright.signer.gate.counters import UsageCounters
 from signwright.signer.gate.custodian import WAITING, Custodian
-from signwright.signer.gate.deliver import Checked, Delivery, Enveloped
+from signwright.signer.gate.deliver import Delivery, Stage
 from signwright.signer.gate.deny import DenyBook
-from signwright.signer.gate.derive import Derived, derived
+from signwright.signer.gate.derive import Derived, derived, derived_again
 from signwright.signer.gate.errands import Errands
 from signwright.signer.gate.keyholder import KeyholderClient, OrderParts, OutcomeUnknownError, Signed
 from signwright.signer.gate.log import Log
-from signwright.signer.gate.outcome import Finished, Outcome, SignedArtifact
+from signwright.signer.gate.outcome import Finished, Outcome, SignedWave
 from signwright.signer.gate.policy import GateKeys, PolicyHolder
 from signwright.signer.gate.settings import Limits
 from signwright.signer.gate.state import OpenIntent, State, Usage, Write, add_intent, add_result, close_intent
@@ -39,10 +41,10 @@ from signwright.signer.gate.words import KeepersWords
 from signwright.signer.worker.client import Workers
 from signwright.statements.models import Order
 from signwright.statements.writing import sign_ed25519, statement_payload
+from signwright.transparency.cosignature import Cosigned
 from signwright.transparency.leaf import IntentLeaf, ResultLeaf, fold_digests
 
 MAX_ATTEMPTS = 3
-WAVE = 0
 #: Stands for the sandbox where no content was read.
 NO_WORKER = "not-used"
 
@@ -80,6 +82,17 @@ class Logged:
     leaf: IntentLeaf
     leaf_bytes: bytes
     operations: bytes
+
+
+@dataclass(slots=True)
+class Run:
+    """One attempt on its way. ``last``: number of the last wave; ``stages``: one for each artifact."""
+
+    attempt: int
+    last: int
+    stages: list[Stage]
+    waves: list[SignedWave] = field(default_factory=list)
+    receipts: list[tuple[int, IntentLeaf, Cosigned]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -160,7 +173,7 @@ class Cycle:
             await progress("verifying")
             case = self._gathered(job)
             if job.statement.predicate.mode == "digest" and not custodian.wanted(case):
-                end = await self._wave(case, [], progress)
+                end = await self._waves(case, [], progress)
             else:
                 end = self._refusal(case) or custodian.no_room(case) or await self._with_content(case, progress)
             if end is not None:
@@ -171,7 +184,7 @@ class Cycle:
         custodian = self._parts.custodian
         async with self._content(case, progress) as found:
             if custodian.holds(case):
-                return await self._wave(case, found, progress)
+                return await self._waves(case, found, progress)
         # While somebody is waited for, no artifact is kept.
         await progress(WAITING)
         return await custodian.ask(case, self._look)
@@ -199,9 +212,9 @@ class Cycle:
         async with derived(case, errands=parts.errands, workers=parts.workers, limits=parts.limits) as found:
             yield found
 
-    def _refusal(self, case: Case) -> Outcome | None:
+    def _refusal(self, case: Case, *, wave: int = 0) -> Outcome | None:
         """None when the request may be signed now."""
-        decision = self._parts.verifier.decide(case)
+        decision = self._parts.verifier.decide(case, wave=wave)
         halted = self._parts.words.reasons()
         if halted:
             return outcome.refused(halted, case.facts.ignored, "waiting")
@@ -217,10 +230,8 @@ class Cycle:
                 f"{MAX_ATTEMPTS} attempts were made on this request", code="attempts-used", hint="send a new request"
             )
 
-    async def _wave(self, case: Case, found: Sequence[Derived], progress: Progress) -> Outcome | None:
-        """Log the intent, have it cosigned and signed, deliver; whatever goes wrong after the intent is logged as
-        well. None, before the intent, when it has to be decided again.
-        """
+    async def _waves(self, case: Case, found: Sequence[Derived], progress: Progress) -> Outcome | None:
+        """Everything before the first intent, then wave after wave. None when it has to be decided again."""
         await progress("logging")
         if self._parts.profile == AIR_GAP_PROFILE:
             # People carry cosignatures: those of start and intent are one trip.
@@ -240,19 +251,69 @@ class Cycle:
             if self._is_over(case) or self._refusal(case) is not None:
                 return None  # that took a while
         self._parts.custodian.use_up(case)
-        logged = await self._intent(case, sandbox=self._sandbox(found))
+        artifacts = case.job.statement.predicate.artifacts
+        run = Run(
+            attempt=self._parts.state.last_attempt(case.job.digest) + 1,
+            last=max((one.wave for artifact in artifacts for one in artifact.derived), default=0),
+            stages=[Stage(one) for one in found] or [Stage() for _ in artifacts],
+        )
+        end: Outcome | None = None
+        for wave in range(run.last + 1):
+            if wave:
+                await progress("deriving")
+                run.stages = await self._derived_again(case, run.stages, wave)
+                if case.opened is not self._parts.policies.in_force:
+                    return None
+                refusal = self._refusal(case, wave=wave)
+                if refusal is not None:
+                    return refusal
+            end = await self._wave(case, run, wave, progress)
+            if end is not None:
+                break
+        return end
+
+    async def _derived_again(self, case: Case, stages: Sequence[Stage], wave: int) -> list[Stage]:
+        """The stages with what was derived for this wave. One in which nothing is signed stays as it is."""
+        workers, artifacts = self._parts.workers, case.job.statement.predicate.artifacts
+        again = []
+        for index, stage in enumerate(stages):
+            derived = stage.found
+            if any(one.wave == wave for one in artifacts[index].derived):
+                if derived is None or stage.checked is None:
+                    raise DeniedError("nothing follows from signatures that nobody embedded here", code="derived")
+                derived = await derived_again(
+                    case, wave, index, artifact=derived.artifact, patch=stage.checked.patch, workers=workers
+                )
+            again.append(replace(stage, found=derived))
+        return again
+
+    async def _wave(self, case: Case, run: Run, wave: int, progress: Progress) -> Outcome | None:
+        """Log the intent, have it cosigned and signed, deliver; whatever goes wrong after the intent is logged as
+        well. None when there is another wave to come.
+        """
+        operations = _operations(case, run.stages, wave)
+        logged = await self._intent(case, operations, wave=wave, run=run)
         signed: Signed | None = None
+        finished: Finished | None = None
         try:
-            signed = await self._order(case, found, logged, progress=progress)
-            finished, where = await self._deliver(case, found, logged, signed=signed, progress=progress)
+            signed = await self._order(case, _contents(run.stages, operations), logged, progress=progress)
+            where = await self._deliver(case, run, logged, operations, signed=signed, progress=progress)
+            run.waves.append(SignedWave(logged.index, logged.leaf_bytes, signed.proof, logged.operations))
+            run.receipts.append((logged.index, logged.leaf, signed.witnessed.cosigned))
+            finished = self._finished(case, run) if wave == run.last else None
         except SignwrightError as problem:
             ending = "unknown" if isinstance(problem, OutcomeUnknownError) else "failed"
             await self._result(logged, ending, values=signed.values if signed else ())
             return outcome.failed(problem)
-        digests = [one.result_sha256 for one in finished.artifacts if one.result_sha256 is not None]
-        writes = (add_result(case.job.digest, finished.policy_version, finished.encode()),)
+        touched = {index for index, _ in operations}
+        digests = [
+            stage.checked.patch.result_sha256
+            for index, stage in enumerate(run.stages)
+            if stage.checked is not None and index in touched
+        ]
+        writes = (add_result(case.job.digest, finished.policy_version, finished.encode()),) if finished else ()
         await self._result(logged, "signed", values=signed.values, digests=digests, where=where, writes=writes)
-        return self._signed(finished)
+        return self._signed(finished) if finished else None
 
     def _is_over(self, case: Case) -> bool:
         """A newer policy came into force on the way, or what a custodian confirmed is not how it is any more."""
@@ -263,36 +324,34 @@ class Cycle:
         found = self._look(case.job)
         return isinstance(found, Outcome) or not self._parts.custodian.holds(found)
 
-    def _sandbox(self, found: Sequence[Derived]) -> str:
-        return self._parts.workers.pool.sandbox.replace("+", "-") if found else NO_WORKER
-
-    async def _intent(self, case: Case, *, sandbox: str) -> Logged:
-        """Append the intent; usage is counted from here on."""
+    async def _intent(self, case: Case, operations: Sequence[tuple[int, Operation]], *, wave: int, run: Run) -> Logged:
+        """Append the intent; usage is counted from here on. Raises `DeniedError` for what the request does not name."""
         parts, job = self._parts, case.job
         now = parts.now().replace(microsecond=0)
-        operations = requested_operations(job.statement.predicate)
+        written = operation_list(operations)
+        wave_operations(job.statement.predicate, wave, written)
+        is_read = any(stage.found is not None for stage in run.stages)
         leaf = intent_leaf(
             case.opened.policy,
             case.facts,
-            operations=operations,
-            wave=WAVE,
-            attempt=parts.state.last_attempt(job.digest) + 1,
+            operations=written,
+            wave=wave,
+            attempt=run.attempt,
             profile=parts.profile,
-            sandbox=sandbox,
+            sandbox=parts.workers.pool.sandbox.replace("+", "-") if is_read else NO_WORKER,
             signing_time=now,
         )
-        count = sum(len(a.operations) for a in job.statement.predicate.artifacts)
-        usage = Usage(spki_sha256(case.key), job.address, count, int(now.timestamp()))
+        usage = Usage(spki_sha256(case.key), job.address, len(operations), int(now.timestamp()))
         parts.counters.add(usage)
         content = leaf.encode()
 
         def writes(index: int) -> Sequence[Write]:
-            return (add_intent(OpenIntent(index, job.digest, WAVE, leaf.attempt), usage),)
+            return (add_intent(OpenIntent(index, job.digest, wave, leaf.attempt), usage),)
 
         index = await parts.log.append(content, writes)
-        return Logged(index, leaf, content, operations)
+        return Logged(index, leaf, content, written)
 
-    async def _order(self, case: Case, found: Sequence[Derived], logged: Logged, *, progress: Progress) -> Signed:
+    async def _order(self, case: Case, contents: Sequence[bytes], logged: Logged, *, progress: Progress) -> Signed:
         """One order for the whole wave, sent once."""
         parts = self._parts
         await parts.log.cosigned(logged.index)
@@ -300,7 +359,7 @@ class Cycle:
         await progress("signing")
         order = Order(
             request=case.job.digest,
-            wave=WAVE,
+            wave=logged.leaf.wave,
             attempt=logged.leaf.attempt,
             policy_sha256=case.opened.policy.sha256,
             operations_sha256=logged.leaf.operations_sha256,
@@ -317,49 +376,46 @@ class Cycle:
             leaf=logged.leaf_bytes,
             approvals=case.approvals,
             evidence=case.evidence,
-            contents=tuple(content for one in found for content in one.prepared.contents),
+            contents=tuple(contents),
             seen=tuple((seen.size, bytes.fromhex(seen.root)) for seen in checkpoints),
         )
         return await parts.keyholder.order(parts.log, logged.index, attached)
 
     async def _deliver(
-        self, case: Case, found: Sequence[Derived], logged: Logged, *, signed: Signed, progress: Progress
-    ) -> tuple[Finished, deliver.Where]:
-        """Envelopes, results and receipts of all artifacts, or none."""
+        self,
+        case: Case,
+        run: Run,
+        logged: Logged,
+        operations: Sequence[tuple[int, Operation]],
+        *,
+        signed: Signed,
+        progress: Progress,
+    ) -> deliver.Where:
+        """Envelopes and results of all artifacts, or none."""
         delivery = self._parts.delivery
         await progress("timestamping")
-        rows = await delivery.envelopes(case, logged.leaf, found, values=signed.values)
-        where = deliver.where_stamped(rows)
+        contents = _contents(run.stages, operations)
+        rows = await delivery.envelopes(case, logged.leaf, operations, contents=contents, values=signed.values)
         await progress("checking")
-        checked = [Checked(None, None, None) for _ in rows]
-        if found:
-            checked = [await delivery.embed_and_check(case, one, row) for one, row in zip(found, rows, strict=True)]
-        artifacts = []
-        for index, (row, result) in enumerate(zip(rows, checked, strict=True)):
-            bare = SignedArtifact(b"", result.patch, _envelopes(row), result.result_sha256)
-            receipt = delivery.receipt(
-                case,
-                index,
-                leaf=logged.leaf,
-                intent=logged.index,
-                signed=signed,
-                result=bare,
-                where=where,
-                content_sha256=result.content_sha256,
-            )
-            artifacts.append(replace(bare, receipt=receipt))
-        finished = Finished(
+        for index, stage in enumerate(run.stages):
+            ours = [one for at, one in rows if at == index]
+            if stage.found is not None and ours:
+                stage.checked = await delivery.embed_and_check(case, stage.found, ours)
+            stage.rows += ours
+        return deliver.where_stamped([one for _, one in rows])
+
+    def _finished(self, case: Case, run: Run) -> Finished:
+        """After the last wave: everything with its receipts."""
+        delivery = self._parts.delivery
+        artifacts = (delivery.receipt(case, n, stage=one, waves=run.receipts) for n, one in enumerate(run.stages))
+        return Finished(
             policy_version=case.opened.policy.version,
-            intent=logged.index,
-            leaf=logged.leaf_bytes,
-            proof=signed.proof,
-            operations=logged.operations,
+            waves=tuple(run.waves),
             request=case.job.request_bytes,
             approvals=case.approvals,
             evidence=case.evidence,
             artifacts=tuple(artifacts),
         )
-        return finished, where
 
     async def _result(
         self,
@@ -412,5 +468,21 @@ async def close_unfinished(state: State, log: Log, *, now: datetime) -> int:
     return len(unfinished)
 
 
-def _envelopes(row: Sequence[Enveloped]) -> tuple[bytes, ...]:
-    return tuple(one.envelope for one in row)
+def _operations(case: Case, stages: Sequence[Stage], wave: int) -> list[tuple[int, Operation]]:
+    """What is signed in a wave, each with the index of its artifact: in later ones as it was derived."""
+    artifacts = case.job.statement.predicate.artifacts
+    if wave == 0:
+        return [(index, one) for index, artifact in enumerate(artifacts) for one in artifact.operations]
+    return [
+        (index, one)
+        for index, stage in enumerate(stages)
+        if stage.found is not None and any(planned.wave == wave for planned in artifacts[index].derived)
+        for one in stage.found.prepared.operations
+    ]
+
+
+def _contents(stages: Sequence[Stage], operations: Sequence[tuple[int, Operation]]) -> list[bytes]:
+    """Contents that must be seen, in the order of the operations."""
+    touched = {index for index, _ in operations}
+    found = (stage.found for index, stage in enumerate(stages) if index in touched)
+    return [content for one in found if one is not None for content in one.prepared.contents]

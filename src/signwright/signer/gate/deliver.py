@@ -9,7 +9,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -18,7 +18,7 @@ from signwright.envelopes.templates import template_named
 from signwright.errors import VerificationError
 from signwright.formats.registry import FORMATS
 from signwright.model.digest import sha256_hex
-from signwright.model.operation import Operation
+from signwright.model.operation import Operation, Planned
 from signwright.model.patch import Patch, Patched
 from signwright.model.times import format_time, parse_time
 from signwright.model.view import FileView
@@ -27,7 +27,6 @@ from signwright.policy.rules.approvals import people_who
 from signwright.readers.base import FoundSignature
 from signwright.readers.raw import MAX_VALUE, RawReader
 from signwright.signer.gate.derive import Derived, signed_members
-from signwright.signer.gate.keyholder import Signed
 from signwright.signer.gate.outcome import SignedArtifact
 from signwright.signer.gate.policy import GateKeys
 from signwright.signer.gate.timestamps import Stamp, Timestamps
@@ -35,6 +34,7 @@ from signwright.signer.gate.verify import Case
 from signwright.signer.worker.client import ResultReading, Workers
 from signwright.statements.receipt import Receipt
 from signwright.statements.writing import sign_ed25519, statement_payload
+from signwright.transparency.cosignature import Cosigned
 from signwright.transparency.leaf import IntentLeaf
 
 Where = Literal["outside", "local", "none"]
@@ -52,11 +52,28 @@ class Enveloped:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A result that a stranger has read. In digest mode there is none: ``patch`` and ``content_sha256`` are None."""
+    """A result that a stranger has read; ``patch``: with those of earlier waves, from the artifact as it came."""
 
-    patch: bytes | None
-    result_sha256: str | None
-    content_sha256: str | None
+    patch: Patch
+    content_sha256: str
+
+
+@dataclass(slots=True)
+class Stage:
+    """An artifact on its way through the waves. ``found``: as it was derived for the newest one in which something of
+    it is signed; ``rows``: all its operations so far, ``checked``: the result. In digest mode there are rows alone.
+    """
+
+    found: Derived | None = None
+    rows: list[Enveloped] = field(default_factory=list)
+    checked: Checked | None = None
+
+    def signed(self) -> SignedArtifact:
+        """What is delivered, without receipt."""
+        envelopes = tuple(one.envelope for one in self.rows)
+        if self.checked is None:
+            return SignedArtifact(b"", None, envelopes, None)
+        return SignedArtifact(b"", self.checked.patch.encode(), envelopes, self.checked.patch.result_sha256)
 
 
 class Delivery:
@@ -72,32 +89,40 @@ class Delivery:
         self._now = now
 
     async def envelopes(
-        self, case: Case, leaf: IntentLeaf, found: Sequence[Derived], *, values: Sequence[bytes]
-    ) -> list[list[Enveloped]]:
-        """For each artifact its operations with their envelopes; raises `TimestampError` and `VerificationError`."""
-        operations = [(i, o) for i, a in enumerate(case.job.statement.predicate.artifacts) for o in a.operations]
+        self,
+        case: Case,
+        leaf: IntentLeaf,
+        operations: Sequence[tuple[int, Operation]],
+        *,
+        contents: Sequence[bytes],
+        values: Sequence[bytes],
+    ) -> list[tuple[int, Enveloped]]:
+        """Each operation with its envelope; raises `TimestampError` and `VerificationError`. ``contents``: those that
+        must be seen, in order.
+        """
         if len(operations) != len(values):
             raise VerificationError(f"{len(values)} signatures; {len(operations)} were ordered", code="wrong-signature")
         context = SignerContext(
             case.opened.chain_of(case.rule), base64.b64decode(case.key.public_key), parse_time(leaf.signing_time)
         )
         stamps = await asyncio.gather(*(self._stamp(case, o, v) for (_, o), v in zip(operations, values, strict=True)))
-        rows: list[list[Enveloped]] = [[] for _ in case.job.statement.predicate.artifacts]
-        contents = [content for one in found for content in one.prepared.contents]
+        rows: list[tuple[int, Enveloped]] = []
+        left = list(contents)
         for (index, operation), value, stamp in zip(operations, values, stamps, strict=True):
             token = stamp.token if stamp else None
             template = template_named(operation.template)
-            content = contents.pop(0) if template.check_content is not None else b""
+            content = left.pop(0) if template.check_content is not None else b""
             envelope = template.envelope(operation, context, value, token, content)
-            rows[index].append(Enveloped(operation, value, stamp, envelope))
+            rows.append((index, Enveloped(operation, value, stamp, envelope)))
         return rows
 
     def check_authorities(self, case: Case) -> None:
         """Before the key is used: somebody can stamp, where a timestamp is required."""
-        if any(self._is_stamped(case, o) for a in case.job.statement.predicate.artifacts for o in a.operations):
+        artifacts = case.job.statement.predicate.artifacts
+        if any(self._is_stamped(case, one) for a in artifacts for one in (*a.operations, *a.derived)):
             self._timestamps.check_someone_answers(case.opened, outside_only=self._outside_only(case))
 
-    def _is_stamped(self, case: Case, operation: Operation) -> bool:
+    def _is_stamped(self, case: Case, operation: Planned) -> bool:
         return case.rule.timestamp == "required" and template_named(operation.template).timestamped
 
     def _outside_only(self, case: Case) -> bool:
@@ -117,46 +142,37 @@ class Delivery:
         try:
             envelopes = [one.envelope for one in enveloped]
             patch = await asyncio.to_thread(
-                self._workers.embed, descriptor, prepared=found.prepared, envelopes=envelopes
+                self._workers.embed, descriptor, prepared=found.prepared, envelopes=envelopes, patch=found.patch
             )
             reading = await asyncio.to_thread(self._read, case, descriptor, found, patch)
         finally:
             os.close(descriptor)
         _check_result(case, found, patch=patch, reading=reading, enveloped=enveloped)
-        return Checked(patch.encode(), patch.result_sha256, reading.result.stripped_sha256)
+        return Checked(patch, reading.result.stripped_sha256)
 
     def _read(self, case: Case, descriptor: int, found: Derived, patch: Patch) -> ResultReading:
         chosen = FORMATS[found.prepared.format]
         if case.key.family == "raw":
             return _read_raw(found, patch, public_key=base64.b64decode(case.key.public_key))
         detached = bool(chosen.detached_suffix)
-        signed = signed_members(chosen.name, found.prepared.operations)
+        signed = signed_members(found.prepared)
         return self._workers.read_result(descriptor, reader=chosen.name, patch=patch, detached=detached, signed=signed)
 
     def receipt(
-        self,
-        case: Case,
-        index: int,
-        *,
-        leaf: IntentLeaf,
-        intent: int,
-        signed: Signed,
-        result: SignedArtifact,
-        where: Where,
-        content_sha256: str | None,
-    ) -> bytes:
-        """The signed receipt of artifact ``index``."""
-        policy, rule, key = case.opened.policy, case.rule, case.key
+        self, case: Case, index: int, *, stage: Stage, waves: Sequence[tuple[int, IntentLeaf, Cosigned]]
+    ) -> SignedArtifact:
+        """Artifact ``index`` with its signed receipt. ``waves``: index and leaf of each intent, and who cosigned it."""
+        policy, rule, key, result = case.opened.policy, case.rule, case.key, stage.signed()
         request = case.job.statement
         subject, artifact = request.subjects[index], request.predicate.artifacts[index]
         chain = case.opened.chain_of(rule)
         envelopes = tuple(hashlib.sha256(e).hexdigest() for e in result.envelopes)
-        cosigned = signed.witnessed.cosigned
+        leaf = waves[-1][1]
         receipt = Receipt(
             request=request.digest,
             artifact=index,
             source_sha256=subject.digest.sha256,
-            content_sha256=content_sha256,
+            content_sha256=stage.checked.content_sha256 if stage.checked else None,
             envelopes_sha256=envelopes,
             patch_sha256=hashlib.sha256(result.patch).hexdigest() if result.patch is not None else None,
             format=artifact.format,
@@ -173,19 +189,20 @@ class Delivery:
             policy_version=policy.version,
             people=tuple(sorted(people_who("approve", policy, rule, case.facts))),
             exceptions=leaf.exceptions,
-            intents=(intent,),
+            intents=tuple(intent for intent, *_ in waves),
             log_origin=policy.services.log.origin,
             profile=self._profile,
             sandbox=leaf.sandbox,
-            witnesses_outside=cosigned.outside,
-            witnesses_local=cosigned.local,
-            timestamp=where,
+            witnesses_outside=min(cosigned.outside for *_, cosigned in waves),
+            witnesses_local=min(cosigned.local for *_, cosigned in waves),
+            timestamp=where_stamped(stage.rows),
             content_seen=leaf.content_seen,
-            derived=leaf.derived,
+            derived=bool(artifact.derived),
             created=format_time(self._now()),
         )
         about = result.result_sha256 or envelopes[0]
-        return sign_ed25519(statement_payload(receipt, [(subject.name, about)]), self._keys.receipt).encode()
+        signed = sign_ed25519(statement_payload(receipt, [(subject.name, about)]), self._keys.receipt).encode()
+        return replace(result, receipt=signed)
 
 
 def _read_raw(found: Derived, patch: Patch, *, public_key: bytes) -> ResultReading:
@@ -198,9 +215,9 @@ def _read_raw(found: Derived, patch: Patch, *, public_key: bytes) -> ResultReadi
     return ResultReading(sha256_hex(result.read(0, result.size)), result.size, reading)
 
 
-def where_stamped(rows: Sequence[Sequence[Enveloped]]) -> Where:
+def where_stamped(rows: Sequence[Enveloped]) -> Where:
     """The weakest of all tokens, which is what may be said about the whole."""
-    stamps = [one.stamp for row in rows for one in row]
+    stamps = [one.stamp for one in rows]
     if any(stamp is None for stamp in stamps):
         return "none"
     return "local" if any(stamp is not None and stamp.where == "local" for stamp in stamps) else "outside"

@@ -20,6 +20,7 @@ from signwright.formats.base import Prepared
 from signwright.formats.registry import FORMATS
 from signwright.formats.zip import ZipFormat
 from signwright.model.operation import Operation
+from signwright.model.patch import Patch
 from signwright.plan.choice import may_replace
 from signwright.plan.signing import NOTHING_INSIDE
 from signwright.policy.documents import ArtifactRule
@@ -47,11 +48,14 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """One artifact of the request with its bytes, what a worker prepared from them, and what another one read."""
+    """One artifact of the request with its bytes and the ``patch`` of earlier waves, what a worker prepared from them,
+    and what another one read.
+    """
 
     artifact: Artifact
     prepared: Prepared
     before: Before
+    patch: Patch | None = None
 
 
 @asynccontextmanager
@@ -76,7 +80,7 @@ async def derived(case: Case, *, errands: Errands, workers: Workers, limits: Lim
             stack.callback(artifact.close)
             rule = _rule(case, subject, requested)
             prepared = await _prepare(case, subject, requested, rule=rule, artifact=artifact, workers=workers)
-            before = await _before(requested, rule=rule, artifact=artifact, workers=workers)
+            before = await _before(prepared, requested, rule=rule, artifact=artifact, workers=workers)
             found.append(Derived(artifact, prepared, before))
         check_room([content for one in found for content in one.prepared.contents])
         yield found
@@ -93,6 +97,42 @@ def check_room(contents: Sequence[bytes]) -> None:
         )
 
 
+async def derived_again(
+    case: Case, wave: int, index: int, *, artifact: Artifact, patch: Patch, workers: Workers
+) -> Derived:
+    """Artifact ``index`` in a later wave: ``patch`` has the signatures that its operations follow from. Two fresh
+    workers have to derive the same. Raises as `derived`.
+    """
+    subject = case.job.statement.subjects[index]
+    requested = case.job.statement.predicate.artifacts[index]
+    rule = _rule(case, subject, requested)
+    planned = [one for one in requested.derived if one.wave == wave]
+    paths = [one.inner_path for one in planned]
+    found = [
+        await _prepared(case, requested, rule=rule, artifact=artifact, workers=workers, patch=patch, paths=paths)
+        for _ in range(2)
+    ]
+    if (found[0].operations, found[0].contents) != (found[1].operations, found[1].contents):
+        raise VerificationError(f"{subject.name!r}: two workers derive different operations", code="worker-answer")
+    prepared = found[0]
+    told = [one.model_dump(exclude={"wave"}) for one in planned]
+    same = [_without_digest(operation) for operation in prepared.operations] == told
+    if not same or (prepared.source_sha256, prepared.source_size) != (patch.result_sha256, patch.result_size):
+        raise DeniedError(
+            f"{subject.name!r}: what follows from its signatures is not what the request names", code="wrong-operations"
+        )
+    await asyncio.to_thread(_check_contents, prepared)
+    check_room(prepared.contents)
+    before = await _before(prepared, requested, rule=rule, artifact=artifact, workers=workers, patch=patch)
+    return Derived(artifact, prepared, before, patch)
+
+
+def _without_digest(operation: Operation) -> dict[str, object]:
+    """As in a `DerivedOperation`, but for its wave."""
+    told = operation.model_dump(exclude={"digest"})
+    return {**told, "algorithm": operation.content_digest.algorithm}
+
+
 async def _prepare(
     case: Case,
     subject: Subject,
@@ -102,40 +142,62 @@ async def _prepare(
     artifact: Artifact,
     workers: Workers,
 ) -> Prepared:
+    prepared = await _prepared(case, requested, rule=rule, artifact=artifact, workers=workers)
+    if (prepared.source_sha256, prepared.source_size) != (artifact.sha256, artifact.size):
+        raise VerificationError(f"{subject.name!r}: the worker read other bytes", code="worker-answer")
+    _compare(subject.name, requested, prepared)
+    _check_metadata(rule, subject, prepared)
+    await asyncio.to_thread(_check_contents, prepared)
+    return prepared
+
+
+async def _prepared(
+    case: Case,
+    requested: RequestedArtifact,
+    *,
+    rule: ArtifactRule | None,
+    artifact: Artifact,
+    workers: Workers,
+    patch: Patch | None = None,
+    paths: Sequence[str] | None = None,
+) -> Prepared:
+    """As a fresh worker has it."""
     descriptor = artifact.read_only()
     try:
-        prepared = await asyncio.to_thread(
+        return await asyncio.to_thread(
             workers.prepare,
             descriptor,
             format_name=requested.format,
             options=requested.options,
             chain=case.opened.chain_of(case.rule),
             inside=rule,
+            patch=patch,
+            paths=paths,
         )
     finally:
         os.close(descriptor)
-    if (prepared.source_sha256, prepared.source_size) != (artifact.sha256, artifact.size):
-        raise VerificationError(f"{subject.name!r}: the worker read other bytes", code="worker-answer")
-    if not prepared.final:
-        raise DeniedError(f"{subject.name!r}: it needs derived operations, which are not built", code="derived")
-    _compare(subject.name, requested.operations, prepared.operations)
-    _check_metadata(rule, subject, prepared)
-    await asyncio.to_thread(_check_contents, prepared)
-    return prepared
 
 
 async def _before(
-    requested: RequestedArtifact, *, rule: ArtifactRule | None, artifact: Artifact, workers: Workers
+    prepared: Prepared,
+    requested: RequestedArtifact,
+    *,
+    rule: ArtifactRule | None,
+    artifact: Artifact,
+    workers: Workers,
+    patch: Patch | None = None,
 ) -> Before:
-    chosen = FORMATS[requested.format]
+    chosen = FORMATS[prepared.format]
     if chosen.detached_suffix:
         return Before(artifact.sha256)
     descriptor = artifact.read_only()
     try:
         # An archive stays what it is, but for the members that are signed.
-        signed = signed_members(chosen.name, requested.operations)
+        signed = signed_members(prepared)
         kept = signed is not None or requested.options.get("existing") == "append"
-        reading = await asyncio.to_thread(workers.read_source, descriptor, reader=chosen.name, kept=kept, signed=signed)
+        reading = await asyncio.to_thread(
+            workers.read_source, descriptor, reader=chosen.name, kept=kept, patch=patch, signed=signed
+        )
     finally:
         os.close(descriptor)
     signatures = reading.signatures if kept else ()
@@ -146,9 +208,11 @@ async def _before(
     return Before(reading.stripped_sha256, values, reading.kept_sha256)
 
 
-def signed_members(form: str, operations: Sequence[Operation]) -> list[str] | None:
+def signed_members(prepared: Prepared) -> list[str] | None:
     """Paths of the members of an archive that are signed; None for a file that is signed itself."""
-    return sorted({operation.inner_path for operation in operations}) if form == ZipFormat.name else None
+    if prepared.format != ZipFormat.name:
+        return None
+    return sorted({operation.inner_path for operation in prepared.operations})
 
 
 def _rule(case: Case, subject: Subject, requested: RequestedArtifact) -> ArtifactRule | None:
@@ -175,13 +239,13 @@ def _check_contents(prepared: Prepared) -> None:
             check_seen(template, operation, contents.pop(0))
 
 
-def _compare(name: str, requested: tuple[Operation, ...], found: tuple[Operation, ...]) -> None:
-    """Exactly the same operations in the same order."""
-    if requested == found:
+def _compare(name: str, requested: RequestedArtifact, found: Prepared) -> None:
+    """Exactly the same operations in the same order, and the same that follow from them."""
+    if (requested.operations, requested.derived) == (found.operations, found.later):
         return
     raise DeniedError(
-        f"{name!r}: the request's operations are not those of the artifact:"
-        f" found {_words(found)}, wanted {_words(requested)}",
+        f"{name!r}: the request's operations are not those of the artifact: found {_words(found.operations)} and"
+        f" {len(found.later)} derived ones, wanted {_words(requested.operations)} and {len(requested.derived)}",
         code="wrong-operations",
     )
 

@@ -33,14 +33,21 @@ class SignedArtifact:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A signed request with all that its receipts need. ``intent``: index of the leaf; ``proof``: tlog-proof text."""
+class SignedWave:
+    """``intent``: index of its leaf; ``leaf``: exactly as logged; ``proof``: tlog-proof text."""
 
-    policy_version: int
     intent: int
     leaf: bytes
     proof: bytes
     operations: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A signed request with all that its receipts need."""
+
+    policy_version: int
+    waves: tuple[SignedWave, ...]
     request: bytes
     approvals: tuple[bytes, ...]
     evidence: tuple[bytes, ...]
@@ -48,39 +55,46 @@ class Finished:
 
     def encode(self) -> bytes:
         """For the database; the policy's documents stand there once and not in each result."""
-        parts: list[bytes] = [self.leaf, self.proof, self.operations, self.request, *self.approvals, *self.evidence]
+        parts: list[bytes] = [self.request, *self.approvals, *self.evidence]
+        for wave in self.waves:
+            parts += [wave.leaf, wave.proof, wave.operations]
         rows: list[dict[str, object]] = []
         for one in self.artifacts:
             rows.append({"envelopes": len(one.envelopes), "patch": one.patch is not None, "result": one.result_sha256})
             parts += [one.receipt, *one.envelopes, *([one.patch] if one.patch is not None else [])]
-        head = {"intent": self.intent, "approvals": len(self.approvals), "evidence": len(self.evidence)}
-        return encode_frame({**head, "policy": self.policy_version, "artifacts": rows}, parts)
+        head = {"approvals": len(self.approvals), "evidence": len(self.evidence)}
+        intents = [wave.intent for wave in self.waves]
+        return encode_frame({**head, "policy": self.policy_version, "intents": intents, "artifacts": rows}, parts)
 
     @classmethod
     def decode(cls, content: bytes) -> Finished:
         """Our own writing back; raises `UnavailableError` when it is damaged."""
         frame = decode_frame(content)
         message, parts = frame.message, iter(frame.parts)
-        leaf, proof, operations, request = (next(parts) for _ in range(4))
+        request = next(parts)
         approvals = tuple(next(parts) for _ in range(_number(message["approvals"])))
         evidence = tuple(next(parts) for _ in range(_number(message["evidence"])))
-        artifacts = []
-        rows = message["artifacts"]
+        intents, rows = message["intents"], message["artifacts"]
+        assert isinstance(intents, list)
         assert isinstance(rows, list)
+        waves = tuple(SignedWave(_number(intent), next(parts), next(parts), next(parts)) for intent in intents)
+        artifacts = []
         for row in rows:
             receipt = next(parts)
             envelopes = tuple(next(parts) for _ in range(row["envelopes"]))
             artifacts.append(SignedArtifact(receipt, next(parts) if row["patch"] else None, envelopes, row["result"]))
-        intent, version = _number(message["intent"]), _number(message["policy"])
-        return cls(version, intent, leaf, proof, operations, request, approvals, evidence, tuple(artifacts))
+        return cls(_number(message["policy"]), waves, request, approvals, evidence, tuple(artifacts))
 
     def bundles(self, policies: PolicyHolder) -> list[bytes]:
         """One ``.swreceipt`` for each artifact."""
-        wave = Wave(intent=LoggedLeaf(leaf=blob(self.leaf), proof=blob(self.proof)), operations=blob(self.operations))
+        waves = tuple(
+            Wave(intent=LoggedLeaf(leaf=blob(one.leaf), proof=blob(one.proof)), operations=blob(one.operations))
+            for one in self.waves
+        )
         envelopes = (self.request, self.approvals, self.evidence)
         authorisation = policies.authorisation(self.policy_version, envelopes)
         return [
-            ReceiptBundle(receipt=blob(one.receipt), waves=(wave,), authorisation=authorisation).encode()
+            ReceiptBundle(receipt=blob(one.receipt), waves=waves, authorisation=authorisation).encode()
             for one in self.artifacts
         ]
 
@@ -125,9 +139,9 @@ class Outcome:
             parts += one.envelopes
             rows.append(row)
         intents = []
-        if self.finished is not None:
+        for wave in self.finished.waves if self.finished else ():
             intents.append(len(parts))
-            parts.append(self.finished.leaf)
+            parts.append(wave.leaf)
         message: dict[str, object] = {
             "type": "result",
             "id": number,

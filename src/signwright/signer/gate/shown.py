@@ -33,7 +33,7 @@ def shown(case: Case) -> bytes:
         approvals=_approvals(case),
         evidence=_evidence(case),
         content_read=request.mode == "artifact",
-        derived=False,
+        derived=any(artifact.derived for artifact in request.artifacts),
         exceptions=tuple(sorted(needed)),
         created=request.created,
         expires=request.expires,
@@ -52,7 +52,7 @@ def _artifacts(case: Case) -> tuple[ShownArtifact, ...]:
             size=artifact.size,
             format=artifact.format,
             options=artifact.options,
-            operations=len(artifact.operations),
+            operations=len(artifact.operations) + len(artifact.derived),
         )
         for subject, artifact in zip(statement.subjects, statement.predicate.artifacts, strict=True)
     )

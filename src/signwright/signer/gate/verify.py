@@ -112,12 +112,12 @@ class Verifier:
             evidence = [(content, e) for content, e in evidence if facts_of([], [e]).evidence]
         return Case(job, opened, facts, tuple(c for c, _ in approvals), tuple(c for c, _ in evidence))
 
-    def decide(self, case: Case) -> Decision:
-        """Now, with the counters as they are now."""
+    def decide(self, case: Case, *, wave: int = 0) -> Decision:
+        """Now, with the counters as they are now, for what is left from ``wave`` on."""
         policy, now = case.opened.policy, self._now()
         request = case.job.statement.predicate
         rule = policy.signing_policy(request.project, request.signing_policy)
-        facts = replace(case.facts, now=now)
+        facts = replace(case.facts, now=now, wave=wave)
         if rule is not None:
             key = spki_sha256(policy.key_of(rule))
             facts = replace(facts, counters=self._counters.counts(key, case.job.address, now=int(now.timestamp())))

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from signwright.errors import FormatError, LimitError, MalformedError
 from signwright.formats.base import Prepared
+from signwright.formats.zip import ZipFormat
 from signwright.model.digest import Digest
 from signwright.model.framing import Frame
 from signwright.model.operation import DigestText, Many, Name, Strict
@@ -110,9 +111,13 @@ class Workers:
         chain: Sequence[bytes] = (),
         inside: Inside | None = None,
         patch: Patch | None = None,
+        paths: Sequence[str] | None = None,
     ) -> Prepared:
-        """`signwright.plan.signing.prepare` on ``artifact`` with ``patch`` (sealed) over it."""
+        """`signwright.plan.signing.prepare` on ``artifact`` with ``patch`` (sealed) over it; with ``paths``
+        `signwright.plan.signing.prepare_again`.
+        """
         message: dict[str, object] = {"format": format_name, "options": dict(options), "chain": len(chain)}
+        message["paths"] = None if paths is None else list(paths)
         if inside is not None:
             message["inside"] = inside.model_dump(mode="json", include=set(Inside.model_fields))
         frame = self._run("prepare", message, parts=chain, artifact=artifact, patch=patch)
@@ -120,8 +125,10 @@ class Workers:
             prepared = Prepared.unpack(frame.parts)
         except (ValidationError, LimitError, MalformedError) as problem:
             raise FormatError("the worker's answer has the wrong form", code="worker-answer") from problem
-        if prepared.format != format_name:
-            raise FormatError(f"the worker prepared {prepared.format}, wanted {format_name}", code="worker-answer")
+        # Members are signed by the format of archives, whatever the archive is.
+        wanted = ZipFormat.name if any(operation.inner_path for operation in prepared.operations) else format_name
+        if prepared.format != wanted:
+            raise FormatError(f"the worker prepared {prepared.format}, wanted {wanted}", code="worker-answer")
         return prepared
 
     def embed(
@@ -131,7 +138,7 @@ class Workers:
         relative to ``artifact``.
         """
         packed = prepared.pack()
-        message: dict[str, object] = {"format": prepared.format, "prepared": len(packed), "envelopes": len(envelopes)}
+        message: dict[str, object] = {"prepared": len(packed), "envelopes": len(envelopes)}
         parts = [*envelopes, *packed]
         frame = self._run("embed", message, parts=parts, artifact=artifact, patch=patch)
         if len(frame.parts) != 1:
@@ -142,15 +149,23 @@ class Workers:
             raise FormatError("the worker's patch speaks of other bytes than were prepared", code="worker-answer")
         return made
 
-    def read_source(self, artifact: int, *, reader: str, kept: bool, signed: Sequence[str] | None = None) -> Reading:
-        """Have a fresh worker read ``artifact`` by the independent reader before it is signed. ``signed``: paths of the
-        members of an archive that will be; None for other files.
+    def read_source(
+        self,
+        artifact: int,
+        *,
+        reader: str,
+        kept: bool,
+        patch: Patch | None = None,
+        signed: Sequence[str] | None = None,
+    ) -> Reading:
+        """Have a fresh worker read ``artifact`` with ``patch`` over it by the independent reader before it is signed.
+        ``signed``: paths of the members of an archive that will be; None for other files.
 
         ``kept``: whether its signatures stay in it; then one that does not hold is an error. Otherwise such a file has
         a reading without signatures.
         """
         message: dict[str, object] = {"reader": reader, "kept": kept, "signed": _paths(signed)}
-        frame = self._run("read-source", message, parts=(), artifact=artifact, patch=None)
+        frame = self._run("read-source", message, parts=(), artifact=artifact, patch=patch)
         reading = _reading(_validated(_SourceAnswer, _json(frame.message)).source, frame.parts)
         return _with_kept(reading, signed)
 

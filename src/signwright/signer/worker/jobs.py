@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -32,28 +31,30 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def prepare(task: Task) -> Frame:
     """``format``, ``options``, ``inside`` (what is wanted of its members), ``chain`` (number of leading parts that are
-    DER certificates), ``patch`` → ``prepared``.
+    DER certificates), ``patch``, ``paths`` (in a later wave: what is signed in it; else null) → ``prepared``.
     """
     chosen = _format(task)
     options = _read_model(chosen.options, json.dumps(task.message.get("options", {})).encode(), code="bad-options")
     chain = task.parts[: _index(task, "chain")]
     inside = _read_model(Inside, json.dumps(task.message.get("inside", {})).encode(), code="worker-usage")
-    prepared = signing.prepare(chosen, _current(task), chain, options, inside)
+    if task.message.get("paths") is None:
+        prepared = signing.prepare(chosen, _current(task), chain, options, inside)
+    else:
+        prepared = signing.prepare_again(chosen, _current(task), chain, options, inside, _paths(task, "paths"))
     return Frame({}, prepared.pack())
 
 
 def embed(task: Task) -> Frame:
-    """``format``, ``envelopes`` (leading parts), ``prepared`` (the parts behind them, as many), ``patch`` (a part) →
+    """``envelopes`` (leading parts), ``prepared`` (the parts behind them, as many), ``patch`` (a part) →
     part 0: the sealed patch.
     """
-    chosen = _format(task)
     count = _index(task, "envelopes")
     envelopes, packed = task.parts[:count], task.parts[count : count + _index(task, "prepared")]
     try:
         prepared = Prepared.unpack(packed)
     except (ValidationError, MalformedError) as problem:
         raise UsageError(f"what was prepared does not parse: {problem}"[:300], code="worker-usage") from problem
-    patch = signing.embed(chosen, _current(task), prepared, envelopes)
+    patch = signing.embed(_current(task), prepared, envelopes)
     before = _patch(task)
     if before is not None:
         patch = compose(before, patch)
@@ -68,31 +69,34 @@ def read(task: Task) -> Frame:
     """
     reader = _reader(task)
     source, result = task.views[0], _current(task)
-    reading = reader.read(result, source if task.message.get("detached") is True else None)
-    reading = _with_kept(task, reader, result, reading)
+    members = _members(task, reader)
+    if members is not None:
+        reading = members.read_members(result, _paths(task, "signed"))
+    else:
+        reading = reader.read(result, source if task.message.get("detached") is True else None)
     parts: list[bytes] = []
     message = {"sha256": sha256_of(result), "size": result.size, "result": _reading(reading, parts)}
     return Frame(message, tuple(parts))
 
 
 def read_source(task: Task) -> Frame:
-    """``reader``, ``kept``, ``signed`` (as in `read`) → the reading of view 0 before it is signed.
+    """``reader``, ``patch``, ``kept``, ``signed`` (as in `read`) → the reading of what is to be signed.
 
     ``kept``: its signatures stay where they are, so each has to hold, or to be one that counts for nothing beside
     another. Otherwise they go, and one that does not hold, or does not even parse, is none: in the result no such one
     may be.
     """
-    reader, view = _reader(task), task.views[0]
+    reader, view = _reader(task), _current(task)
     kept = task.message.get("kept")
     if not isinstance(kept, bool):
         raise UsageError("kept is neither true nor false", code="worker-usage")
+    members = _members(task, reader)
     try:
-        reading = reader.read(view)
+        reading = members.read_members(view, _paths(task, "signed")) if members is not None else reader.read(view)
     except (FormatError, VerificationError) as problem:
         if not isinstance(reader, Stripper) or (kept and problem.code not in NOT_COUNTED):
             raise
         reading = Reading(reader.name, (), reader.stripped(view))
-    reading = _with_kept(task, reader, view, reading)
     parts: list[bytes] = []
     return Frame({"source": _reading(reading, parts)}, tuple(parts))
 
@@ -142,14 +146,20 @@ def _reader(task: Task) -> Reader:
     return READERS[name]
 
 
-def _with_kept(task: Task, reader: Reader, view: View, reading: Reading) -> Reading:
-    """``reading`` with the digest of what is kept, where the message says which members are not."""
-    signed = task.message.get("signed")
-    if signed is None:
-        return reading
-    if not isinstance(reader, Keeper) or not isinstance(signed, list) or any(type(path) is not str for path in signed):
-        raise UsageError("signed is no list of paths in an archive", code="worker-usage")
-    return replace(reading, kept_sha256=reader.kept(view, signed))
+def _members(task: Task, reader: Reader) -> Keeper | None:
+    """The reader of an archive, where the message says which members are signed."""
+    if task.message.get("signed") is None:
+        return None
+    if not isinstance(reader, Keeper):
+        raise UsageError("signed: the reader is not one of archives", code="worker-usage")
+    return reader
+
+
+def _paths(task: Task, field: str) -> list[str]:
+    paths = task.message.get(field)
+    if not isinstance(paths, list) or any(type(path) is not str for path in paths):
+        raise UsageError(f"{field} is no list of paths in an archive", code="worker-usage")
+    return paths
 
 
 def _index(task: Task, field: str) -> int:

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Archives that are signed themselves after their members: a JAR, a package of NuGet, one within another."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+
+from signwright.errors import FormatError
+from signwright.formats.registry import FORMATS
+from signwright.model.view import BytesView
+from signwright.plan import signing
+from signwright.policy.documents import Inside
+from signwright.readers.registry import READERS
+from tests.support.deep import inside, kept, patch_for, prepared, sign_inside, signed
+from tests.support.format_samples import sample_for
+from tests.support.pe_builder import Pe
+from tests.support.signed_files import identity, sign
+from tests.support.zip_builder import Zip
+
+PROGRAM = Pe(overlay=b"ours").build()
+MANIFEST = b"Manifest-Version: 1.0\r\nCreated-By: a build\r\n\r\n"
+
+
+def jar(**members: bytes) -> bytes:
+    files = {"META-INF/MANIFEST.MF": MANIFEST, "a/B.class": b"\xca\xfe\xba\xbe", "native/lib.dll": PROGRAM, **members}
+    return Zip(tuple(files.items())).build()
+
+
+NATIVE = inside(signed("native/*", "pe", min=1), kept("**"))
+
+
+def members(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as found:
+        assert found.testzip() is None
+        return {name: found.read(name) for name in found.namelist()}
+
+
+def test_program_in_a_jar_is_signed_and_then_the_jar() -> None:
+    made = prepared(jar(), NATIVE, form="jar")
+    assert (made.format, [one.inner_path for one in made.operations]) == ("zip", ["native/lib.dll"])
+    (later,) = made.later
+    assert (later.inner_path, later.wave, later.template, later.algorithm) == ("", 1, "jar", "sha256")
+    result = sign_inside(jar(), NATIVE, form="jar")
+    assert len(READERS["jar"].read(BytesView(result)).signatures) == 1
+    assert len(READERS["pe"].read(BytesView(members(result)["native/lib.dll"])).signatures) == 1
+
+
+def test_archive_in_which_no_member_is_to_be_signed_is_signed_at_once() -> None:
+    rule = inside(signed("none/*", "pe"), kept("**"))
+    made = prepared(jar(), rule, form="jar")
+    assert (made.format, made.later, [one.inner_path for one in made.operations]) == ("jar", (), [""])
+    assert len(READERS["jar"].read(BytesView(sign_inside(jar(), rule, form="jar"))).signatures) == 1
+
+
+def test_innermost_first_however_deep() -> None:
+    inner = {"path": "**/*.jar", "action": "sign", "format": "jar", "members": NATIVE.members}
+    war = Zip((("WEB-INF/lib/x.jar", jar()), ("WEB-INF/lib/y.jar", jar()), ("index.html", b"<p>"))).build()
+    rule = inside({**inner, "members": [row.model_dump() for row in NATIVE.members]}, kept("**"))
+    made = prepared(war, rule, form="jar")
+    assert [(one.inner_path, one.wave) for one in made.later] == [
+        ("WEB-INF/lib/x.jar", 1),
+        ("WEB-INF/lib/y.jar", 1),
+        ("", 2),
+    ]
+    names = [row.path for row in made.members]
+    assert names == [
+        f"WEB-INF/lib/{name}" for name in ("x.jar/native/lib.dll", "x.jar", "y.jar/native/lib.dll", "y.jar")
+    ]
+    result = members(sign_inside(war, rule, form="jar"))
+    assert READERS["jar"].read(BytesView(sign_inside(war, rule, form="jar"))).signatures
+    held = result["WEB-INF/lib/y.jar"]
+    assert READERS["jar"].read(BytesView(held)).signatures
+    assert READERS["pe"].read(BytesView(members(held)["native/lib.dll"])).signatures
+
+
+def test_plain_archive_signs_a_jar_in_it_after_its_members() -> None:
+    row = {"path": "*.jar", "action": "sign", "format": "jar", "members": [r.model_dump() for r in NATIVE.members]}
+    rule = inside(row, signed("*.exe", "pe"), kept("**"))
+    source = Zip((("x.jar", jar()), ("tool.exe", PROGRAM), ("read.me", b"text"))).build()
+    made = prepared(source, rule)
+    assert [one.inner_path for one in made.operations] == ["x.jar/native/lib.dll", "tool.exe"]
+    assert [(one.inner_path, one.wave) for one in made.later] == [("x.jar", 1)]
+    result = sign_inside(source, rule)
+    found = READERS["zip"].read_members(BytesView(result), ["x.jar/native/lib.dll", "tool.exe"])  # type: ignore[attr-defined]
+    assert [one.inner_path for one in found.signatures] == ["x.jar/native/lib.dll", "tool.exe"]
+    assert [one.inner_path for one in READERS["zip"].read(BytesView(result)).signatures] == ["x.jar", "tool.exe"]
+
+
+def test_program_in_a_nuget_package_is_signed_and_then_the_package() -> None:
+    source = members(sample_for("nuget", identity("rsa2048").chain[0]))
+    package = Zip((*source.items(), ("tools/tool.exe", PROGRAM))).build()
+    rule = inside(signed("tools/*.exe", "pe", min=1), kept("**"))
+    signer = identity("rsa2048")
+    result = sign_inside(package, rule, signer, form="nuget")
+    assert len(READERS["nuget"].read(BytesView(result)).signatures) == 1
+    assert len(READERS["pe"].read(BytesView(members(result)["tools/tool.exe"])).signatures) == 1
+
+
+def test_old_signature_of_the_archive_gives_way_only_where_that_was_asked_for() -> None:
+    old = sign(FORMATS["jar"], jar(), identity("rsa2048"))
+    with pytest.raises(FormatError) as refused:
+        prepared(old, NATIVE, form="jar")
+    assert refused.value.code == "already-signed"
+    with pytest.raises(FormatError, match="would not hold"):
+        patch_for(old, NATIVE, form="jar", existing="append", signer_name="OTHER")
+    result = sign_inside(old, NATIVE, form="jar", existing="replace")
+    (found,) = READERS["jar"].read(BytesView(result)).signatures
+    assert found.signer_certificate == identity().chain[0]
+
+
+def test_all_problems_of_members_are_told_before_anything_is_signed() -> None:
+    with pytest.raises(FormatError) as refused:
+        prepared(
+            jar(**{"native/x": b"no program", "y.bin": b""}), inside(signed("native/*", "pe"), kept("a/*")), form="jar"
+        )
+    assert refused.value.code == "members"
+    assert all(name in refused.value.message for name in ("native/x", "y.bin"))
+
+
+@pytest.mark.parametrize("paths", [["native/none.dll"], ["a/B.class"], ["", "native/lib.dll"], []])
+def test_later_wave_of_what_no_rule_has_signed_is_refused(paths: list[str]) -> None:
+    one = FORMATS["jar"]
+    with pytest.raises(FormatError):
+        signing.prepare_again(one, BytesView(jar()), identity().chain, one.options(), NATIVE, paths)
+
+
+@pytest.mark.parametrize("form", ["msi", "cab", "pe"])
+def test_containers_that_are_packed_with_digests_are_not_signed_inside(form: str) -> None:
+    rule: Inside = inside(signed("*", "pe"))
+    with pytest.raises(FormatError):
+        prepared(sample_for(form, identity().chain[0]), rule, form=form)
