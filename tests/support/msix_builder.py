@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 from signwright.formats.msix import MsixFormat
 from tests.support import signed_files
@@ -45,6 +46,7 @@ BUNDLE_MANIFEST = (
     '<Identity Name="Example.Package" Publisher="{publisher}" Version="1.2.3.0"/><Packages>{rows}</Packages></Bundle>'
 )
 BLOCK = 64 << 10
+FILE_HASHES = "http://schemas.microsoft.com/appx/2021/blockmap"
 FILES = (
     ("app.exe", b"MZ" + bytes(range(256)) * 400),
     ("Assets/Logo%20of%20it.png", b"\x89PNG" + bytes(500)),
@@ -70,7 +72,8 @@ class Row:
 class Msix:
     """``wide``: 64-bit end record and descriptors, as the packager writes; ``fields64``: also every size and offset of
     the directory in 64 bits, and disks that are none, as newer ones do; ``stored``: nothing is packed; ``map_of``:
-    changes the block map's text; ``rows_of``: the members before they are written; ``types``: more content types.
+    changes the block map's text; ``rows_of``: the members before they are written; ``types``: more content types;
+    ``file_hashes``: the block map has the hash of each file of more than one block, as newer packagers write.
     """
 
     files: tuple[tuple[str, bytes], ...] = FILES
@@ -80,6 +83,7 @@ class Msix:
     fields64: bool = False
     described: bool = True
     stored: bool = False
+    file_hashes: bool = False
     catalog: bytes = b""
     types: str = ""
     manifest: str = MANIFEST
@@ -112,15 +116,19 @@ class Msix:
 
     def block_map(self, rows: list[Row]) -> str:
         text = HEAD + '<BlockMap xmlns="http://schemas.microsoft.com/appx/2010/blockmap" '
+        text += f'xmlns:b4="{FILE_HASHES}" IgnorableNamespaces="b4" ' if self.file_hashes else ""
         text += f'HashMethod="{METHODS[self.algorithm]}">'
         for row in rows:
-            name = row.name.replace("%20", " ").replace("/", "\\")
+            name = escaped(unquote(row.name).replace("/", "\\"))
             size = 30 + len(row.name.encode()) + len(row.extra)
             text += f'<File Name="{name}" Size="{len(row.content)}" LfhSize="{size}">'
             for at, block in zip(range(0, len(row.content), BLOCK), packed(row.content), strict=False):
                 value = hashlib.new(self.algorithm, row.content[at : at + BLOCK]).digest()
                 says = f' Size="{len(block)}"' if row.method else ""
                 text += f'<Block Hash="{base64.b64encode(value).decode()}"{says}/>'
+            if self.file_hashes and len(row.content) > BLOCK:
+                value = hashlib.new(self.algorithm, row.content).digest()
+                text += f'<b4:FileHash Hash="{base64.b64encode(value).decode()}"/>'
             text += "</File>"
         return text + "</BlockMap>"
 
