@@ -119,6 +119,12 @@ def prepare_request(
     if reasons:
         rows = [reason.as_json() for reason in reasons]
         raise DeniedError("; ".join(map(str, reasons)), code="metadata", details={"reasons": rows})
+    if rule.derived != "allow" and any(one.prepared.later for one in files):
+        raise DeniedError(
+            f"{order.address} does not allow operations that follow from signatures of members",
+            code="derived",
+            hint="derived: allow in the signing policy, by its keepers; or sign the members before they are packed",
+        )
     credential = choose(credentials, rule.submitters, rule.kind)
     envelope = _sign(order, mode, files, rule=rule, credential=credential, now=now)
     return PreparedRequest(order, mode, tuple(files), envelope, statement_digest("request", envelope), credential)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from signwright.model.times import parse_time
-from signwright.policy.documents import SigningPolicy
+from signwright.policy.documents import Inside, SigningPolicy
 from signwright.policy.exceptions import needed_exceptions
 from signwright.policy.policy import Policy
+from signwright.policy.rules.key import ARCHIVES
 
 #: An exception or credential that ends sooner than this is worth a line.
 SOON = timedelta(days=14)
@@ -130,3 +131,17 @@ def _signing_policy(policy: Policy, rule: SigningPolicy, address: str, *, now: d
         if len({r.model_dump_json(include={"members"}) for r in configuration.rules if r.format == form}) > 1:
             words = f"the name of a {form} file, which the submitter chooses, decides between rules for its members"
             yield f"{address}: {words}"
+    following = sorted({form for r in configuration.rules for form in _signed_around(r, r.format)})
+    if following and rule.derived == "refuse":
+        yield f"{address}: {', '.join(following)} files with signed members want derived: allow, or are refused"
+    if rule.derived == "allow" and rule.kind == "release":
+        what = ", ".join(following) or "no file: nothing here needs it"
+        yield f"{address}: people do not approve the digest that is signed last, of {what}"
+
+
+def _signed_around(rule: Inside, form: str | None) -> Iterator[str]:
+    """Formats that are signed around members which a rule has signed."""
+    if form != "zip" and form in ARCHIVES and any(member.action == "sign" for member in rule.members):
+        yield form
+    for member in rule.members:
+        yield from _signed_around(member, member.format if member.action == "sign" else None)

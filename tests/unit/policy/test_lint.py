@@ -116,3 +116,40 @@ def test_rules_for_members_between_which_a_file_name_decides_are_told(strong: Po
 def test_release_of_archives_with_members_that_nobody_names_is_told(strong: Policy) -> None:
     (line,) = about_members(with_archives(strong, archive("a-*", "x", unlisted="keep")))
     assert "no rule names" in line
+
+
+def derived(policy: Policy, allowed: str, *rules: ArtifactRule) -> set[str]:
+    """What is told of the release policy. ``allowed``: what every signing policy says."""
+    made = with_archives(policy, *rules)
+    project = made.projects["default"]
+    policies = {name: rule.model_copy(update={"derived": allowed}) for name, rule in project.signing_policies.items()}
+    made = replace(made, projects={"default": project.model_copy(update={"signing_policies": policies})})
+    told = weaknesses(made, now=NOW)
+    return {line.partition(": ")[2] for line in told if line.startswith("default/release:") and "sign" in line}
+
+
+PROGRAM = MemberRule(path="*.dll", action="sign", format="pe")
+IN_A_JAR = MemberRule(path="*.jar", action="sign", format="jar", members=(PROGRAM,))
+
+
+@pytest.mark.parametrize(
+    ("rule", "form"),
+    [
+        (ArtifactRule(name="a.jar", format="jar", members=(PROGRAM,)), "jar"),
+        (ArtifactRule(name="a.zip", format="zip", members=(IN_A_JAR,)), "jar"),
+        (ArtifactRule(name="a.nupkg", format="nuget", members=(PROGRAM,)), "nuget"),
+    ],
+)
+def test_digests_that_nobody_approves_are_told_and_so_is_what_wants_them_in_vain(
+    strong: Policy, rule: ArtifactRule, form: str
+) -> None:
+    assert f"{form} files with signed members want derived: allow, or are refused" in derived(strong, "refuse", rule)
+    told = f"people do not approve the digest that is signed last, of {form}"
+    assert told in derived(strong, "allow", rule)
+    assert told not in derived(strong, "refuse", rule)
+
+
+def test_leave_for_digests_that_nothing_needs_is_told(strong: Policy) -> None:
+    plain = ArtifactRule(name="a.zip", format="zip", members=(PROGRAM,))
+    assert any("nothing here needs it" in line for line in derived(strong, "allow", plain))
+    assert not any("derived" in line for line in derived(strong, "refuse", plain))

@@ -13,7 +13,7 @@ from signwright.policy.policy import Policy
 from signwright.policy.rules.reason import Reason
 
 #: Formats whose members are signed in their places: nothing is signed within others.
-_ARCHIVES = frozenset({"zip", "jar", "nuget", "msix"})
+ARCHIVES = frozenset({"zip", "jar", "nuget", "msix"})
 
 
 def operations_fit_the_key(policy: Policy, rule: SigningPolicy, facts: Facts) -> Iterator[Reason]:
@@ -50,7 +50,7 @@ def operations_fit_their_artifacts(policy: Policy, rule: SigningPolicy, facts: F
         rule.artifact_configuration
     ]
     for subject, artifact in zip(facts.request.subjects, facts.request.predicate.artifacts, strict=True):
-        rules = [r for r in configuration.rules if r.format == artifact.format in _ARCHIVES]
+        rules = [r for r in configuration.rules if r.format == artifact.format in ARCHIVES]
         members = [one for r in rules for one in _signed(r)]
         for operation in (*artifact.operations, *artifact.derived):
             template = TEMPLATES.get(operation.template)
@@ -77,4 +77,4 @@ def _signed(rule: Inside) -> Iterator[tuple[str | None, Mapping[str, Parameter]]
     for member in rule.members:
         if member.action == "sign":
             yield member.format, member.options
-            yield from _signed(member) if member.format in _ARCHIVES else ()
+            yield from _signed(member) if member.format in ARCHIVES else ()

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Archives that are signed after their members, in the whole cycle: a program in a JAR in a WAR, and in a package."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from signwright.cli.bench.trial import sign_policy
+from signwright.cli.home import Home
+from signwright.model.view import BytesView
+from signwright.readers.registry import READERS
+from signwright.statements.bundle import ReceiptBundle
+from tests.support.format_samples import SAMPLES
+from tests.support.homes import RunningHome, running_home
+from tests.support.pe_builder import Pe
+from tests.support.tools import require_tool
+from tests.support.zip_builder import Zip
+
+PROGRAMS = "  programs:\n    rules:\n"
+RULES = """\
+      - name: "*.war"
+        format: jar
+        members:
+          - path: "WEB-INF/lib/*.jar"
+            action: sign
+            format: jar
+            members:
+              - {path: "native/*.dll", action: sign, format: pe, min: 1}
+              - {path: "**", action: keep}
+          - {path: "**", action: keep}
+      - name: "*.nupkg"
+        format: nuget
+        members:
+          - {path: "tools/*.exe", action: sign, format: pe}
+          - {path: "**", action: keep}
+"""
+MANIFEST = ("META-INF/MANIFEST.MF", b"Manifest-Version: 1.0\r\n\r\n")
+JAR = Zip((MANIFEST, ("a/B.class", b"\xca\xfe\xba\xbe"), ("native/lib.dll", Pe().build()))).build()
+INNER, PROGRAM = "WEB-INF/lib/app.jar", "WEB-INF/lib/app.jar/native/lib.dll"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHome]:
+    folder = tmp_path_factory.mktemp("signed-archives")
+    with running_home(folder / "h", folder / "state", prepare=lambda made: add_rules(Home(made))) as running:
+        yield running
+
+
+def add_rules(home: Home) -> None:
+    project = home / "policy" / "projects" / "default.yaml"
+    text = project.read_text(encoding="utf-8").replace("modes: [artifact, digest]", "modes: [artifact]", 1)
+    # The rules for these formats that the trial has would let their members be anything.
+    text = re.sub(r"      - name: .*\n        format: (?:jar|nuget)\n", "", text)
+    text = text.replace(PROGRAMS, PROGRAMS + RULES)
+    text = re.sub(r"    modes: \[artifact\].*\n", ALLOWED, text)
+    assert text.count("derived: allow") >= 2
+    project.write_text(text, encoding="utf-8")
+    sign_policy(home)
+
+
+ALLOWED = "    modes: [artifact]\n    derived: allow\n"
+
+
+def war(folder: Path, **members: bytes) -> Path:
+    file = folder / "shop.war"
+    file.write_bytes(Zip((("index.html", b"<p>"), (INNER, JAR), *members.items())).build())
+    return file
+
+
+def members(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as opened:
+        assert opened.testzip() is None
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def test_release_is_shown_what_follows_signed_innermost_first_and_counted_again(
+    home: RunningHome, tmp_path: Path
+) -> None:
+    file, out = war(tmp_path), tmp_path / "signed.war"
+    request = home.cli("sign", file, "--policy", "default/release", "--no-wait").out.strip()
+    seen = home.cli("approve", request, "--key", home.key("alice"), "--yes")
+    assert seen.code == 0, seen.err
+    for words in (f"signs {PROGRAM}", f"then signs {INNER}", "then signs shop.war", "follows from signatures"):
+        assert words in seen.out + seen.err
+    home.approve(request, "bob")
+    waited = home.cli("wait", request)
+    assert waited.code == 0, waited.err
+    fetched = home.cli("fetch", request, file, "-o", out)
+    assert fetched.code == 0, fetched.err
+    verified = home.cli("verify", out)
+    assert verified.code == 0, verified.out
+    for words in (PROGRAM, INNER, "DERIVED", "counted again", "alice, bob"):
+        assert words in verified.out
+    bundle = ReceiptBundle.decode((tmp_path / "signed.war.swreceipt").read_bytes())
+    assert len(bundle.waves) == 3
+
+    held = members(out.read_bytes())[INNER]
+    assert READERS["pe"].read(BytesView(members(held)["native/lib.dll"])).signatures
+    (tmp_path / "app.jar").write_bytes(held)
+    for name in ("signed.war", "app.jar"):
+        command = [require_tool("jarsigner"), "-verify", str(tmp_path / name)]
+        told = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert "jar verified" in told.stdout
+
+
+def test_receipt_without_its_last_wave_proves_nothing(home: RunningHome, tmp_path: Path) -> None:
+    out, receipt = tmp_path / "signed.war", tmp_path / "signed.war.swreceipt"
+    assert home.cli("sign", war(tmp_path), "-o", out, "--policy", "default/test").code == 0
+    content = json.loads(receipt.read_text(encoding="utf-8"))
+    assert home.cli("verify", out).code == 0
+    for waves in (content["waves"][:2], content["waves"][1:], content["waves"][::-1]):
+        receipt.write_text(json.dumps({**content, "waves": waves}), encoding="utf-8")
+        assert home.cli("verify", out).code != 0
+
+
+def test_package_is_signed_after_the_program_in_it(home: RunningHome, tmp_path: Path) -> None:
+    file = tmp_path / "tool.1.0.0.nupkg"
+    file.write_bytes(Zip((*members(SAMPLES["nuget"]()).items(), ("tools/tool.exe", Pe().build()))).build())
+    ran = home.cli("sign", file, "--in-place", "--policy", "default/test")
+    assert ran.code == 0, ran.err
+    verified = home.cli("verify", file)
+    assert verified.code == 0, verified.out
+    assert "tools/tool.exe" in verified.out
+    assert READERS["pe"].read(BytesView(members(file.read_bytes())["tools/tool.exe"])).signatures
+
+
+def test_two_files_of_one_request_take_as_many_waves_as_they_need(home: RunningHome, tmp_path: Path) -> None:
+    program, outputs = tmp_path / "setup.exe", tmp_path / "out"
+    program.write_bytes(Pe().build())
+    outputs.mkdir()
+    ran = home.cli("sign", program, war(tmp_path), "-o", outputs, "--policy", "default/test")
+    assert ran.code == 0, ran.err
+    for name, derived in (("setup.exe", False), ("shop.war", True)):
+        verified = home.cli("verify", outputs / name)
+        assert verified.code == 0, verified.out
+        assert ("DERIVED" in verified.out) == derived
+
+
+def test_archive_with_a_member_that_is_not_as_wanted_is_refused_with_its_path(
+    home: RunningHome, tmp_path: Path
+) -> None:
+    bad = Zip((MANIFEST, ("native/lib.dll", b"no program"))).build()
+    file = war(tmp_path, **{"WEB-INF/lib/bad.jar": bad})
+    ran = home.cli("sign", file, "--in-place", "--policy", "default/test")
+    assert ran.code == 9, ran.err
+    assert "WEB-INF/lib/bad.jar: native/lib.dll" in ran.err.replace("bad.jar/native", "bad.jar: native")
