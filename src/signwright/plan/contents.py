@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Members of containers in which nothing is signed: listed, verified, and refused where they had to be signed before.
 
-Once something in an installer, a cabinet or a package changes, its checksums, its index and its own digests do as well:
+Once something in an installer, a cabinet or a bundle changes, its checksums, its index and its own digests do as well:
 what is to be signed in there is signed before it is packed.
 """
 
