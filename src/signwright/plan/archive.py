@@ -12,7 +12,6 @@ its digest follows from their signatures.
 from __future__ import annotations
 
 import stat
-import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,10 +25,9 @@ from signwright.formats.registry import format_named
 from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.formats.zip import ZipFormat
 from signwright.formats.zip_patch import MAX_MOVED_DIRECTORY, Edit, open_zip, read_directory, zip_plan, zip_splices
-from signwright.formats.zip_records import ChangedMember
 from signwright.model.operation import MAX_WAVES, DerivedOperation, Name, Operation, Parameter, Planned, Strict
 from signwright.model.patch import Patch, Patched
-from signwright.model.view import View, Window, blocks, sha256_of
+from signwright.model.view import View, Window, sha256_of
 from signwright.plan.beside import beside_problems
 from signwright.plan.choice import choose, refuse, rule_number
 from signwright.plan.contents import (
@@ -42,6 +40,7 @@ from signwright.plan.contents import (
     content_problems,
     unpacked,
 )
+from signwright.plan.package import MSIX, PackagePacking, Packing, PlainPacking, crc_of
 from signwright.plan.paths import MAX_PATH, below, shown
 from signwright.plan.signed import Standing, standing
 from signwright.policy.documents import Inside, MemberRule
@@ -78,8 +77,9 @@ class SignedMember(Strict):
 
 
 class ArchiveState(Strict):
-    """State of an archive: its members that are signed, in the order of its directory."""
+    """State of an archive: its members that are signed, in the order of its directory. ``kind``: its own format."""
 
+    kind: Name
     members: list[SignedMember] = Field(min_length=1, max_length=MAX_SIGNED)
 
 
@@ -118,14 +118,15 @@ def prepare_archive(
             return around
         seen.problems.append("no member is to be signed")
     _check_room(archive, seen, room)
-    return _together(view, seen, counted=len(members), around=around)
+    return _together(view, seen, around.format if around else ZipFormat.name, counted=len(members), around=around)
 
 
 def prepare_members_again(
-    view: View, inside: Inside, paths: Collection[str], *, prepare: PrepareAgain, room: Room
+    view: View, inside: Inside, paths: Collection[str], kind: str, *, prepare: PrepareAgain, room: Room
 ) -> Prepared:
     """The operations of the members at ``paths``, which are signed themselves and whose own members were signed in
-    earlier waves. Nothing else is looked at: all of it was before the first wave. Raises `FormatError`.
+    earlier waves. Nothing else is looked at: all of it was before the first wave. ``kind``: the archive's own format.
+    Raises `FormatError`.
     """
     archive = open_zip(view)
     seen, left = _Seen([], []), set(paths)
@@ -146,7 +147,7 @@ def prepare_members_again(
     if left or not seen.prepared:
         raise FormatError(f"no member {shown(min(left, default=''))}", code="derived")
     _check_room(archive, seen, room)
-    return _together(view, seen, counted=len(archive.members))
+    return _together(view, seen, kind, counted=len(archive.members))
 
 
 def _check_room(archive: ZipArchive, seen: _Seen, room: Room) -> None:
@@ -167,6 +168,8 @@ def embed_archive(view: View, prepared: Prepared, envelopes: Sequence[bytes], *,
     if view.size != prepared.source_size or len(envelopes) != len(prepared.operations):
         raise bad_state("of another file, or with another number of envelopes")
     archive = open_zip(view)
+    is_package = read_state(prepared, ArchiveState, ZipFormat.name).kind == MSIX
+    packing: Packing = PackagePacking(view) if is_package else PlainPacking()
     there = {member.name: member for member in archive.members}
     changed: list[Member] = []
     edits: list[Edit] = []
@@ -179,12 +182,16 @@ def embed_archive(view: View, prepared: Prepared, envelopes: Sequence[bytes], *,
         count = len(one.operations)
         patch = embed(content, one, left[:count])
         del left[:count]
-        edits += _edits(view, member, content, patch)
+        edits += _edits(view, member, content, patch, packing)
         changed.append(member)
     if left or len({member.entry for member in changed}) != len(changed):
         raise bad_state("not one member for each of its envelopes")
+    for member, edit in packing.rest():
+        changed.append(member)
+        edits.append(edit)
     plan = zip_plan(view, archive, changed)
-    splices = zip_splices(plan, edits, directory=read_directory(view, plan))
+    is_wide = archive.directory.end64 is not None
+    splices = zip_splices(plan, edits, directory=read_directory(view, plan), zip64=is_wide or not is_package)
     return patch_of(prepared.source_sha256, prepared.source_size, splices)
 
 
@@ -203,7 +210,7 @@ def _look(
     if member.method != 0:
         room.take(member.size)
     content = _content(view, archive, member)
-    if member.method == 0 and _crc(content) != member.crc:
+    if member.method == 0 and crc_of(content) != member.crc:
         raise FormatError("its checksum differs from the directory", offset=member.header, code="zip-checksum")
     if rule.action != "keep" and stat.S_ISLNK(int.from_bytes(view.read(member.entry + _MODE, 2), "little")):
         raise FormatError("a symbolic link, which is no file of its own", offset=member.entry, code="zip-link")
@@ -286,7 +293,7 @@ def _content(view: View, archive: ZipArchive, member: Member) -> View:
     return unpacked(archive, member)
 
 
-def _together(view: View, seen: _Seen, *, counted: int, around: Prepared | None = None) -> Prepared:
+def _together(view: View, seen: _Seen, kind: str, *, counted: int, around: Prepared | None = None) -> Prepared:
     operations: list[Operation] = []
     later: list[DerivedOperation] = []
     rows: list[SignedMember] = []
@@ -321,7 +328,7 @@ def _together(view: View, seen: _Seen, *, counted: int, around: Prepared | None 
         later=tuple(later),
         facts=facts,
         members=tuple(listed),
-        state=ArchiveState(members=rows).model_dump(mode="json"),
+        state=ArchiveState(kind=kind, members=rows).model_dump(mode="json"),
     ).beside(
         contents=[part for *_, one in seen.prepared for part in one.contents],
         tables=[part for *_, one in seen.prepared for part in one.tables],
@@ -360,38 +367,19 @@ def _members(prepared: Prepared) -> Iterator[tuple[str, Prepared]]:
         raise bad_state("more beside it than its members have")
 
 
-def _edits(view: View, member: Member, content: View, patch: Patch) -> Iterator[Edit]:
+def _edits(view: View, member: Member, content: View, patch: Patch, packing: Packing) -> Iterator[Edit]:
     """What changes in the archive when ``patch`` is applied to one member's ``content``."""
     if patch.source_size != content.size:
         raise bad_state("a patch for another member")
-    result = Patched(content, patch)
     local = view.read(member.header, member.start - member.header)
     entry = view.read(member.entry, member.entry_size)
+    change = packing.changed(member, Patched(content, patch), local, entry)
     if member.method == _DEFLATED:
-        crc, packed = _deflated(result)
-        change = ChangedMember(local, entry, crc, len(packed), result.size, packed)
         yield Edit(member.header, member.end - member.header, member.entry, member.entry_size, (change,))
         return
-    change = ChangedMember(local, entry, _crc(result), result.size, result.size)
     yield Edit(member.header, len(local), member.entry, member.entry_size, (change,))
     for splice in patch.splices:
         yield Edit(member.start + splice.offset, splice.remove, member.entry, 0, data=splice.insert)
     described = member.end - member.start - member.packed
     if described:
         yield Edit(member.start + member.packed, described, member.entry, 0)
-
-
-def _crc(content: View) -> int:
-    crc = 0
-    for block in blocks(content, 0, content.size):
-        crc = zlib.crc32(block, crc)
-    return crc
-
-
-def _deflated(content: View) -> tuple[int, bytes]:
-    """CRC-32 of the content, and the content packed."""
-    engine, crc, out = zlib.compressobj(wbits=-zlib.MAX_WBITS), 0, []
-    for block in blocks(content, 0, content.size):
-        crc = zlib.crc32(block, crc)
-        out.append(engine.compress(block))
-    return crc, b"".join((*out, engine.flush()))

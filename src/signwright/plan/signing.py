@@ -20,6 +20,7 @@ from signwright.model.patch import Patch
 from signwright.model.view import View
 from signwright.plan.archive import embed_archive, prepare_archive, prepare_members_again
 from signwright.plan.contents import Room, check_contents
+from signwright.plan.package import MSIX, check_package, is_bundle
 from signwright.policy.documents import Inside, MemberRule
 
 #: Nothing is said about members.
@@ -27,7 +28,7 @@ NOTHING_INSIDE = Inside()
 
 
 #: Formats of archives that are signed themselves, and whose members can be signed before.
-_SIGNED_ARCHIVES = frozenset({"jar", "nuget"})
+SIGNED_ARCHIVES = frozenset({"jar", "nuget", MSIX})
 
 
 def prepare(one: Format, view: View, chain: Sequence[bytes], options: FormatOptions, inside: Inside) -> Prepared:
@@ -73,10 +74,12 @@ class _First:
         if one.name == ZipFormat.name:
             return prepare_archive(view, inside, prepare=self._member, room=self.room, depth=depth)
         around = one.prepare(view, self.chain, options)
-        if one.name not in _SIGNED_ARCHIVES:
+        if one.name not in SIGNED_ARCHIVES or (one.name == MSIX and is_bundle(view)):
             check_contents(view, inside, self.room, one.name, depth)
             return around
         found = prepare_archive(view, inside, prepare=self._member, room=self.room, depth=depth, around=around)
+        if found.later and one.name == MSIX:
+            check_package(view)
         if found.later and getattr(options, "existing", "") == "append":
             raise FormatError("old signatures would not hold once members are signed", code="bad-options")
         return found
@@ -101,7 +104,7 @@ def _again(
 
     if list(paths) == [""]:
         return one.prepare(view, chain, options)
-    return prepare_members_again(view, inside, paths, prepare=member, room=room)
+    return prepare_members_again(view, inside, paths, one.name, prepare=member, room=room)
 
 
 def _typed(chosen: Format, given: dict[str, Any]) -> FormatOptions:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from signwright.errors import FormatError, VerificationError
 from signwright.model.text import first_bad_character
 from signwright.model.view import FileView, View, Window, blocks
-from signwright.readers import member_strip
+from signwright.readers import member_strip, msix_members
 from signwright.readers import zip as archives
 from signwright.readers.base import FoundSignature, Reader, Reading, Stripper
 from signwright.readers.zip import Archive, Entry
@@ -60,6 +60,7 @@ _SCRIPTS = {"powershell", "vbscript", "jscript", "wsf"}
 #: Kinds whose readers unpack members of their own.
 _UNPACKING = {"jar", "msix"}
 #: Zips of these kinds are signed themselves.
+_PACKAGE = "AppxManifest.xml"
 _SIGNED_ZIPS = ("jar", "nuget", "msix")
 
 
@@ -175,12 +176,18 @@ class _Walk:
         archive = archives.read_archive(view, free=True)
         names = member_strip.names_of(archive)
         ordered = sorted(names)
+        changed = self._changed(view, names, folder)
         base = member_strip.uncounted(view, archive)
         strip, found = member_strip.opened(view, archive, base), _Found()
         for entry, name in zip(archive.entries, names, strict=True):
             kind = self._kind(view, entry, folder + name)
             if kind == _ZIP and member_strip.has_below(ordered, f"{name}/"):
                 raise FormatError("zip: an archive and a folder of one name", offset=entry.local, code="name-twice")
+            if changed and name == msix_members.MAP:
+                member_strip.take_headers(strip, view, entry, base=base, opaque=False)
+                text = self._content(view, entry, _ZIP)
+                strip.take(b"block map", msix_members.neutral_block_map(text.read(0, text.size), changed))
+                continue
             digest = self._opened(view, entry, folder + name, kind=kind, found=found, depth=depth)
             member_strip.take_headers(strip, view, entry, base=base, opaque=digest is None)
             if kind is None or digest is None:
@@ -192,12 +199,29 @@ class _Walk:
     def kept(self, view: View, strip: member_strip.Strip, folder: str = "", depth: int = 0) -> None:
         """See `ZipReader.read_members`."""
         archive = archives.read_archive(view, free=True)
-        for entry, name in zip(archive.entries, member_strip.names_of(archive), strict=True):
+        names = member_strip.names_of(archive)
+        changed = self._changed(view, names, folder)
+        for entry, name in zip(archive.entries, names, strict=True):
             path = folder + name
+            if changed and name == msix_members.MAP:
+                continue
             if member_strip.has_below(self._signed, f"{path}/") and self._may_open(view, entry, path, depth):
                 self.kept(self._content(view, entry, _ZIP), strip, f"{path}/", depth + 1)
             elif not member_strip.has(self._signed, path):
                 strip.take_range(view, entry.local, entry.end)
+
+    def _changed(self, view: View, names: Sequence[str], folder: str) -> list[str]:
+        """Members of a package that are signed, or in which something is: its block map says what they are, and changes
+        with them. It has to be right, before and after. None in other archives. Raises `FormatError` and
+        `VerificationError`.
+        """
+        if not {msix_members.MAP, _PACKAGE} <= set(names):
+            return []
+        has, has_below = member_strip.has, member_strip.has_below
+        found = [n for n in names if has(self._signed, folder + n) or has_below(self._signed, f"{folder}{n}/")]
+        if found:
+            msix_members.check_block_map(view)
+        return found
 
     def _may_open(self, view: View, entry: Entry, path: str, depth: int) -> bool:
         small = entry.method == _STORED or entry.size <= MAX_UNPACKED

@@ -137,6 +137,8 @@ def _directory(view: View, *, free: bool) -> _Directory:
         raise FormatError("zip: bytes behind the end record, or too few", offset=end, code="zip-end")
     wide = end >= _LOCATOR64_SIZE and view.read(end - _LOCATOR64_SIZE, 4) == _LOCATOR64
     if wide and free:
+        # All ones: the 64-bit record says on which disks (APPNOTE 4.4.19), as Windows' packager has it.
+        disk, disk_of_start = (0 if number == _FULL16 else number for number in (disk, disk_of_start))
         stop, here, count, size, start = _wide_end(view, end, (here, count, size, start))
     base = stop - size - start
     if disk or disk_of_start or here != count or base < 0 or (base and not free):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -12,14 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from signwright.cli.bench.trial import sign_policy
 from signwright.cli.home import Home
+from signwright.formats.msix_publisher import publisher_of
 from signwright.model.view import BytesView
+from signwright.readers.msix_members import check_block_map
 from signwright.readers.registry import READERS
 from signwright.statements.bundle import ReceiptBundle
 from tests.support.format_samples import SAMPLES
 from tests.support.homes import RunningHome, running_home
+from tests.support.msix_builder import Msix
 from tests.support.pe_builder import Pe
 from tests.support.tools import require_tool
 from tests.support.zip_builder import Zip
@@ -41,6 +46,11 @@ RULES = """\
         members:
           - {path: "tools/*.exe", action: sign, format: pe}
           - {path: "**", action: keep}
+      - name: "*.msix"
+        format: msix
+        members:
+          - {path: "**/*.exe", action: sign, format: pe, min: 1}
+          - {path: "**", action: keep}
 """
 MANIFEST = ("META-INF/MANIFEST.MF", b"Manifest-Version: 1.0\r\n\r\n")
 JAR = Zip((MANIFEST, ("a/B.class", b"\xca\xfe\xba\xbe"), ("native/lib.dll", Pe().build()))).build()
@@ -58,7 +68,7 @@ def add_rules(home: Home) -> None:
     project = home / "policy" / "projects" / "default.yaml"
     text = project.read_text(encoding="utf-8").replace("modes: [artifact, digest]", "modes: [artifact]", 1)
     # The rules for these formats that the trial has would let their members be anything.
-    text = re.sub(r"      - name: .*\n        format: (?:jar|nuget)\n", "", text)
+    text = re.sub(r"      - name: .*\n        format: (?:jar|nuget|msix)\n", "", text)
     text = text.replace(PROGRAMS, PROGRAMS + RULES)
     text = re.sub(r"    modes: \[artifact\].*\n", ALLOWED, text)
     assert text.count("derived: allow") >= 2
@@ -130,6 +140,29 @@ def test_package_is_signed_after_the_program_in_it(home: RunningHome, tmp_path: 
     assert verified.code == 0, verified.out
     assert "tools/tool.exe" in verified.out
     assert READERS["pe"].read(BytesView(members(file.read_bytes())["tools/tool.exe"])).signatures
+
+
+def test_package_of_windows_is_signed_after_its_programs(home: RunningHome, tmp_path: Path) -> None:
+    chain = yaml.safe_load((home.folder / "policy" / "keys.yaml").read_text(encoding="utf-8"))["keys"]["test"]["chain"]
+    publisher = publisher_of(base64.b64decode(chain[0]))
+    program = Pe(overlay=bytes(range(256)) * 1000).build()
+    file, out = tmp_path / "app.msix", tmp_path / "signed.msix"
+    file.write_bytes(Msix(files=(("app.exe", program), ("x.txt", b"text")), publisher=publisher).build())
+    ran = home.cli("sign", file, "-o", out, "--policy", "default/test")
+    assert ran.code == 0, ran.err
+    verified = home.cli("verify", out)
+    assert verified.code == 0, verified.out
+    assert "app.exe" in verified.out
+    check_block_map(BytesView(out.read_bytes()))
+    for name, content in (("signed.msix", out.read_bytes()), ("app.exe", members(out.read_bytes())["app.exe"])):
+        (tmp_path / name).write_bytes(content)
+        tool = require_tool("osslsigncode")
+        command = [tool, "verify", "-in", str(tmp_path / name), "-CAfile", "/dev/null"]
+        told = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+        rows = {line.split(":")[0].strip(): line.split(":")[1].strip() for line in told.splitlines() if ":" in line}
+        digests = [(rows[n], rows[n.replace("Current", "Calculated")]) for n in rows if n.startswith("Current")]
+        assert digests
+        assert all(ours == theirs for ours, theirs in digests), told
 
 
 def test_two_files_of_one_request_take_as_many_waves_as_they_need(home: RunningHome, tmp_path: Path) -> None:

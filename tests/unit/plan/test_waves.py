@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 
 import pytest
 
-from signwright.errors import FormatError
+from signwright.errors import FormatError, VerificationError
 from signwright.formats.registry import FORMATS
+from signwright.model.patch import Patched, sealed
 from signwright.model.view import BytesView
 from signwright.plan import signing
 from signwright.policy.documents import Inside
+from signwright.readers.msix_members import check_block_map
 from signwright.readers.registry import READERS
-from tests.support.deep import inside, kept, patch_for, prepared, sign_inside, signed
+from tests.support.deep import envelopes_for, inside, kept, patch_for, prepared, sign_inside, signed
 from tests.support.format_samples import sample_for
+from tests.support.msix_builder import Msix, small_bundle
 from tests.support.pe_builder import Pe
 from tests.support.signed_files import identity, sign
 from tests.support.zip_builder import Zip
@@ -132,3 +136,92 @@ def test_containers_that_are_packed_with_digests_are_not_signed_inside(form: str
     rule: Inside = inside(signed("*", "pe"))
     with pytest.raises(FormatError):
         prepared(sample_for(form, identity().chain[0]), rule, form=form)
+
+
+SHAPES = {
+    "packager": {},
+    "newer": {"file_hashes": True, "fields64": True},
+    "narrow": {"wide": False},
+    "stored": {"stored": True, "file_hashes": True},
+    "sha512": {"algorithm": "sha512"},
+}
+BIG = Pe(overlay=bytes(range(256)) * 1000).build()
+PACKAGED = inside(signed("VFS/*.exe", "pe", min=1), kept("**"))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_program_in_a_package_is_signed_with_its_rows_in_the_block_map_and_then_the_package(shape: str) -> None:
+    files = (("app.exe", PROGRAM), ("VFS/tool.exe", BIG), ("Assets/x.png", b"\x89PNG"))
+    source = Msix(files=files, **SHAPES[shape]).build()
+    made = prepared(source, PACKAGED, form="msix")
+    assert [one.inner_path for one in made.operations] == ["VFS/tool.exe"]
+    assert [(one.inner_path, one.wave, one.template) for one in made.later] == [("", 1, "authenticode-appx")]
+    result = BytesView(sign_inside(source, PACKAGED, form="msix"))
+    check_block_map(result)
+    assert len(READERS["msix"].read(result).signatures) == 1
+    held = members(result.read(0, result.size))
+    assert held["app.exe"] == PROGRAM
+    assert len(READERS["pe"].read(BytesView(held["VFS/tool.exe"])).signatures) == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_reader_of_members_sees_nothing_else_change_in_a_package(shape: str) -> None:
+    files = (("app.exe", PROGRAM), ("VFS/tool.exe", BIG), ("VFS/other.exe", BIG + b"2"))
+    source = Msix(files=files, **SHAPES[shape]).build()
+    rule = inside(signed("VFS/tool.exe", "pe"), kept("**"))
+    view, signer = BytesView(source), identity()
+    made = prepared(source, rule, form="msix")
+    step = Patched(view, sealed(view, signing.embed(view, made, envelopes_for(made, signer))))
+    check_block_map(step)
+    before = READERS["zip"].read_members(view, ["VFS/tool.exe"])  # type: ignore[attr-defined]
+    after = READERS["zip"].read_members(step, ["VFS/tool.exe"])  # type: ignore[attr-defined]
+    assert (before.stripped_sha256, before.kept_sha256) == (after.stripped_sha256, after.kept_sha256)
+    assert [one.inner_path for one in after.signatures] == ["VFS/tool.exe"]
+
+
+def test_package_whose_block_map_is_wrong_is_not_read_before_or_after() -> None:
+    source = Msix(files=(("VFS/tool.exe", BIG),), map_of=lambda text: text.replace(' Size="', ' Size="1', 1)).build()
+    with pytest.raises((FormatError, VerificationError)):
+        READERS["zip"].read_members(BytesView(source), ["VFS/tool.exe"])  # type: ignore[attr-defined]
+    with pytest.raises(FormatError):
+        prepared(source, PACKAGED, form="msix")
+
+
+def test_packages_are_signed_before_they_are_bundled() -> None:
+    with pytest.raises(FormatError, match="must be signed before packing"):
+        prepared(small_bundle(), inside(signed("*.msix", "msix", min=1), kept("**")), form="msix")
+
+
+def test_package_with_a_catalog_of_its_programs_is_not_signed_inside() -> None:
+    files = (("VFS/tool.exe", PROGRAM), ("AppxMetadata/CodeIntegrity.cat", b"0"))
+    with pytest.raises(FormatError):
+        prepared(Msix(files=files).build(), PACKAGED, form="msix")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("<File ", "<!-- note --><File ", 1),
+        lambda text: text.replace("<File ", '<File  Note="x" ', 1),
+        lambda text: text.replace("<BlockMap ", '<BlockMap Note="x" ', 1),
+        lambda text: text.replace("</BlockMap>", "<Note/></BlockMap>"),
+        lambda text: text.replace("\r\n", "\n"),
+    ],
+    ids=["comment", "attribute", "of the root", "element", "line ends"],
+)
+def test_nothing_is_slipped_into_a_block_map_while_a_member_is_signed(change: Callable[[str], str]) -> None:
+    """By a worker that some member took over: everything but the rows of what is signed stays, byte for byte."""
+    program = sign(FORMATS["pe"], BIG)
+    before = Msix(files=(("a.exe", PROGRAM), ("VFS/tool.exe", BIG)))
+    after = before.but(files=(("a.exe", PROGRAM), ("VFS/tool.exe", program)))
+
+    def read(package: Msix) -> str:
+        view = BytesView(package.build())
+        return str(READERS["zip"].read_members(view, ["VFS/tool.exe"]).stripped_sha256)  # type: ignore[attr-defined]
+
+    assert read(after) == read(before)
+    try:
+        found = read(after.but(map_of=change))
+    except (FormatError, VerificationError):
+        return
+    assert found != read(before)
