@@ -16,6 +16,7 @@ from signwright.errors import FormatError
 from signwright.model.view import FileView
 from signwright.plan.sample import rule_from
 from signwright.policy.documents import ArtifactRule, MemberRule
+from signwright.policy.lint import signed_around
 
 
 @click.group("config")
@@ -31,7 +32,8 @@ def new(sample: Path, name: str, output: str | None) -> None:
     """Write an artifact configuration from SAMPLE, for ``artifact_configurations`` of a project's policy file.
 
     In an archive, members that can be signed are to be signed, those that are signed are to be verified by the
-    certificate found in them, and others are kept. Read it before you use it: it is what the sample happens to be.
+    certificate found in them, and others are kept; a JAR or a package that has such members is signed after them. Read
+    it before you use it: it is what the sample happens to be.
     """
     with open_input(sample) as opened:
         try:
@@ -47,6 +49,9 @@ def new(sample: Path, name: str, output: str | None) -> None:
 
 def _text(name: str, sample: str, rule: ArtifactRule) -> Iterator[str]:
     yield f"# From {q(sample)}. Members are named by the first rule that fits; one that none names is refused."
+    following = sorted(set(signed_around(rule, rule.format)))
+    if following:
+        yield f"# What is signed after its members ({', '.join(following)}) wants derived: allow in the signing policy."
     yield f"{q(name)}:"
     yield "  rules:"
     yield f"    - name: {q(rule.name)}"

@@ -17,6 +17,8 @@ from signwright.formats.zip import ZipFormat
 from signwright.model.digest import sha256_hex
 from signwright.model.view import View
 from signwright.plan.contents import MAX_DEPTH, opened, unpacked
+from signwright.plan.package import MSIX, is_bundle
+from signwright.plan.signing import SIGNED_ARCHIVES
 from signwright.policy.documents import ArtifactRule, MemberRule
 from signwright.readers.registry import READERS
 
@@ -44,7 +46,7 @@ def rule_from(view: View, name: str) -> ArtifactRule:
     ending = _ending(name)
     pattern = f"*{ending}" if ending else name
     if chosen.name != ZipFormat.name:
-        return ArtifactRule(name=pattern, format=chosen.name)
+        return ArtifactRule(name=pattern, format=chosen.name, members=_before_it(view, chosen, 0))
     members = _member_rules(view, 0)
     if not any(rule.action == "sign" for rule in members):
         raise FormatError(f"{name}: no member that can be signed, or all are signed", code="no-members")
@@ -58,6 +60,14 @@ def _member_rules(view: View, depth: int) -> tuple[MemberRule, ...]:
     except LimitError as problem:
         raise FormatError(problem.message, code=problem.code) from problem
     return tuple(_rules(found))
+
+
+def _before_it(view: View, chosen: Format, depth: int) -> tuple[MemberRule, ...]:
+    """Rules for the members of what is signed itself; none where no member is to be signed before it."""
+    if chosen.name not in SIGNED_ARCHIVES or depth >= MAX_DEPTH or (chosen.name == MSIX and is_bundle(view)):
+        return ()
+    rules = _member_rules(view, depth)
+    return rules if any(rule.action == "sign" for rule in rules) else ()
 
 
 def _treatment(archive: Archive, member: object, depth: int) -> Treatment:
@@ -82,7 +92,7 @@ def _treatment(archive: Archive, member: object, depth: int) -> Treatment:
     signers = {sha256_hex(one.signer_certificate) for one in signatures if one.signer_certificate}
     if signers:
         return Treatment("verify", chosen.name, tuple(sorted(signers)))
-    return Treatment("sign", chosen.name)
+    return Treatment("sign", chosen.name, members=_before_it(view, chosen, depth + 1))
 
 
 def _format_of(view: View, name: str) -> Format | None:

@@ -131,7 +131,7 @@ def _signing_policy(policy: Policy, rule: SigningPolicy, address: str, *, now: d
         if len({r.model_dump_json(include={"members"}) for r in configuration.rules if r.format == form}) > 1:
             words = f"the name of a {form} file, which the submitter chooses, decides between rules for its members"
             yield f"{address}: {words}"
-    following = sorted({form for r in configuration.rules for form in _signed_around(r, r.format)})
+    following = sorted({form for r in configuration.rules for form in signed_around(r, r.format)})
     if following and rule.derived == "refuse":
         yield f"{address}: {', '.join(following)} files with signed members want derived: allow, or are refused"
     if rule.derived == "allow" and rule.kind == "release":
@@ -139,9 +139,9 @@ def _signing_policy(policy: Policy, rule: SigningPolicy, address: str, *, now: d
         yield f"{address}: people do not approve the digest that is signed last, of {what}"
 
 
-def _signed_around(rule: Inside, form: str | None) -> Iterator[str]:
+def signed_around(rule: Inside, form: str | None) -> Iterator[str]:
     """Formats that are signed around members which a rule has signed."""
     if form != "zip" and form in ARCHIVES and any(member.action == "sign" for member in rule.members):
         yield form
     for member in rule.members:
-        yield from _signed_around(member, member.format if member.action == "sign" else None)
+        yield from signed_around(member, member.format if member.action == "sign" else None)

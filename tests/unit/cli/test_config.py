@@ -15,6 +15,7 @@ from signwright.model.digest import sha256_hex
 from signwright.policy.documents import ArtifactConfiguration, MemberRule
 from tests.support.deep import prepared
 from tests.support.format_samples import SAMPLES
+from tests.support.msix_builder import Msix
 from tests.support.pe_builder import Pe
 from tests.support.signed_files import identity, sign
 from tests.support.zip_builder import Zip
@@ -85,3 +86,23 @@ def test_sample_with_nothing_to_sign_is_refused(
     file.write_bytes(content)
     assert run(["config", "new", str(file)]) == 9
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["jar", "msix"])
+def test_archive_that_is_signed_itself_has_its_programs_signed_before_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    lib = (("META-INF/MANIFEST.MF", b"Manifest-Version: 1.0\r\n\r\n"), ("a/B.class", b"x"), ("lib/n.dll", PROGRAM))
+    content = Zip(lib).build() if form == "jar" else Msix(files=(("lib/n.dll", PROGRAM),)).build()
+    for source, path, last in ((content, "", ""), (Zip((("x", content),)).build(), "x/", "x")):
+        text = configuration(tmp_path, capsys, source)
+        assert f"({form}) wants derived: allow" in text
+        (rule,) = ArtifactConfiguration.model_validate_json(json.dumps(yaml.safe_load(text)["from-sample"])).rules
+        name = "x.jar" if form == "jar" else "x.msix"
+        if path:
+            # What a member is read as goes by its name.
+            source = Zip(((name, content),)).build()
+            rule = rule.model_copy(update={"members": (rule.members[0].model_copy(update={"path": name}),)})
+        made = prepared(source, rule, form=rule.format)
+        assert [one.inner_path for one in made.operations] == [f"{path.replace('x', name)}lib/n.dll"]
+        assert [one.inner_path for one in made.later] == [last.replace("x", name)]
