@@ -33,7 +33,7 @@ def one_input(data: bytes) -> None:
 
 def _sign(view: View, prepared: Prepared) -> None:
     envelopes = [ENVELOPE] * len(prepared.operations)
-    result = Patched(view, sealed(view, signing.embed(ZipFormat(), view, prepared, envelopes)))
+    result = Patched(view, sealed(view, signing.embed(view, prepared, envelopes)))
     before, after = ZipArchive(view), ZipArchive(result)
     changed = {operation.inner_path.partition(".zip/")[0] for operation in prepared.operations}
     assert [member.name for member in before.members] == [member.name for member in after.members]
