@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from signwright.client.alarms.base import Hours, Severity, Site
+from signwright.client.alarms.history import History
 from signwright.client.alarms.table import RULES
 from signwright.client.log_reader import open_log
 from signwright.client.monitoring import check_log
-from signwright.transparency.leaf import MAX_LISTED
+from signwright.transparency.leaf import MAX_LISTED, fold_digests
 from tests.support.leaves import (
     BEAT,
     HONEST,
@@ -43,6 +44,10 @@ BEGUN = (genesis(), policy(), BEAT)
 AGAIN = {"request": "7" * 64}
 LIVE = policy(2, weakening=("people",), delay_hours=24, policy_sha256=OTHER)
 NEWER = {"policy_version": 2, "policy_sha256": OTHER}
+#: A second wave, and the result of a first one, which leaves nothing behind that anybody gets.
+SECOND = {"wave": 1, "derived": True}
+HALFWAY = result(3, result_sha256=())
+IN_WAVES = (intent(), HALFWAY, intent(**SECOND), result(5, wave=1))
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +88,14 @@ LIES = [
     ((*BEGUN, intent(mode="digest", content_seen=False), result(3)), "no-exception"),
     ((*BEGUN, intent(content_seen=False), result(3)), "bad-intent"),
     ((*BEGUN, intent(attempt=2), result(3, attempt=2, outcome="failed"), intent(), result(5)), "attempt"),
+    ((*BEGUN, intent(derived=True), result(3)), "bad-intent"),
+    ((*BEGUN, intent(), HALFWAY, intent(wave=1), result(5, wave=1)), "bad-intent"),
+    ((*BEGUN, intent(**SECOND), result(3, wave=1)), "bad-intent"),
+    ((*BEGUN, intent(), result(3, outcome="failed"), intent(**SECOND), result(5, wave=1)), "bad-intent"),
+    ((*BEGUN, intent(), HALFWAY, intent(attempt=2), intent(attempt=2, **SECOND)), "bad-intent"),
+    ((*BEGUN, intent(), HALFWAY, intent(attempt=2, **SECOND), result(5, attempt=2, wave=1)), "bad-intent"),
+    ((*HONEST, intent(**SECOND), result(5, wave=1)), "signed-again"),
+    ((*BEGUN, *IN_WAVES, intent(attempt=2)), "signed-again"),
     ((*HONEST, intent(attempt=2), result(5, attempt=2, outcome="failed")), "signed-again"),
     ((*HONEST, result()), "stray-result"),
     ((*BEGUN, intent(), result(3, request=OTHER)), "wrong-result"),
@@ -110,6 +123,35 @@ LOUD = [
 def test_a_lie_in_the_log_is_one_alarm(world, leaves, code):
     now = NOW + timedelta(hours=3) if code == "heartbeat-gap" else NOW
     assert [alarm.code for alarm in watched(world, leaves, now=now)] == [code]
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        pytest.param(IN_WAVES, id="in-order"),
+        pytest.param((intent(), HALFWAY, intent(attempt=2), result(5, attempt=2, result_sha256=())), id="not-followed"),
+        pytest.param((*IN_WAVES[:3], result(5, wave=1, outcome="failed"), intent(attempt=2)), id="failed-later"),
+        pytest.param((*IN_WAVES[:3], result(5, wave=1, outcome="unknown"), intent(attempt=2)), id="unknown-later"),
+    ],
+)
+def test_waves_of_an_honest_gate_and_what_it_tries_again_are_no_alarm(world, leaves):
+    assert watched(world, (*BEGUN, *leaves), site=QUIET) == []
+    custody = Site(True, ORIGIN, ROOT, custodian="release")
+    again = any(leaf.attempt == 2 for leaf in leaves)
+    found = watched(world, (genesis(), policy(), custodian(), *leaves), site=custody)
+    assert [alarm.code for alarm in found] == ["no-custodian"] * again
+
+
+@pytest.mark.parametrize(("signatures", "results"), [(1, ()), (MAX_LISTED + 1, ())])
+def test_request_of_which_a_wave_is_missing_wants_no_receipt(signatures, results):
+    listed, (signed, made) = fold_digests([OTHER] * signatures, results)
+    history = History()
+    halfway = result(3, signature_sha256=signed, result_sha256=made, listed=listed)
+    for index, leaf in enumerate((*BEGUN, intent(), halfway, intent(**SECOND))):
+        history.add(index, leaf, limits=QUIET.limits)
+    assert (history.signed_requests(), history.signed) == ({}, 0)
+    history.add(6, result(5, wave=1), limits=QUIET.limits)
+    assert (list(history.signed_requests()), history.signed) == ([REQUEST], 1)
 
 
 @pytest.mark.parametrize(("leaves", "codes"), LOUD)

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict, Field
 
 from signwright.client.alarms.base import Limits
+from signwright.model.operation import MAX_WAVES
 from signwright.model.times import format_time, parse_time
 from signwright.policy.succession import has_ended
 from signwright.transparency.leaf import (
@@ -29,6 +30,7 @@ from signwright.transparency.leaf import (
     ResultLeaf,
     ResumeLeaf,
     StartLeaf,
+    fold_digests,
 )
 
 REMEMBERED = timedelta(days=14)
@@ -41,6 +43,8 @@ KEY_OPERATION = "key-operation"
 _SWEEP = 4096
 #: Nonces of so many starts are remembered.
 _NONCES = 256
+#: How a result leaf lists none, the second time where the signatures beside them are folded.
+_NO_RESULTS: tuple[tuple[str, ...], ...] = ((), fold_digests(["00"] * (MAX_LISTED + 1), [])[1][1])
 
 
 class _Plain(BaseModel):
@@ -82,12 +86,15 @@ class OpenIntent(_Plain):
 
 
 class Use(_Plain):
-    """Of a request and wave. ``signed``: index of the intent that signed it; ``release``: of that kind."""
+    """Of a request and wave. ``signed``: index of the intent that signed it; ``release``: of that kind; ``done``: the
+    request was signed with it, and no other wave follows.
+    """
 
     attempt: int
     time: str
     signed: int | None = None
     release: bool = False
+    done: bool = True
 
 
 class Count(_Plain):
@@ -158,8 +165,16 @@ class History(_Plain):
 
     def signed_requests(self) -> dict[str, Use]:
         """Digests of the requests that were signed in the time that is remembered; the oldest first."""
-        rows = ((name.partition("/"), use) for name, use in self.uses.items() if use.signed is not None)
+        rows = ((name.partition("/"), use) for name, use in self.uses.items() if use.signed is not None and use.done)
         return {request: use for (request, _, what), use in rows if what != KEY_OPERATION}
+
+    def done_by(self, intent: OpenIntent) -> int | None:
+        """Index of the intent that signed all of the same: of a request its last wave, whichever that was."""
+        names = [intent.use]
+        if isinstance(intent.leaf, IntentLeaf):
+            names = [f"{intent.leaf.request}/{wave}" for wave in range(MAX_WAVES)]
+        found = (self.uses[name] for name in names if name in self.uses)
+        return next((use.signed for use in found if use.signed is not None and use.done), None)
 
     def intent_of(self, leaf: ResultLeaf) -> OpenIntent | None:
         """The intent that a result may speak about: an open one, or one whose outcome was unknown and is now known."""
@@ -201,7 +216,7 @@ class History(_Plain):
         intent = OpenIntent(leaf=leaf, late=late, halted=bool(self.halts and self.halted_at(time)))
         before = self.uses.get(intent.use)
         attempt = max(leaf.attempt, before.attempt if before else 0)
-        signed = before.signed if before else None
+        signed = before.signed if before and before.done else None  # a wave that nothing followed came to nothing
         release = isinstance(leaf, IntentLeaf) and leaf.kind == "release"
         self.uses[intent.use] = Use(attempt=attempt, time=intent.time, signed=signed, release=release)
         self.open[str(index)] = intent
@@ -223,9 +238,10 @@ class History(_Plain):
             minute = f"{leaf.time[:16]}:00Z"
             tally(self.operations.setdefault(found.leaf.key, []), minute, operations_of(leaf), window=DAY)
         if leaf.outcome == "signed":
-            self.signed += isinstance(found.leaf, IntentLeaf)  # a certification request has no receipt
+            done = _is_done(found, leaf)
+            self.signed += done and isinstance(found.leaf, IntentLeaf)  # a certification request has no receipt
             use = self.uses.get(found.use) or Use(attempt=leaf.attempt, time=leaf.time)
-            self.uses[found.use] = use.model_copy(update={"signed": leaf.intent})
+            self.uses[found.use] = use.model_copy(update={"signed": leaf.intent, "done": done})
 
     def _clock(self, leaf: Leaf) -> None:
         text = time_text(leaf)
@@ -247,6 +263,14 @@ class History(_Plain):
         self.confirmed = {request: time for request, time in self.confirmed.items() if time >= oldest}
         yesterday = format_time(newest - DAY)
         self.operations = {k: counts for k, counts in self.operations.items() if counts[-1].time >= yesterday}
+
+
+def _is_done(intent: OpenIntent, leaf: ResultLeaf) -> bool:
+    """Whether a wave that was signed is a request's last one: before it there are no results. In digest mode the gate
+    has none, and one wave is all.
+    """
+    mode = intent.leaf.mode if isinstance(intent.leaf, IntentLeaf) else "digest"
+    return mode == "digest" or leaf.result_sha256 not in _NO_RESULTS
 
 
 def time_text(leaf: Leaf) -> str | None:

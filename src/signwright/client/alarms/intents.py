@@ -56,21 +56,23 @@ def attempt_back(look: Look[IntentLeaf | KeyOperationLeaf]) -> str | None:
 
 
 def signed_again(look: Look[IntentLeaf | KeyOperationLeaf]) -> str | None:
-    before = look.history.uses.get(OpenIntent(leaf=look.leaf).use)
-    if before is None or before.signed is None or _was_not_followed(look):
-        return None
-    return f"a new intent for what intent {before.signed} signed"
+    """What was signed in a wave comes to nothing when the next one is not: then all of it is tried once more."""
+    done = look.history.done_by(OpenIntent(leaf=look.leaf))
+    return None if done is None else f"a new intent for what intent {done} signed"
 
 
-def _was_not_followed(look: Look[IntentLeaf | KeyOperationLeaf]) -> bool:
-    """What was signed came to nothing, because the wave after it was not: all of it is tried once more."""
+def wave_alone(look: Look[IntentLeaf]) -> str | None:
+    """What follows from signatures says so, and comes after them, in the same attempt."""
     leaf = look.leaf
-    after = look.history.uses.get(f"{leaf.request}/{leaf.wave + 1}") if isinstance(leaf, IntentLeaf) else None
-    return after is not None and after.signed is None
+    if leaf.derived != (leaf.wave > 0) or (leaf.derived and leaf.mode == "digest"):
+        return f"wave {leaf.wave} in {leaf.mode} mode, and derived {leaf.derived}"
+    if leaf.wave and not _follows(look):
+        return f"wave {leaf.wave} of attempt {leaf.attempt} without the one before it"
+    return None
 
 
 def _follows(look: Look[IntentLeaf]) -> bool:
-    """A later wave of the attempt that a custodian has confirmed as a whole."""
+    """A later wave of an attempt, which a custodian has confirmed as a whole."""
     leaf = look.leaf
     before = look.history.uses.get(f"{leaf.request}/{leaf.wave - 1}")
     return before is not None and before.signed is not None and before.attempt == leaf.attempt

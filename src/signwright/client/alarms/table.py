@@ -51,6 +51,7 @@ RULES: tuple[Rule, ...] = (
     error("no-exception", IntentLeaf, intents.digest_mode),
     error("no-evidence", IntentLeaf, intents.no_evidence),
     error("bad-intent", IntentLeaf, intents.content_seen),
+    error("bad-intent", IntentLeaf, intents.wave_alone),
     Rule("attempt", Severity.ERROR, _TRIES, intents.attempt_back),
     Rule("signed-again", Severity.ERROR, _TRIES, intents.signed_again),
     error("no-custodian", IntentLeaf, intents.no_custodian),
