@@ -28,7 +28,7 @@ from signwright.signer.gate.counters import UsageCounters
 from signwright.signer.gate.custodian import WAITING, Custodian
 from signwright.signer.gate.deliver import Delivery, Stage
 from signwright.signer.gate.deny import DenyBook
-from signwright.signer.gate.derive import Derived, derived, derived_again
+from signwright.signer.gate.derive import Derived, check_room, derived, derived_again
 from signwright.signer.gate.errands import Errands
 from signwright.signer.gate.keyholder import KeyholderClient, OrderParts, OutcomeUnknownError, Signed
 from signwright.signer.gate.log import Log
@@ -225,7 +225,7 @@ class Cycle:
         return outcome.refused(decision.reasons, case.facts.ignored, "waiting")
 
     def _check_attempts(self, job: Job) -> None:
-        if self._parts.state.last_attempt(job.digest) >= MAX_ATTEMPTS:
+        if self._parts.state.last_attempt(job.digest, last=last_wave(job)) >= MAX_ATTEMPTS:
             raise DeniedError(
                 f"{MAX_ATTEMPTS} attempts were made on this request", code="attempts-used", hint="send a new request"
             )
@@ -251,10 +251,10 @@ class Cycle:
             if self._is_over(case) or self._refusal(case) is not None:
                 return None  # that took a while
         self._parts.custodian.use_up(case)
-        artifacts = case.job.statement.predicate.artifacts
+        artifacts, last = case.job.statement.predicate.artifacts, last_wave(case.job)
         run = Run(
-            attempt=self._parts.state.last_attempt(case.job.digest) + 1,
-            last=max((one.wave for artifact in artifacts for one in artifact.derived), default=0),
+            attempt=self._parts.state.last_attempt(case.job.digest, last=last) + 1,
+            last=last,
             stages=[Stage(one) for one in found] or [Stage() for _ in artifacts],
         )
         end: Outcome | None = None
@@ -264,7 +264,9 @@ class Cycle:
                 run.stages = await self._derived_again(case, run.stages, wave)
                 if case.opened is not self._parts.policies.in_force:
                     return None
-                refusal = self._refusal(case, wave=wave)
+                # As it was, and as it is: somebody may have been revoked since.
+                now = self._parts.verifier.gather(case.job, case.opened)
+                refusal = self._refusal(case, wave=wave) or self._refusal(now, wave=wave)
                 if refusal is not None:
                     return refusal
             end = await self._wave(case, run, wave, progress)
@@ -275,7 +277,8 @@ class Cycle:
     async def _derived_again(self, case: Case, stages: Sequence[Stage], wave: int) -> list[Stage]:
         """The stages with what was derived for this wave. One in which nothing is signed stays as it is."""
         workers, artifacts = self._parts.workers, case.job.statement.predicate.artifacts
-        again = []
+        again: list[Stage] = []
+        contents: list[bytes] = []
         for index, stage in enumerate(stages):
             derived = stage.found
             if any(one.wave == wave for one in artifacts[index].derived):
@@ -284,7 +287,9 @@ class Cycle:
                 derived = await derived_again(
                     case, wave, index, artifact=derived.artifact, patch=stage.checked.patch, workers=workers
                 )
+                contents += derived.prepared.contents
             again.append(replace(stage, found=derived))
+        check_room(contents)
         return again
 
     async def _wave(self, case: Case, run: Run, wave: int, progress: Progress) -> Outcome | None:
@@ -305,12 +310,9 @@ class Cycle:
             ending = "unknown" if isinstance(problem, OutcomeUnknownError) else "failed"
             await self._result(logged, ending, values=signed.values if signed else ())
             return outcome.failed(problem)
-        touched = {index for index, _ in operations}
-        digests = [
-            stage.checked.patch.result_sha256
-            for index, stage in enumerate(run.stages)
-            if stage.checked is not None and index in touched
-        ]
+        # Results of the request as a whole: what a wave leaves behind that others follow is handed to nobody.
+        done = [stage.checked for stage in run.stages if stage.checked is not None] if finished else []
+        digests = [checked.patch.result_sha256 for checked in done]
         writes = (add_result(case.job.digest, finished.policy_version, finished.encode()),) if finished else ()
         await self._result(logged, "signed", values=signed.values, digests=digests, where=where, writes=writes)
         return self._signed(finished) if finished else None
@@ -466,6 +468,12 @@ async def close_unfinished(state: State, log: Log, *, now: datetime) -> int:
         leaf = result_leaf(intent, "unknown", now=now).encode()
         await log.append(leaf, lambda _, index=intent.leaf_index: (close_intent(index, "unknown"),))  # type: ignore[misc]
     return len(unfinished)
+
+
+def last_wave(job: Job) -> int:
+    """Number of the last wave that the request names."""
+    artifacts = job.statement.predicate.artifacts
+    return max((one.wave for artifact in artifacts for one in artifact.derived), default=0)
 
 
 def _operations(case: Case, stages: Sequence[Stage], wave: int) -> list[tuple[int, Operation]]:

@@ -122,7 +122,6 @@ async def derived_again(
             f"{subject.name!r}: what follows from its signatures is not what the request names", code="wrong-operations"
         )
     await asyncio.to_thread(_check_contents, prepared)
-    check_room(prepared.contents)
     before = await _before(prepared, requested, rule=rule, artifact=artifact, workers=workers, patch=patch)
     return Derived(artifact, prepared, before, patch)
 

@@ -226,13 +226,13 @@ class State:
         )
         return [OpenIntent(*row) for row in rows]  # type: ignore[arg-type]
 
-    def last_attempt(self, request: str) -> int:
-        """Number of the last attempt on ``request``; 0 when there was none. One that was signed has no attempt left,
-        also where its result was lost.
+    def last_attempt(self, request: str, *, last: int = 0) -> int:
+        """Number of the last attempt on ``request``; 0 when there was none. One whose ``last`` wave was signed has no
+        attempt left, also where its result was lost.
         """
-        used = f"CASE outcome WHEN 'signed' THEN {MAX_ATTEMPTS} ELSE attempt END"
-        rows = self._rows(f"SELECT coalesce(max({used}), 0) FROM intents WHERE request = ?", (request,))  # noqa: S608
-        return int(str(rows[0][0]))
+        used = f"CASE WHEN outcome = 'signed' AND wave >= ? THEN {MAX_ATTEMPTS} ELSE attempt END"
+        query = f"SELECT coalesce(max({used}), 0) FROM intents WHERE request = ?"  # noqa: S608
+        return int(str(self._rows(query, (last, request))[0][0]))
 
     def signed_since(self, leaf_index: int) -> list[tuple[int, str, int, int]]:
         """(leaf index, request, wave, attempt) of every intent from ``leaf_index`` on that was signed."""
