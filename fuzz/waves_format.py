@@ -25,9 +25,7 @@ KEY = bytes.fromhex(
     "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
 )
 EMPTY = der.sequence()
-CHAIN = (
-    der.sequence(der.sequence(b"\x02\x01\x01", EMPTY, EMPTY, EMPTY, EMPTY, KEY), EMPTY, der.tlv(0x03, b"\0\0")),
-)
+CHAIN = (der.sequence(der.sequence(b"\x02\x01\x01", EMPTY, EMPTY, EMPTY, EMPTY, KEY), EMPTY, der.tlv(0x03, b"\0\0")),)
 PROGRAMS = MemberRule(path="**/n.dll", action="sign", format="pe", existing="replace")
 JARS = MemberRule(
     path="**/*.jar",
