@@ -33,9 +33,9 @@ _BLOCK, _FILE_HASH = f"{_MAP}Block", f"{_HASHED} FileHash"
 #: Their attributes, in the order in which they are written.
 _ATTRIBUTES = {_BLOCK: ("Hash", "Size"), _FILE_HASH: ("Hash",)}
 #: Blanks, and the tag behind them: closing, name, attributes, empty.
-_TAG = re.compile(rb"""(\s*)<(/?)([^\s<>/"'=]+)((?:\s+[^\s<>/"'=]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*)\s*(/?)>""")
-_NUMBERS = re.compile(rb"""(\s(Size|LfhSize)\s*=\s*["'])[0-9]+""")
-_PREFIX = re.compile(rb"""\sxmlns:([^\s<>/"'=]+)\s*=\s*["']%s["']""" % re.escape(_HASHED.encode()))
+_TAG = re.compile(rb"""(\s*)<(/?)([^\s<>/"'=!?]+)((?:\s+[^\s<>/"'=]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*)\s*(/?)>""")
+#: All before the value, in which stands the name; the value with its quotes.
+_ATTRIBUTE = re.compile(rb"""(\s+([^\s=]+)\s*=\s*)("[^"]*"|'[^']*')""")
 _NAMESPACE = re.compile(rb"\sxmlns[\s:=]")
 
 
@@ -236,8 +236,10 @@ def _places(text: bytes, names: Mapping[str, ChangedFile]) -> tuple[int, dict[st
 def _prefix(text: bytes, root: int) -> bytes | None:
     """What the element at ``root`` calls the namespace of ``FileHash``; None where it has no name for it."""
     tag = _TAG.match(text, root)
-    bound = _PREFIX.search(tag[4]) if tag else None
-    return bound[1] if bound else None
+    for one in _ATTRIBUTE.finditer(tag[4]) if tag else ():
+        if one[2].startswith(b"xmlns:") and one[3][1:-1] == _HASHED.encode():
+            return one[2].removeprefix(b"xmlns:")
+    return None
 
 
 def _element(
@@ -247,7 +249,10 @@ def _element(
     tags = _tags(text, place.start)
     if _NAMESPACE.search(text, place.start, tags.end) or text.find(b"&", place.start, tags.end) >= 0:
         raise _odd("a namespace or an entity in a file that changes", place.start)
-    attributes = _NUMBERS.sub(lambda found: found[1] + b"%d" % _number(found[2], row), tags.attributes)
+    numbers = {b"Size": b"%d" % row.size, b"LfhSize": b"%d" % row.header_size}
+    attributes = _ATTRIBUTE.sub(
+        lambda one: one[1] + one[3][:1] + numbers.get(one[2], one[3][1:-1]) + one[3][:1], tags.attributes
+    )
     if not children:
         return b"<%b%b/>" % (tags.name, attributes), tags.end
     family = tags.name.rpartition(b":")
@@ -256,10 +261,6 @@ def _element(
         names[_FILE_HASH] = tags.last
     body = b"".join(tags.before + _written(names[name], name, values) for name, *values in children)
     return b"<%b%b>%b%b</%b>" % (tags.name, attributes, body, tags.after, tags.name), tags.end
-
-
-def _number(attribute: bytes, row: ChangedFile) -> int:
-    return row.size if attribute == b"Size" else row.header_size
 
 
 @dataclass(slots=True)

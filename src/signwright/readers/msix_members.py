@@ -274,7 +274,7 @@ def _unpacked(view: View, member: Entry, sizes: array[int]) -> Iterator[bytes]:
         try:
             for piece in blocks(view, at, size, _STEP):
                 content += engine.decompress(piece, wanted + 1 - len(content))
-                if len(content) > wanted or engine.unconsumed_tail or engine.unused_data:
+                if len(content) > wanted or engine.unused_data:
                     raise _differs(member, f"its packed block {number} holds more than its content")
             ended = engine.eof
             rest = b"" if ended else engine.decompress(_STREAM_END, 1)

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from dataclasses import replace
@@ -120,6 +122,12 @@ DIFFERENT = {
     ),
     "blocks without sizes": mapped(f' Size="{FIRST}"', ""),
     "stored with sizes": mapped(f'"{hash_of(FILES[1][1])}"', f'"{hash_of(FILES[1][1])}" Size="504"'),
+    "a stored file's block too many": mapped(
+        f'"{hash_of(FILES[1][1])}"/>', f'"{hash_of(FILES[1][1])}"/><Block Hash="{hash_of(b"")}"/>'
+    ),
+    "an empty file without the end of a stream": PACKAGE.but(
+        rows_of=lambda rows: [replace(row, packed=b"") if row.name == "0" else row for row in rows]
+    ),
     "not listed": mapped('<File Name="0" Size="0" LfhSize="31"></File>', ""),
     "not there": PACKAGE.but(rows_of=lambda rows: [row for row in rows if row.name != "0"]),
     "another name": mapped('Name="0"', 'Name="1"'),
@@ -240,7 +248,9 @@ MALFORMED = {
     "another root": mapped("2010/blockmap", "2011/blockmap"),
     "document type": mapped("<BlockMap ", "<!DOCTYPE BlockMap><BlockMap "),
     "a file twice": mapped(HEAD, HEAD + "</File>" + HEAD),
-    "more files than members": mapped("</BlockMap>", '<File Name="%d" Size="0" LfhSize="31"/>' * 9 + "</BlockMap>"),
+    "more files than members": mapped(
+        "</BlockMap>", "".join(f'<File Name="more{n}" Size="0" LfhSize="31"/>' for n in range(9)) + "</BlockMap>"
+    ),
     "attribute of a file": mapped(HEAD, HEAD[:-1] + ' More="1">'),
     "attribute of a block": mapped("<Block ", '<Block More="1" '),
     "attribute of a file's hash": mapped("<b4:FileHash ", '<b4:FileHash Size="1" '),
@@ -312,6 +322,11 @@ def test_a_checksum_of_the_zip_that_is_another_is_refused() -> None:
     assert code_of(content.replace(right, struct.pack("<L", zlib.crc32(LARGE) ^ 1))) == "block-map"
 
 
+def test_small_packages_may_be_packed_very_well_and_large_ones_as_well_as_files_are() -> None:
+    check(Msix(files=(("app.exe", bytes(900_000)),)).build())
+    check(Msix(files=(("app.exe", hashlib.shake_256(b"noise").digest(1 << 20)),)).build())
+
+
 def test_limits_hold_before_anything_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = Msix(files=(("app.exe", bytes(4 << 20)),)).build()
     assert code_of(bomb) == "archive-ratio"
@@ -323,11 +338,87 @@ def test_limits_hold_before_anything_is_unpacked(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_packed_block_that_grows_without_end_is_stopped() -> None:
-    stream = packed(bytes(64 << 20))
-    package = streamed(
-        b"".join((stream[0] * 400, *packed(LARGE)[1:])), len(stream[0]) * 400, *map(len, packed(LARGE)[1:3])
-    )
-    assert code_of(package.build()) == "block-map"
+    """256 MiB in the place of 64 KiB, of which little more is unpacked."""
+    first = packed(bytes(BLOCK))[0] * 4096
+    content = streamed(b"".join((first, *packed(LARGE)[1:])), len(first), *map(len, packed(LARGE)[1:3])).build()
+    tracemalloc.start()
+    try:
+        assert code_of(content) == "block-map"
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def deflated(*fields: tuple[int, int]) -> bytes:
+    """Bits of a deflate stream (RFC 1951, 3.1.1), each field a number and how many bits it has. They fill all bytes."""
+    total = at = 0
+    for value, width in fields:
+        total |= value << at
+        at += width
+    assert at % 8 == 0
+    return total.to_bytes(at // 8, "little")
+
+
+def literals(content: bytes) -> list[tuple[int, int]]:
+    """Fixed codes, which stand the other way round (3.2.6)."""
+    codes = [(0x30 + byte, 8) if byte < 144 else (0x190 + byte - 144, 9) for byte in content]
+    return [(int(f"{code:0{width}b}"[::-1], 2), width) for code, width in codes]
+
+
+def lengths(count: int) -> bytes:
+    """A last block with codes of its own: 0 for ``a``, 1 for the end of the block; ``count`` times ``a``, no end.
+
+    Of the codes for code lengths, those for 1 and 18 (a run of zeros, 11 and more) have one bit: 0 and 1.
+    """
+    order = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)
+    head = [(1, 1), (2, 2), (0, 5), (0, 5), (len(order) - 4, 4), *((int(one in (1, 18)), 3) for one in order)]
+    runs = [(1, 1), (97 - 11, 7), (0, 1), (1, 1), (138 - 11, 7), (1, 1), (20 - 11, 7), (0, 1), (0, 1)]
+    return deflated(*head, *runs, (0, count))
+
+
+def only(content: bytes, part: bytes, tail: bytes = b"\3\0") -> bytes:
+    """A package with one file, of one block that is packed as ``part``."""
+    said = f'Size="{len(packed(content)[0])}"/>'
+    return Msix(
+        files=(("app.exe", content),),
+        rows_of=lambda rows: [replace(rows[0], packed=part + tail), *rows[1:]],
+        map_of=lambda text: text.replace(said, f'Size="{len(part)}"/>', 1),
+    ).build()
+
+
+def test_a_block_whose_end_is_the_end_of_the_stream_is_refused() -> None:
+    """The first bit of what ends the stream ends this block, and a byte is left."""
+    count = 86
+    part = lengths(count)
+    engine = zlib.decompressobj(-15)
+    assert engine.decompress(part + b"\3\0") == b"a" * count
+    assert (engine.eof, engine.unused_data) == (True, b"\0")
+    assert code_of(only(b"a" * count, part)) == "block-map"
+
+
+def test_a_block_that_has_no_end_is_refused() -> None:
+    content = b"content" + b"\xff" * 5
+    part = deflated((0, 1), (1, 2), *literals(content))
+    engine = zlib.decompressobj(-15)
+    assert engine.decompress(part) == content
+    assert code_of(only(content, part)) == "block-map"
+    ended = deflated((0, 1), (1, 2), *literals(content), (0, 7), (0, 9)) + b"\0\0\xff\xff"
+    assert zlib.decompressobj(-15).decompress(ended) == content
+    check(only(content, deflated((0, 1), (1, 2), *literals(content), (0, 7), (0, 3), (0, 6)) + b"\0\0\xff\xff"))
+
+
+def test_a_file_shorter_than_all_headers_say_is_refused() -> None:
+    """The hash in the map is that of the content: only its length tells."""
+    content = b"one block"
+    made = Msix(
+        files=(("app.exe", content),),
+        described=False,
+        wide=False,
+        map_of=lambda text: text.replace('Size="9"', 'Size="10"', 1),
+    ).build()
+    sizes = struct.pack("<3L", zlib.crc32(content), sum(map(len, packed(content))), 9)
+    assert made.count(sizes) == 2
+    assert code_of(made.replace(sizes, sizes[:8] + b"\x0a\0\0\0")) == "block-map"
 
 
 @cache
