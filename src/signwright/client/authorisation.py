@@ -3,14 +3,14 @@
 
 This is what the keyholder did before it signed, done by a stranger with the same pure code, years later: policy from
 its pinned root, facts from signatures, the decision, the approved operations, and the intent leaf that they make. The
-moment is the signing time, which witnesses have cosigned within five minutes. Quotas are not counted again: they
+moment is the signing time of each wave, cosigned within five minutes. Quotas are not counted again: they
 speak about other requests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from pydantic import Field
@@ -91,26 +91,39 @@ def recount(authorisation: Authorisation, intents: Sequence[LoggedIntent], *, po
         documents,
         pinned_root_sha256=policy_root_sha256,
     )
-    first = intents[0].leaf
     facts = gather(
         policy,
         open_envelope(authorisation.request),
         approvals=[open_envelope(text) for text in authorisation.approvals],
         evidence=[open_envelope(text) for text in authorisation.evidence],
-        now=parse_time(first.signing_time),
+        now=parse_time(intents[0].leaf.signing_time),
     )
-    decision = decide(policy, facts)
-    if decision.outcome != "allow":
-        text = "; ".join(map(str, decision.reasons))
-        raise VerificationError(f"the policy would not have allowed it: {text}", code="not-authorised")
     for intent in intents:
+        leaf = intent.leaf
+        decision = decide(policy, replace(facts, now=parse_time(leaf.signing_time), wave=leaf.wave))
+        if decision.outcome != "allow":
+            text = "; ".join(map(str, decision.reasons))
+            raise VerificationError(f"the policy would not have allowed it: {text}", code="not-authorised")
         _are_the_approved_operations(facts, intent)
         _is_the_same(policy, facts, intent)
-    _approvers_saw(facts, intents[0].witnessed.checkpoint)
+        _approvers_saw(facts, intent.witnessed.checkpoint)
+    _check_waves(facts, intents)
     request = facts.request.predicate
     rule = policy.projects[request.project].signing_policies[request.signing_policy]
     people = tuple(sorted(people_who("approve", policy, rule, facts)))
     return Recounted(policy, facts, people)
+
+
+def _check_waves(facts: Facts, intents: Sequence[LoggedIntent]) -> None:
+    """Every wave that the request names, in the order of the log and in one attempt: what one leaves out nobody would
+    miss.
+    """
+    artifacts = facts.request.predicate.artifacts
+    last = max((one.wave for artifact in artifacts for one in artifact.derived), default=0)
+    indexes = [intent.index for intent in intents]
+    is_whole = [intent.leaf.wave for intent in intents] == list(range(last + 1))
+    if not is_whole or indexes != sorted(indexes) or len({intent.leaf.attempt for intent in intents}) > 1:
+        raise VerificationError("not all waves of the request, one after another in one attempt", code="wrong-intent")
 
 
 def _are_the_approved_operations(facts: Facts, intent: LoggedIntent) -> None:

@@ -249,8 +249,8 @@ def _log(bundle: ReceiptBundle, trust: TrustFile, receipt: Statement[Receipt]) -
             raise VerificationError(f"intent {intent.index} and receipt tell of other conditions", code="wrong-intent")
     if tuple(intent.index for intent in intents) != said.intents:
         raise VerificationError("the receipt names other intents", code="wrong-intent")
-    last = intents[-1].witnessed
-    places = f"outside {last.cosigned.outside} / local {last.cosigned.local}"
+    last, (outside, local) = intents[-1].witnessed, _fewest(intents)
+    places = f"outside {outside} / local {local}"
     indexes = ", ".join(str(intent.index) for intent in intents)
     return intents, f"intent at {indexes} of {last.checkpoint.origin}, size {last.checkpoint.size}, witnesses {places}"
 
@@ -279,20 +279,39 @@ def _told_truly(
     certificates = {sha256_hex(s.signer_certificate) if s.signer_certificate else None for s in ours}
     if certificates != {said.certificate}:
         raise VerificationError("the receipt names another certificate", code="wrong-receipt")
-    cosigned, leaf = intents[-1].witnessed.cosigned, intents[-1].leaf
-    if said.witnesses_outside > cosigned.outside or said.witnesses_local > cosigned.local:
+    outside, local = _fewest(intents)
+    if said.witnesses_outside > outside or said.witnesses_local > local:
         raise VerificationError("the receipt tells of more witnesses than cosigned", code="wrong-receipt")
     found = _where(stamps)
     if _PLACES.index(said.timestamp) > _PLACES.index(found):
         raise VerificationError(f"the receipt tells of timestamp {said.timestamp}, found {found}", code="wrong-receipt")
-    earliest = parse_time(intents[0].leaf.signing_time) - WINDOW
-    if any(stamp is not None and stamp.info.gen_time < earliest for stamp in stamps):
-        raise VerificationError("the timestamp is older than the logged intent", code="wrong-time")
+    begun = _begun(said, intents)
+    for stamp, one in zip(stamps, ours, strict=True):
+        earliest = begun.get((str(one.content_digest), one.inner_path), parse_time(intents[0].leaf.signing_time))
+        if stamp is not None and stamp.info.gen_time < earliest - WINDOW:
+            raise VerificationError("the timestamp is older than the logged intent", code="wrong-time")
+    leaf = intents[-1].leaf
     if (said.policy_version, said.log_origin) != (leaf.policy_version, intents[-1].witnessed.checkpoint.origin):
         raise VerificationError("the receipt names another policy version or log", code="wrong-receipt")
     if (said.grade == "test") != (said.kind == "test"):
         raise VerificationError(f"a {said.kind} signature graded {said.grade}", code="wrong-receipt")
     return None, f"as the receipt says: grade {said.grade}, {_conditions(said)}"
+
+
+def _fewest(intents: Sequence[LoggedIntent]) -> tuple[int, int]:
+    """How many witnesses, outside and local, every one of the intents has at least."""
+    cosigned = [intent.witnessed.cosigned for intent in intents]
+    return min(one.outside for one in cosigned), min(one.local for one in cosigned)
+
+
+def _begun(said: Receipt, intents: Sequence[LoggedIntent]) -> dict[tuple[str, str], datetime]:
+    """Digest and path of each operation of the receipt's artifact → signing time of its wave."""
+    return {
+        (row.digest, row.inner_path): parse_time(intent.leaf.signing_time)
+        for intent in intents
+        for row in open_operations(intent.operations)
+        if row.artifact == said.artifact
+    }
 
 
 _PLACES = ("none", "local", "outside")
