@@ -49,7 +49,7 @@ class Zip:
             for name, content in self.members:
                 info = zipfile.ZipInfo(name, (2024, 2, 3, 4, 5, 6))
                 info.compress_type = zipfile.ZIP_STORED if self.stored or name.endswith("/") else zipfile.ZIP_DEFLATED
-                info.extra = struct.pack("<2H4s", 0x7075, 4, b"kept")
+                info.extra = struct.pack("<2H4s", 0x5359, 4, b"kept")  # of a kind that nobody reads
                 with archive.open(info, "w", force_zip64=self.wide) as member:
                     member.write(content)
             archive.comment = self.comment

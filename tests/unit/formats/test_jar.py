@@ -155,7 +155,7 @@ def test_new_members_have_no_time_and_the_manifest_keeps_its_own() -> None:
 
 def test_the_mark_of_the_jar_tool_stays_on_the_manifest() -> None:
     source = Zip(members=((MANIFEST, PLAIN), *FILES)).build()
-    marked = source.replace(b"up\4\0kept", b"\xfe\xca\0\0junk")
+    marked = source.replace(b"YS\4\0kept", b"\xfe\xca\0\0junk")
     signed = sign(marked)
     assert b"META-INF/MANIFEST.MF\xfe\xca\0\0" in signed[:80]
     assert b"META-INF/MANIFEST.MF\xfe\xca\0\0" in removed(signed)[:80]
