@@ -7,13 +7,14 @@ import zlib
 from typing import Protocol
 
 from signwright.containers.zip import Member
-from signwright.errors import FormatError
+from signwright.errors import FormatError, VerificationError
 from signwright.formats.msix_members import ChangedFile, changed_block_map, hash_blocks, pack_blocks
 from signwright.formats.msix_package import BLOCK_MAP, CATALOG, open_package
 from signwright.formats.msix_parts import block_map
 from signwright.formats.zip_patch import Edit
 from signwright.formats.zip_records import ChangedMember
 from signwright.model.view import View, blocks
+from signwright.readers.msix_members import check_block_map
 
 MSIX = "msix"
 _DEFLATED = 8
@@ -50,7 +51,6 @@ class PackagePacking:
     """Of a package: in blocks of 64 KiB, each of which has its row in the block map."""
 
     def __init__(self, view: View) -> None:
-        check_package(view)
         self._view = view
         self._package = open_package(view)
         self._map = self._package.part(BLOCK_MAP)
@@ -84,13 +84,19 @@ def is_bundle(view: View) -> bool:
 
 
 def check_package(view: View) -> None:
-    """Raise `FormatError` for a package whose members cannot be signed any more."""
+    """Raise `FormatError` for a package whose members cannot be signed any more, or whose block map its reader would
+    refuse once they are.
+    """
     if CATALOG in open_package(view).by_name:
         raise FormatError(
             f"{CATALOG} lists the package's programs as they are",
             code="code-integrity",
             hint="sign them before it is made",
         )
+    try:
+        check_block_map(view)
+    except VerificationError as problem:
+        raise FormatError(problem.message, code=problem.code) from problem
 
 
 def crc_of(content: View) -> int:

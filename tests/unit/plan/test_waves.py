@@ -187,6 +187,14 @@ def test_package_whose_block_map_is_wrong_is_not_read_before_or_after() -> None:
         prepared(source, PACKAGED, form="msix")
 
 
+def test_package_that_its_reader_would_refuse_later_is_refused_before_anything_is_signed() -> None:
+    """The format takes a row that says more than it knows; the reader of block maps does not."""
+    package = Msix(files=(("VFS/tool.exe", BIG),), map_of=lambda text: text.replace("<File ", '<File Note="x" ', 1))
+    assert sign_inside(package.build(), Inside(), form="msix")
+    with pytest.raises(FormatError):
+        prepared(package.build(), PACKAGED, form="msix")
+
+
 def test_packages_are_signed_before_they_are_bundled() -> None:
     with pytest.raises(FormatError, match="must be signed before packing"):
         prepared(small_bundle(), inside(signed("*.msix", "msix", min=1), kept("**")), form="msix")
