@@ -87,7 +87,7 @@ def asked(
     return asyncio.run(scenario())
 
 
-def verified(site: GateSite, source: bytes, patch: bytes, bundle: ReceiptBundle) -> list[Check]:
+def verified(site: GateSite, source: bytes, patch: bytes, bundle: ReceiptBundle, form: str = "jar") -> list[Check]:
     """What a stranger says of the result."""
     view, services = BytesView(source), site.policy.services
     result = Patched(view, Patch.decode(patch))
@@ -103,7 +103,7 @@ def verified(site: GateSite, source: bytes, patch: bytes, bundle: ReceiptBundle)
         code_signing_roots=(base64.b64encode(default_pki().root).decode(),),
         timestamp_authorities=services.timestamp_authorities,
     )
-    evidence = Evidence(BytesView(content), None, reader_of("jar", bundle), bundle)
+    evidence = Evidence(BytesView(content), None, reader_of(form, bundle), bundle)
     return verify(evidence, trust, at=site.now())
 
 
