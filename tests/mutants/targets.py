@@ -14,7 +14,7 @@ MODULES = (
 )
 
 #: Matched and yet not searched: advice for people, on which nothing depends.
-ADVICE = ("policy/lint.py",)
+ADVICE = ("policy/lint.py", "policy/changes.py")
 
 #: What the gate and the keyholder run besides, and what holds it instead.
 OUTSIDE = {
