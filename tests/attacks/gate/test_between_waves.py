@@ -21,6 +21,7 @@ from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView
 from signwright.policy.documents import Inside
 from signwright.signer.gate import derive
+from signwright.signer.gate.cycle import Cycle
 from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.bundle import ReceiptBundle, open_envelope
 from signwright.statements.dsse import Envelope
@@ -154,6 +155,37 @@ def test_what_failed_between_waves_is_tried_three_times_and_is_no_alarm(site: Ga
     assert not found & NEVER
     # Nobody is to wait for its receipt.
     assert monitor.history.signed_requests() == {}
+
+
+def test_gate_that_died_between_waves_begins_with_the_first_one_again(
+    site: GateSite, pool: WorkerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = request(site, jar())
+    again = Cycle._derived_again
+
+    async def scenario() -> tuple[Frame, list[Leaf]]:
+        reached = asyncio.Event()
+
+        async def never(*_: Any) -> Any:
+            reached.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(Cycle, "_derived_again", never)
+        async with site.run(pool) as (_, courier):
+            courier.blobs[sha256(jar())] = jar()
+            asked_first = asyncio.ensure_future(courier.sign(one))
+            await asyncio.wait_for(reached.wait(), 30)
+            asked_first.cancel()
+        monkeypatch.setattr(Cycle, "_derived_again", again)
+        async with site.run(pool) as (gate, courier):
+            courier.blobs[sha256(jar())] = jar()
+            answer = await courier.sign(one)
+            return answer, [parse_leaf(leaf) for leaf in gate.parts.log.leaves(0, gate.parts.log.size)]
+
+    answer, leaves = asyncio.run(scenario())
+    assert answer.message["outcome"] == "signed", answer.message
+    assert tries(leaves) == [(1, 0), (2, 0), (2, 1)]
+    assert not alarms(leaves)[0] & NEVER
 
 
 def test_contents_of_a_later_wave_have_to_fit_in_one_order_before_an_intent_is_logged(
