@@ -246,6 +246,9 @@ def differences(before: Statement[Request], after: Statement[Request]) -> list[s
             rows.append(f"{name}: other options, {_plain(old_artifact.options)} → {_plain(new_artifact.options)}")
         if old_artifact.format != new_artifact.format:
             rows.append(f"{name}: {old_artifact.format} → {new_artifact.format}")
+        old_count, new_count = len(old_artifact.derived), len(new_artifact.derived)
+        if old_count != new_count:
+            rows.append(f"{name}: digests that follow from signatures inside it, {old_count} → {new_count}")
     rows += _other_source(before.predicate, after.predicate)
     if before.predicate.mode != after.predicate.mode:
         rows.append(f"mode: {before.predicate.mode} → {after.predicate.mode}")
