@@ -182,6 +182,7 @@ LIES: dict[str, dict[str, Lie]] = {
     "prepare": {
         "other-bytes": prepared(source_sha256=flipped),
         "other-size": prepared(source_size=lambda size: size + 1),
+        "not-final": prepared(later=lambda _: [{"template": "authenticode-pe", "wave": 1, "algorithm": "sha256"}]),
         "nothing-later": prepared(later=lambda _: []),
         "more-later": prepared(later=lambda rows: [*rows, {**rows[-1], "wave": rows[-1]["wave"] + 1}]),
         "other-later": prepared(later=lambda rows: [{**rows[0], "inner_path": "a/B.class"}, *rows[1:]]),

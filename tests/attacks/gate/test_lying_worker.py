@@ -21,7 +21,7 @@ from tests.support.gates import GateSite, Release, pe_program, sha256
     [
         ("other-bytes", "failed", "worker-answer", 0),
         ("other-size", "failed", "worker-answer", 0),
-        ("not-final", "denied", "derived", 0),
+        ("not-final", "denied", "wrong-operations", 0),
         ("another-form", "failed", "worker-answer", 0),
         ("control-character", "failed", "worker-answer", 0),
         ("no-source", "failed", "worker-answer", 0),
