@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError
 from signwright.containers.zip import Member, ZipArchive
 from signwright.errors import FormatError, LimitError, MalformedError
 from signwright.formats.base import MAX_BESIDE_PARTS, Format, Prepared, PreparedMember
+from signwright.formats.msix_package import BLOCK_MAP, MANIFEST
 from signwright.formats.registry import format_named
 from signwright.formats.state import bad_state, patch_of, read_state
 from signwright.formats.zip import ZipFormat
@@ -117,6 +118,9 @@ def prepare_archive(
         if around is not None:
             return around
         seen.problems.append("no member is to be signed")
+    is_package = around is not None and around.format == MSIX
+    if not is_package and {BLOCK_MAP, MANIFEST} <= {member.name for member in members}:
+        seen.problems.append(f"{BLOCK_MAP}: a package, whose block map would not hold any more; sign it as {MSIX}")
     _check_room(archive, seen, room)
     return _together(view, seen, around.format if around else ZipFormat.name, counted=len(members), around=around)
 

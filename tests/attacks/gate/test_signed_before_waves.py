@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from signwright.errors import FormatError
 from signwright.formats.base import FormatOptions, Prepared
 from signwright.formats.registry import FORMATS
 from signwright.model.digest import sha256_hex
@@ -23,6 +24,7 @@ from signwright.transparency.leaf import parse_leaf
 from tests.attacks.gate.test_between_waves import tries, verified
 from tests.support.deep import inside, kept, signed
 from tests.support.gates import GateSite, organisation, sha256, taking
+from tests.support.msix_builder import Msix
 from tests.support.pe_builder import Pe
 from tests.support.receipts import failures
 from tests.support.signed_files import identity, sign
@@ -188,6 +190,28 @@ REFUSED = [
         id="archive-and-kept-folder",
     ),
 ]
+
+
+PACKAGE = Msix(files=(("app.exe", PROGRAM), ("readme.txt", b"text"))).build()
+
+
+@pytest.mark.parametrize(
+    ("content", "rules"),
+    [
+        pytest.param(PACKAGE, inside(signed("*.exe", "pe"), kept()), id="itself"),
+        pytest.param(
+            Zip((("app.zip", PACKAGE),)).build(),
+            inside(signed("*.zip", "zip", members=[signed("*.exe", "pe"), kept()]), kept()),
+            id="within",
+        ),
+    ],
+)
+def test_package_that_is_passed_off_as_a_plain_archive_is_refused_before_the_key_is_used(
+    tmp_path: Path, pool: WorkerPool, content: bytes, rules: Inside
+) -> None:
+    """Its block map would no longer hold: the reader would refuse the result, three times after a use of the key."""
+    with pytest.raises(FormatError, match="sign it as msix"):
+        run(tmp_path, pool, content, rules)
 
 
 @pytest.mark.parametrize(("content", "rules", "form"), REFUSED)
