@@ -187,3 +187,13 @@ def test_what_follows_is_under_the_rules_for_its_artifact(keyholder: Keyholder) 
     ):
         assert ordered(keyholder, request(keyholder, later), 0) in {"operation-format", "operation-option"}
     assert keyholder.operations == 0
+
+
+@pytest.mark.parametrize(("most", "codes"), [(1, ["policy-quota", "wrong-wave"]), (2, ["ok", "ok"])])
+def test_quota_has_to_have_room_for_all_waves_before_the_first(tmp_path: Path, most: int, codes: list[str]) -> None:
+    with serving(tmp_path, taking(World(), RULE, modes=("artifact",), derived="allow", max_per_day=most)) as held:
+        asked = request(held)
+        assert [ordered(held, asked, 0), ordered(held, asked, 1, operation(SIGNATURE_FILE))] == codes
+        # What is tried again is counted again.
+        assert ordered(held, asked, 0, attempt=2) == "policy-quota"
+        assert held.operations == codes.count("ok")
