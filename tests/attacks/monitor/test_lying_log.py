@@ -46,7 +46,8 @@ LIVE = policy(2, weakening=("people",), delay_hours=24, policy_sha256=OTHER)
 NEWER = {"policy_version": 2, "policy_sha256": OTHER}
 #: A second wave, and the result of a first one, which leaves nothing behind that anybody gets.
 SECOND = {"wave": 1, "derived": True}
-HALFWAY = result(3, result_sha256=())
+NOTHING = {"result_sha256": ()}
+HALFWAY = result(3, **NOTHING)
 IN_WAVES = (intent(), HALFWAY, intent(**SECOND), result(5, wave=1))
 
 
@@ -140,6 +141,28 @@ def test_waves_of_an_honest_gate_and_what_it_tries_again_are_no_alarm(world, lea
     again = any(leaf.attempt == 2 for leaf in leaves)
     found = watched(world, (genesis(), policy(), custodian(), *leaves), site=custody)
     assert [alarm.code for alarm in found] == ["no-custodian"] * again
+
+
+@pytest.mark.parametrize(
+    ("leaves", "told"),
+    [
+        pytest.param((intent(), HALFWAY), [3], id="nothing-followed"),
+        pytest.param((*IN_WAVES[:3], result(5, wave=1, outcome="failed")), [], id="failed"),
+        pytest.param(
+            (*IN_WAVES[:3], result(5, wave=1, outcome="failed"), intent(attempt=2), result(7, attempt=2, **NOTHING)),
+            [7],
+            id="nothing-followed-the-second-time",
+        ),
+        pytest.param(IN_WAVES, [], id="followed"),
+    ],
+)
+def test_signature_said_to_be_half_of_something_is_not_forgotten(world, leaves, told):
+    """Else a gate could call any signature half done, and nobody would ask for its receipt."""
+    late = NOW + timedelta(minutes=16)
+    assert watched(world, (*BEGUN, *leaves), site=QUIET, now=NOW + timedelta(minutes=14)) == []
+    found = watched(world, (*BEGUN, *leaves), site=QUIET, now=late)
+    wanted = [("no-result", index, Severity.WARNING) for index in told]
+    assert [(alarm.code, alarm.index, alarm.severity) for alarm in found] == wanted
 
 
 @pytest.mark.parametrize(("signatures", "results"), [(1, ()), (MAX_LISTED + 1, ())])

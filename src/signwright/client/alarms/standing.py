@@ -19,6 +19,18 @@ def no_result(history: History, limits: Limits, now: datetime) -> Iterator[Alarm
             yield Alarm("no-result", text, int(index))
 
 
+def not_followed(history: History, limits: Limits, now: datetime) -> Iterator[Alarm]:
+    """Each wave that was signed without results, as if others were to come, and none came."""
+    for name, use in history.uses.items():
+        if use.signed is None or use.done or now - parse_time(use.time) <= limits.result_within + limits.carried:
+            continue
+        request, _, wave = name.partition("/")
+        after = history.uses.get(f"{request}/{int(wave) + 1}")
+        if after is None or after.attempt < use.attempt:
+            text = f"wave {wave} of request {request[:16]}… was signed {use.time} and gave no result: none followed"
+            yield Alarm("no-result", text, use.signed, Severity.WARNING)
+
+
 def no_heartbeat(history: History, limits: Limits, now: datetime) -> Iterator[Alarm]:
     last = history.last_beat
     if last is None or now - parse_time(last) > limits.heartbeat + limits.carried:
@@ -38,4 +50,4 @@ def still_halted(history: History, limits: Limits, now: datetime) -> Iterator[Al
         yield Alarm("still-halted", f"{len(halts)} halts are not over", severity=Severity.WARNING)
 
 
-STANDING = (no_result, no_heartbeat, ahead_of_us, still_halted)
+STANDING = (no_result, not_followed, no_heartbeat, ahead_of_us, still_halted)
