@@ -35,6 +35,9 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--content", type=_FILE, help="what the detached signature FILE is about; default: its name without suffix"
 )
+@click.option(
+    "--source", type=_FILE, help="the approved file: whether an archive signed after its members follows from it"
+)
 @click.option("--output", type=click.Choice(["text", "json"]), help="default: text")
 def command(
     file: Path,
@@ -45,12 +48,14 @@ def command(
     key_file: Path | None,
     format_name: str | None,
     content: Path | None,
+    source: Path | None,
     output: str | None,
 ) -> None:
     """Check FILE: its signature, certificate and timestamp, and with its receipt the log and every approval.
 
     Nothing is asked over the network. Exit code 8 when a check fails.
     """
+    from signwright.client.follows import follows_from
     from signwright.client.subject import find_subject, load_bundle, opened_evidence
     from signwright.client.trust import load_trust
     from signwright.client.verify import verify
@@ -65,6 +70,8 @@ def command(
     public_key = read_public_key(key_file) if key_file else None
     with opened_evidence(subject, bundle, [read_crl(crl) for crl in crls], public_key=public_key) as evidence:
         checks = verify(evidence, believed, at=at)
+        if source is not None:
+            checks.append(follows_from(source, evidence, believed))
     as_json = output_format(output) == "json"
     _show(file, checks, trust=believed, as_json=as_json)
     failed = [check for check in checks if check.ok is False]

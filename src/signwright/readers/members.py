@@ -59,8 +59,9 @@ _ASKED = {"pe", "msi"}
 _SCRIPTS = {"powershell", "vbscript", "jscript", "wsf"}
 #: Kinds whose readers unpack members of their own.
 _UNPACKING = {"jar", "msix"}
+#: The member that, beside a block map, makes a zip a package of Windows.
+PACKAGE = "AppxManifest.xml"
 #: Zips of these kinds are signed themselves.
-_PACKAGE = "AppxManifest.xml"
 _SIGNED_ZIPS = ("jar", "nuget", "msix")
 
 
@@ -215,7 +216,7 @@ class _Walk:
         with them. It has to be right, before and after. None in other archives. Raises `FormatError` and
         `VerificationError`.
         """
-        if not {msix_members.MAP, _PACKAGE} <= set(names):
+        if not {msix_members.MAP, PACKAGE} <= set(names):
             return []
         has, has_below = member_strip.has, member_strip.has_below
         found = [n for n in names if has(self._signed, folder + n) or has_below(self._signed, f"{folder}{n}/")]

@@ -90,10 +90,17 @@ def asked(
 
 def verified(site: GateSite, source: bytes, patch: bytes, bundle: ReceiptBundle, form: str = "jar") -> list[Check]:
     """What a stranger says of the result."""
-    view, services = BytesView(source), site.policy.services
+    view = BytesView(source)
     result = Patched(view, Patch.decode(patch))
     content = result.read(0, result.size)
-    trust = TrustFile(
+    evidence = Evidence(BytesView(content), None, reader_of(form, bundle), bundle)
+    return verify(evidence, trust_of(site), at=site.now())
+
+
+def trust_of(site: GateSite) -> TrustFile:
+    """What a stranger believes."""
+    services = site.policy.services
+    return TrustFile(
         organisation="Example",
         trial=True,
         policy_root_sha256=site.root_sha256,
@@ -104,8 +111,6 @@ def verified(site: GateSite, source: bytes, patch: bytes, bundle: ReceiptBundle,
         code_signing_roots=(base64.b64encode(default_pki().root).decode(),),
         timestamp_authorities=services.timestamp_authorities,
     )
-    evidence = Evidence(BytesView(content), None, reader_of(form, bundle), bundle)
-    return verify(evidence, trust, at=site.now())
 
 
 def tries(leaves: Sequence[Leaf]) -> list[tuple[int, int]]:

@@ -109,6 +109,14 @@ def test_release_is_shown_what_follows_signed_innermost_first_and_counted_again(
     assert verified.code == 0, verified.out
     for words in (PROGRAM, INNER, "DERIVED", "counted again", "alice, bob"):
         assert words in verified.out
+    followed = home.cli("verify", out, "--source", file)
+    assert followed.code == 0, followed.out
+    assert "made again from the approved file" in followed.out
+    other = tmp_path / "other.war"
+    other.write_bytes(file.read_bytes())
+    with zipfile.ZipFile(other, "a") as opened:
+        opened.writestr("more.txt", b"more")
+    assert "wrong-source" in home.cli("verify", out, "--source", other).err
     bundle = ReceiptBundle.decode((tmp_path / "signed.war.swreceipt").read_bytes())
     assert len(bundle.waves) == 3
 
