@@ -42,7 +42,7 @@ _MARK = b"PK\3\4"
 def check_follows(bundle: ReceiptBundle, trust: TrustFile, source: View, result: View) -> str:
     """How it was found to follow, in words. ``source``: the approved file; ``result``: the signed one, which has been
     verified with its receipt. Raises `VerificationError` (``not-derived``), also where that cannot be said. Of other
-    files it says less than their digests, and the same.
+    files the approved digest says all, and the source is only compared with the receipt.
     """
     if bundle.authorisation is None:
         raise VerificationError("a shareable receipt does not say what it follows from", code="not-derived")
@@ -50,6 +50,8 @@ def check_follows(bundle: ReceiptBundle, trust: TrustFile, source: View, result:
     found = sha256_of(source)
     if found != said.source_sha256:
         raise VerificationError(f"SHA-256 {found}; approved was {said.source_sha256}", code="wrong-source")
+    if not said.derived:
+        return "the approved file; nothing that was signed is derived"
     signatures = reader_of(said.format, bundle)(result, None).signatures
     ours = [one for one in signatures if sha256_hex(one.envelope) in said.envelopes_sha256]
     lists = [open_operations(strict_base64(wave.operations)) for wave in bundle.waves]

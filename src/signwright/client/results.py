@@ -257,5 +257,5 @@ def _checks(
     if parse_statement(open_envelope(bundle.receipt), Receipt).predicate.derived:
         # Nobody approved that digest: whoever has the approved file makes sure that it follows from it.
         words = check_follows(bundle, trusted.trust, FileView(source), FileView(result))
-        checks.append(Check("derived", True, words))
+        checks.append(Check("source", True, words))
     return checks

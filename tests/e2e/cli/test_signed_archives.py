@@ -183,6 +183,12 @@ def test_two_files_of_one_request_take_as_many_waves_as_they_need(home: RunningH
         verified = home.cli("verify", outputs / name)
         assert verified.code == 0, verified.out
         assert ("DERIVED" in verified.out) == derived
+        followed = home.cli("verify", outputs / name, "--source", tmp_path / name)
+        assert followed.code == 0, followed.out
+        assert ("made again" in followed.out, "nothing that was signed is derived" in followed.out) == (
+            derived,
+            not derived,
+        )
 
 
 def test_archive_with_a_member_that_is_not_as_wanted_is_refused_with_its_path(
