@@ -98,7 +98,8 @@ def _again(
     room: Room,
 ) -> Prepared:
     def member(content: View, rule: MemberRule, chosen: Format, within: Sequence[str]) -> Prepared:
-        existing = {} if rule.existing == "refuse" else {"existing": rule.existing}
+        # Old signatures went with the members' first change, or there were none: not every format knows ``append``.
+        existing = {"existing": "replace"} if rule.existing == "replace" else {}
         typed = _typed(chosen, {**rule.options, **existing})
         return _again(chosen, content, chain, typed, rule, within, room)
 

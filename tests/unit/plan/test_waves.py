@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from signwright.errors import FormatError, VerificationError
+from signwright.formats.msix_publisher import publisher_of
 from signwright.formats.registry import FORMATS
 from signwright.model.patch import Patched, sealed
 from signwright.model.view import BytesView
@@ -113,6 +114,23 @@ def test_old_signature_of_the_archive_gives_way_only_where_that_was_asked_for() 
     result = sign_inside(old, NATIVE, form="jar", existing="replace")
     (found,) = READERS["jar"].read(BytesView(result)).signatures
     assert found.signer_certificate == identity().chain[0]
+
+
+@pytest.mark.parametrize("existing", ["refuse", "replace", "append"])
+@pytest.mark.parametrize("form", ["jar", "msix", "nuget"])
+def test_unsigned_archive_within_is_signed_whatever_was_to_become_of_old_signatures(form: str, existing: str) -> None:
+    signer = identity("rsa2048")
+    inner = {
+        "jar": jar(),
+        "msix": Msix(files=(("native/lib.dll", PROGRAM),), publisher=publisher_of(signer.chain[0])).build(),
+        "nuget": Zip((*members(sample_for("nuget", b"")).items(), ("native/lib.dll", PROGRAM))).build(),
+    }[form]
+    name = {"jar": "x.jar", "msix": "x.msix", "nuget": "x.nupkg"}[form]
+    within = [row.model_dump() for row in NATIVE.members]
+    row = {"path": name, "action": "sign", "format": form, "existing": existing, "members": within}
+    result = members(sign_inside(Zip(((name, inner),)).build(), inside(row), signer))[name]
+    assert len(READERS[form].read(BytesView(result)).signatures) == 1
+    assert len(READERS["pe"].read(BytesView(members(result)["native/lib.dll"])).signatures) == 1
 
 
 def test_all_problems_of_members_are_told_before_anything_is_signed() -> None:
