@@ -80,7 +80,7 @@ class _First:
         found = prepare_archive(view, inside, prepare=self._member, room=self.room, depth=depth, around=around)
         if found.later and one.name == MSIX:
             check_package(view)
-        if found.later and getattr(options, "existing", "") == "append":
+        if found.later and getattr(options, "existing", "") == "append" and around.facts.get("signed_before", True):
             raise FormatError("old signatures would not hold once members are signed", code="bad-options")
         return found
 
@@ -98,7 +98,7 @@ def _again(
     room: Room,
 ) -> Prepared:
     def member(content: View, rule: MemberRule, chosen: Format, within: Sequence[str]) -> Prepared:
-        # Old signatures went with the members' first change, or there were none: not every format knows ``append``.
+        # With ``append`` nothing comes this far that was signed before, and not every format knows it.
         existing = {"existing": "replace"} if rule.existing == "replace" else {}
         typed = _typed(chosen, {**rule.options, **existing})
         return _again(chosen, content, chain, typed, rule, within, room)

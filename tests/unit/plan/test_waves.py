@@ -111,6 +111,7 @@ def test_old_signature_of_the_archive_gives_way_only_where_that_was_asked_for() 
     assert refused.value.code == "already-signed"
     with pytest.raises(FormatError, match="would not hold"):
         patch_for(old, NATIVE, form="jar", existing="append", signer_name="OTHER")
+    assert sign_inside(jar(), NATIVE, form="jar", existing="append"), "there is none"
     result = sign_inside(old, NATIVE, form="jar", existing="replace")
     (found,) = READERS["jar"].read(BytesView(result)).signatures
     assert found.signer_certificate == identity().chain[0]
