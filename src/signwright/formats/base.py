@@ -22,7 +22,7 @@ from signwright.model.view import View
 
 MAX_PREPARED = 1 << 20
 #: Contents and tables of a `Prepared`, in bytes in all and in number.
-MAX_BESIDE, MAX_BESIDE_PARTS = MAX_SEEN, 64
+MAX_BESIDE, MAX_BESIDE_PARTS = MAX_SEEN, 256
 
 
 class FormatOptions(Strict):

@@ -37,7 +37,13 @@ def prepare(one: Format, view: View, chain: Sequence[bytes], options: FormatOpti
     """
     if not inside.members:
         return one.prepare(view, chain, options)
-    return _packable(_First(chain, Room(view.size)).prepare(one, view, options, inside, depth=0))
+    found = _packable(_First(chain, Room(view.size)).prepare(one, view, options, inside, depth=0))
+    for wave in sorted({one.wave for one in found.later}):
+        paths = [one.inner_path for one in found.later if one.wave == wave]
+        if paths != [""]:
+            # Rehearsed, as everything is before any of it is signed: what goes beyond a limit is told now.
+            prepare_again(one, view, chain, options, inside, paths)
+    return found
 
 
 def prepare_again(

@@ -265,7 +265,8 @@ def test_packed_bytes_of_archives_within_count_as_well(monkeypatch):
         prepared(source, rule)
 
 
-def test_members_that_need_more_beside_them_than_can_travel_are_refused_by_the_client_too():
+def test_members_that_need_more_beside_them_than_can_travel_are_refused_by_the_client_too(monkeypatch):
+    monkeypatch.setattr("signwright.plan.archive.MAX_BESIDE_PARTS", 64)
     signer = identity("rsa2048")
     jar = sample_for("jar", signer.chain[0])
     jars = Zip(tuple((f"{number}.jar", jar) for number in range(33))).build()

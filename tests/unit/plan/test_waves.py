@@ -143,6 +143,16 @@ def test_all_problems_of_members_are_told_before_anything_is_signed() -> None:
     assert all(name in refused.value.message for name in ("native/x", "y.bin"))
 
 
+def test_later_wave_that_would_go_beyond_a_limit_is_refused_before_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is to be signed for an archive that cannot be finished."""
+    inner = {"path": "*.jar", "action": "sign", "format": "jar", "members": [r.model_dump() for r in NATIVE.members]}
+    war = Zip(tuple((f"{number}.jar", jar()) for number in range(3))).build()
+    assert len(prepared(war, inside(inner, kept("**")), form="jar").later) == 4
+    monkeypatch.setattr("signwright.plan.archive.MAX_BESIDE_PARTS", 8)
+    with pytest.raises(FormatError, match="need 9 parts"):
+        prepared(war, inside(inner, kept("**")), form="jar")
+
+
 @pytest.mark.parametrize("paths", [["native/none.dll"], ["a/B.class"], ["", "native/lib.dll"], []])
 def test_later_wave_of_what_no_rule_has_signed_is_refused(paths: list[str]) -> None:
     one = FORMATS["jar"]
