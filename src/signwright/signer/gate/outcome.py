@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from signwright.errors import DeniedError, FormatError, LimitError, MalformedError, SignwrightError, UsageError
+from signwright.errors import (
+    DeniedError,
+    FormatError,
+    LimitError,
+    MalformedError,
+    SignwrightError,
+    UnavailableError,
+    UsageError,
+)
 from signwright.model.framing import Frame, encode_frame
 from signwright.model.text import first_bad_character
 from signwright.policy.rules.reason import Reason
@@ -68,8 +76,15 @@ class Finished:
 
     @classmethod
     def decode(cls, content: bytes) -> Finished:
-        """Our own writing back; raises `UnavailableError` when it is damaged."""
-        frame = decode_frame(content)
+        """Our own writing back; raises `UnavailableError` when it is damaged, or an earlier version wrote it."""
+        try:
+            return cls._of(decode_frame(content))
+        except (KeyError, TypeError, AssertionError, StopIteration, RuntimeError) as problem:
+            text = "gate state: a stored result is damaged, or of an earlier version"
+            raise UnavailableError(text, code="state") from problem
+
+    @classmethod
+    def _of(cls, frame: Frame) -> Finished:
         message, parts = frame.message, iter(frame.parts)
         request = next(parts)
         approvals = tuple(next(parts) for _ in range(_number(message["approvals"])))
