@@ -381,7 +381,7 @@ LIES: list[tuple[Lie, str]] = [
     (leaf_that_calls_it_a_test, "wrong-intent"),
     (leaf_without_approvals, "wrong-intent"),
     (leaf_of_another_wave, "wrong-intent"),
-    (second_wave, "derived"),
+    (second_wave, "wrong-operations"),
     (leaf_with_another_time, "wrong-time"),
     (no_cosignature, "no-quorum"),
     (uncosigned_checkpoint, "no-quorum"),
