@@ -82,15 +82,16 @@ def open_operations(content: bytes) -> tuple[ArtifactOperation, ...]:
     return tuple(validate_model(ArtifactOperation, row) for row in rows)
 
 
+def policy_of(authorisation: Authorisation, *, policy_root_sha256: str) -> Policy:
+    """The policy that was in force, from its pinned root; raises as `signwright.policy.policy.open_policy`."""
+    documents = {name: strict_base64(content) for name, content in authorisation.documents.items()}
+    root, index = open_envelope(authorisation.policy_root), open_envelope(authorisation.policy)
+    return open_policy(root, index, documents, pinned_root_sha256=policy_root_sha256)
+
+
 def recount(authorisation: Authorisation, intents: Sequence[LoggedIntent], *, policy_root_sha256: str) -> Recounted:
     """Decide again and build every intent again; raises `VerificationError` naming what does not hold."""
-    documents = {name: strict_base64(content) for name, content in authorisation.documents.items()}
-    policy = open_policy(
-        open_envelope(authorisation.policy_root),
-        open_envelope(authorisation.policy),
-        documents,
-        pinned_root_sha256=policy_root_sha256,
-    )
+    policy = policy_of(authorisation, policy_root_sha256=policy_root_sha256)
     facts = gather(
         policy,
         open_envelope(authorisation.request),

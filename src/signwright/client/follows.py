@@ -11,23 +11,21 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from signwright.client.authorisation import ArtifactOperation, open_operations
+from signwright.client.authorisation import ArtifactOperation, policy_of
 from signwright.client.files import open_input
-from signwright.client.members import reader_of
+from signwright.client.members import reader_of, waves_of
 from signwright.client.recognise import format_named, options_of
 from signwright.client.trust import TrustFile
 from signwright.client.verify import Check, Evidence
 from signwright.containers.zip import Member, ZipArchive
 from signwright.errors import FormatError, LimitError, SignwrightError, UsageError, VerificationError
 from signwright.formats.base import Prepared
-from signwright.model.base64text import strict_base64
 from signwright.model.digest import sha256_hex
 from signwright.model.patch import Patch, Patched, compose, sealed
 from signwright.model.view import FileView, View, Window, sha256_of
 from signwright.plan import signing
 from signwright.plan.contents import unpacked
 from signwright.policy.metadata import artifact_rule
-from signwright.policy.policy import open_policy
 from signwright.readers.base import FoundSignature
 from signwright.readers.members import PACKAGE
 from signwright.readers.msix_members import MAP, check_block_map
@@ -54,10 +52,8 @@ def check_follows(bundle: ReceiptBundle, trust: TrustFile, source: View, result:
         return "the approved file; nothing that was signed is derived"
     signatures = reader_of(said.format, bundle)(result, None).signatures
     ours = [one for one in signatures if sha256_hex(one.envelope) in said.envelopes_sha256]
-    lists = [open_operations(strict_base64(wave.operations)) for wave in bundle.waves]
-    waves = [[row for row in rows if row.artifact == said.artifact] for rows in lists]
     try:
-        again = _made_again(bundle.authorisation, trust, said, source, waves=waves, signatures=ours)
+        again = _made_again(bundle.authorisation, trust, said, source, waves=waves_of(bundle), signatures=ours)
         if sha256_of(again) == sha256_of(result):
             return "made again from the approved file: the same, byte for byte"
         _same_contents(again, result, "", 0)
@@ -86,9 +82,7 @@ def _made_again(
     waves: Sequence[Sequence[ArtifactOperation]],
     signatures: Sequence[FoundSignature],
 ) -> View:
-    documents = {name: strict_base64(content) for name, content in authorisation.documents.items()}
-    root, index = open_envelope(authorisation.policy_root), open_envelope(authorisation.policy)
-    policy = open_policy(root, index, documents, pinned_root_sha256=trust.policy_root_sha256)
+    policy = policy_of(authorisation, policy_root_sha256=trust.policy_root_sha256)
     request = parse_statement(open_envelope(authorisation.request), Request)
     subject, artifact = request.subjects[said.artifact], request.predicate.artifacts[said.artifact]
     project = policy.projects[said.project]

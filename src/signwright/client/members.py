@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from signwright.client.authorisation import open_operations
+from signwright.client.authorisation import ArtifactOperation, open_operations
 from signwright.errors import SignwrightError
 from signwright.model.base64text import strict_base64
 from signwright.model.view import View
@@ -23,7 +23,7 @@ def reader_of(name: str, bundle: ReceiptBundle | None) -> Callable[[View, View |
     """``name``: of an independent reader, which reads a file's own signature, and those of the members of a plain
     archive. Where members of what is signed itself were signed before it, each wave is read as the signer read it.
     """
-    read, waves = READERS[name].read, _waves(bundle)
+    read, waves = READERS[name].read, _paths(bundle)
     archives = READERS[_ARCHIVES]
     assert isinstance(archives, Keeper)
     if len(waves) < 2 and (name == _ARCHIVES or not any(path for paths in waves for path in paths)):
@@ -41,13 +41,16 @@ def reader_of(name: str, bundle: ReceiptBundle | None) -> Callable[[View, View |
     return read_all
 
 
-def _waves(bundle: ReceiptBundle | None) -> list[list[str]]:
-    """Paths of what the receipt's artifact had signed in each wave: only a hint at what to look for."""
-    if bundle is None:
-        return []
+def waves_of(bundle: ReceiptBundle) -> list[list[ArtifactOperation]]:
+    """What the receipt's artifact had signed in each wave, as the bundle tells; raises `SignwrightError`."""
+    artifact = parse_statement(open_envelope(bundle.receipt), Receipt).predicate.artifact
+    lists = (open_operations(strict_base64(wave.operations)) for wave in bundle.waves)
+    return [[row for row in rows if row.artifact == artifact] for rows in lists]
+
+
+def _paths(bundle: ReceiptBundle | None) -> list[list[str]]:
+    """Only a hint at what to look for."""
     try:
-        artifact = parse_statement(open_envelope(bundle.receipt), Receipt).predicate.artifact
-        lists = [open_operations(strict_base64(wave.operations)) for wave in bundle.waves]
+        return [[row.inner_path for row in rows] for rows in waves_of(bundle)] if bundle is not None else []
     except SignwrightError:
         return []
-    return [[row.inner_path for row in rows if row.artifact == artifact] for rows in lists]

@@ -13,7 +13,7 @@ from signwright.formats.msix_package import BLOCK_MAP, CATALOG, open_package
 from signwright.formats.msix_parts import block_map
 from signwright.formats.zip_patch import Edit
 from signwright.formats.zip_records import ChangedMember
-from signwright.model.view import View, blocks
+from signwright.model.view import BytesView, View, blocks
 from signwright.readers.msix_members import check_block_map
 
 MSIX = "msix"
@@ -71,10 +71,11 @@ class PackagePacking:
     def rest(self) -> list[tuple[Member, Edit]]:
         """The block map, whole."""
         member, text = self._package.by_name[BLOCK_MAP], changed_block_map(self._map, self._rows)
-        data = _packed(text) if member.method == _DEFLATED else text
+        crc, packed = _deflated(BytesView(text))
+        data = packed if member.method == _DEFLATED else text
         local = self._view.read(member.header, member.start - member.header)
         entry = self._view.read(member.entry, member.entry_size)
-        change = ChangedMember(local, entry, zlib.crc32(text), len(data), len(text), data)
+        change = ChangedMember(local, entry, crc, len(data), len(text), data)
         return [(member, Edit(member.header, member.end - member.header, member.entry, member.entry_size, (change,)))]
 
 
@@ -110,11 +111,6 @@ def crc_of(content: View) -> int:
 def _header_size(change: ChangedMember) -> int:
     local, _ = change.records()
     return len(local) - len(change.data)
-
-
-def _packed(text: bytes) -> bytes:
-    engine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return engine.compress(text) + engine.flush()
 
 
 def _deflated(content: View) -> tuple[int, bytes]:

@@ -16,28 +16,17 @@ from signwright.model.patch import Patch, Patched
 from signwright.model.view import BytesView
 from signwright.plan import package
 from signwright.readers.registry import READERS
-from signwright.signer.worker.pool import WorkerPool
 from signwright.statements.bundle import ReceiptBundle, blob, envelope_blob, open_envelope
 from signwright.statements.models import Request, parse_statement
 from signwright.statements.writing import sign_ed25519, statement_payload
-from tests.attacks.gate.test_between_waves import asked, trust_of
-from tests.attacks.gate.test_derived import FILES, RULES, a_site, jar
-from tests.attacks.gate.test_receipts_of_waves import Signed
+from tests.attacks.gate.test_between_waves import trust_of
+from tests.attacks.gate.test_derived import FILES, RULES, jar
+from tests.attacks.gate.test_receipts_of_waves import Signed, made
 from tests.support.deep import sign_inside
 from tests.support.gates import sha256
 from tests.support.zip_builder import Zip
 
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, pool: WorkerPool) -> Signed:
-    site = a_site(tmp_path_factory.mktemp("site"), derived="allow")
-    try:
-        (answer,), _ = asked(site, pool, [jar()])
-    finally:
-        site.close()
-    (row,) = answer.message["artifacts"]  # type: ignore[misc]
-    parts = answer.parts
-    return Signed(site, parts[row["patch"]], ReceiptBundle.decode(parts[row["bundle"]]))  # type: ignore[index]
+__all__ = ["made"]
 
 
 def signed(made: Signed) -> bytes:
