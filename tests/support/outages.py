@@ -222,7 +222,7 @@ class Site:
     def state(self, request: PreparedRequest) -> str:
         return self.view(request).state
 
-    def ended(self, requests: Sequence[PreparedRequest], *, seconds: float = 40.0) -> list[RequestView]:
+    def ended(self, requests: Sequence[PreparedRequest], *, seconds: float = 150.0) -> list[RequestView]:
         """The final views."""
         wait_until(lambda: all(map(self._is_final, requests)), what="the end of every request", seconds=seconds)
         return [self.view(request) for request in requests]

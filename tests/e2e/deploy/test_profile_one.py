@@ -255,5 +255,10 @@ def test_root_halts_at_the_gates_own_socket(box: Box) -> None:
     assert done.returncode == 0, done.stderr
     file = program(box)
     said = client(box, "sign", file, "-o", file.with_name("never.exe"), "--timeout", "30", check=False)
+    request = next(word for word in said.split() if word.startswith("r-"))
+    for _ in range(3):
+        # The gate was killed by an earlier test: on a busy machine its courier may still be on its way back.
+        if "halt" not in said:
+            said = client(box, "wait", request, "--timeout", "30", check=False)
     assert "halt" in said, said
     assert not (box.root / str(file.with_name("never.exe")).lstrip("/")).exists()
