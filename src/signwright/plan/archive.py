@@ -322,7 +322,7 @@ def _together(view: View, seen: _Seen, kind: str, *, counted: int, around: Prepa
     facts["kept"] = counted - signed - verified
     if around is not None:
         wave = 1 + max((operation.wave for operation in later), default=0)
-        later += (_following(operation, wave) for operation in around.operations)
+        later += (following(operation, wave) for operation in around.operations)
         facts |= around.facts
     return Prepared(
         format=ZipFormat.name,
@@ -347,7 +347,7 @@ def _placed(name: str, operation: Placed) -> Placed:
     return operation.model_copy(update={"inner_path": path})
 
 
-def _following(operation: Operation, wave: int) -> DerivedOperation:
+def following(operation: Operation, wave: int) -> DerivedOperation:
     """What may be said of an operation before the signatures that its digest follows from."""
     if wave >= MAX_WAVES:
         raise FormatError(f"signatures of {wave} others, one within another; at most {MAX_WAVES - 1}", code="too-deep")

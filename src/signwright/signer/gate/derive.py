@@ -21,6 +21,7 @@ from signwright.formats.registry import FORMATS
 from signwright.formats.zip import ZipFormat
 from signwright.model.operation import Operation
 from signwright.model.patch import Patch
+from signwright.plan.archive import following
 from signwright.plan.choice import may_replace
 from signwright.plan.signing import NOTHING_INSIDE
 from signwright.policy.documents import ArtifactRule
@@ -115,8 +116,7 @@ async def derived_again(
     if (found[0].operations, found[0].contents) != (found[1].operations, found[1].contents):
         raise VerificationError(f"{subject.name!r}: two workers derive different operations", code="worker-answer")
     prepared = found[0]
-    told = [one.model_dump(exclude={"wave"}) for one in planned]
-    same = [_without_digest(operation) for operation in prepared.operations] == told
+    same = [following(operation, wave) for operation in prepared.operations] == planned
     if not same or (prepared.source_sha256, prepared.source_size) != (patch.result_sha256, patch.result_size):
         raise DeniedError(
             f"{subject.name!r}: what follows from its signatures is not what the request names", code="wrong-operations"
@@ -124,12 +124,6 @@ async def derived_again(
     await asyncio.to_thread(_check_contents, prepared)
     before = await _before(prepared, requested, rule=rule, artifact=artifact, workers=workers, patch=patch)
     return Derived(artifact, prepared, before, patch)
-
-
-def _without_digest(operation: Operation) -> dict[str, object]:
-    """As in a `DerivedOperation`, but for its wave."""
-    told = operation.model_dump(exclude={"digest"})
-    return {**told, "algorithm": operation.content_digest.algorithm}
 
 
 async def _prepare(
